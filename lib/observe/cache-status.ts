@@ -1,0 +1,115 @@
+/** What the cache did for one response. */
+export interface CacheInfo {
+  /**
+   * - `hit`: answered from the cache;
+   * - `stale`: answered from the cache, although no longer fresh;
+   * - `revalidated`: the origin confirmed that the stored response is still valid;
+   * - `miss`: answered by the origin;
+   * - `bypass`: the cache had no part in it.
+   */
+  readonly status: 'hit' | 'stale' | 'revalidated' | 'miss' | 'bypass'
+  /** Why: of a miss or a bypass, and of a response that was not stored. */
+  readonly reason: string | undefined
+  /** Whether the response is being stored. */
+  readonly stored: boolean
+  /** The `Age` of the response, in milliseconds; undefined where it has none. */
+  readonly age: number | undefined
+  /** For how long the response is still fresh, in milliseconds; `Infinity` for ever, negative once it is stale. */
+  readonly ttl: number | undefined
+  /** When the response expires; undefined for never, and where it is not known. */
+  readonly expires: Date | undefined
+  /** The cache key. */
+  readonly key: string | undefined
+  /** Whether the answer to another request that was under way was used for this one too. */
+  readonly collapsed: boolean
+}
+
+/** What the cache tells about a response in `Cache-Status` (RFC 9211). */
+export interface CacheStatus {
+  readonly hit?: boolean
+  /** Why the request was forwarded (RFC 9211 §2.2). */
+  readonly fwd?: 'bypass' | 'method' | 'uri-miss' | 'vary-miss' | 'stale' | 'request'
+  /** The status code of the origin's answer (§2.3). */
+  readonly fwdStatus?: number
+  readonly stored?: boolean
+  readonly collapsed?: boolean
+  /** When the response expires, in milliseconds since the epoch; `Infinity` for never. */
+  readonly expires?: number
+  readonly key?: string
+  /** Further explanation, as a word (§2.8). */
+  readonly detail?: string
+}
+
+const CACHE_NAME = 'caching-agent'
+
+/** A member of `Cache-Status`. Besides the parameters of RFC 9211 it has `expires`: a time in seconds, or `never`. */
+export function formatCacheStatus(status: CacheStatus, now: number): string {
+  const { expires } = status
+  const parameters: (string | false | undefined)[] = [
+    status.hit && 'hit',
+    status.fwd && `fwd=${status.fwd}`,
+    status.fwdStatus !== undefined && `fwd-status=${status.fwdStatus}`,
+    status.stored && 'stored',
+    status.collapsed && 'collapsed',
+    expires !== undefined && expires !== Infinity && `ttl=${Math.floor((expires - now) / 1000)}`,
+    expires !== undefined &&
+      `expires=${expires === Infinity ? 'never' : (expires / 1000).toFixed(3)}`,
+    status.key !== undefined && `key="${status.key}"`,
+    status.detail !== undefined && `detail=${status.detail}`,
+  ]
+  return [CACHE_NAME, ...parameters.filter(Boolean)].join('; ')
+}
+
+/** The header fields of a response in any of the shapes in which the ways to make a request return them. */
+export interface ResponseLike {
+  readonly headers:
+    | { get(name: string): string | null }
+    | Readonly<Record<string, string | readonly string[] | undefined>>
+}
+
+/**
+ * What the cache did for a response of `fetch`, or of undici's `request`, `stream` or `pipeline`;
+ * undefined where no cache was involved or its `cacheStatus` is off. Read from `Cache-Status`.
+ */
+export function cacheInfo(response: ResponseLike): CacheInfo | undefined {
+  const members = (header(response, 'cache-status') ?? '').split(/,(?=(?:[^"]*"[^"]*")*[^"]*$)/)
+  // Caches append to the list, so the last one is the nearest.
+  const member = members.map((text) => text.trim()).findLast(isOurs)
+  if (member === undefined) return undefined
+  const [, ...pairs] = member.split(';').map((text) => text.trim().split('='))
+  const parameters = new Map(pairs.map(([name, value = '']) => [name, value.replace(/^"|"$/g, '')]))
+
+  const expires = parameters.get('expires')
+  const time = expires === 'never' ? Infinity : expires && Math.round(Number(expires) * 1000)
+  const ttl = typeof time === 'number' ? time - Date.now() : undefined
+  const age = header(response, 'age')
+  return {
+    status: outcome(parameters),
+    reason: parameters.get('detail') ?? parameters.get('fwd'),
+    stored: parameters.has('stored'),
+    age: age !== undefined && /^\d+$/.test(age) ? Number(age) * 1000 : undefined,
+    ttl,
+    expires: typeof time === 'number' && time !== Infinity ? new Date(time) : undefined,
+    key: parameters.get('key'),
+    collapsed: parameters.has('collapsed'),
+  }
+}
+
+function isOurs(member: string): boolean {
+  return member === CACHE_NAME || member.startsWith(`${CACHE_NAME};`)
+}
+
+function outcome(parameters: ReadonlyMap<string | undefined, string>): CacheInfo['status'] {
+  const fwd = parameters.get('fwd')
+  if (parameters.has('hit')) return parameters.get('ttl')?.startsWith('-') ? 'stale' : 'hit'
+  if (fwd === 'bypass' || fwd === 'method') return 'bypass'
+  return parameters.get('fwd-status') === '304' && parameters.has('stored') ? 'revalidated' : 'miss'
+}
+
+function header({ headers }: ResponseLike, name: string): string | undefined {
+  if (typeof headers?.get === 'function') return headers.get(name) ?? undefined
+  const value = (headers as Record<string, string | readonly string[] | undefined> | undefined)?.[
+    name
+  ]
+  return typeof value === 'string' ? value : value?.join(', ')
+}

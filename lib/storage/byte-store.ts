@@ -1,0 +1,23 @@
+/**
+ * What a cache needs of a store: bytes by key, no more. Failures are rejections; a missing or expired
+ * key is undefined. What `get` returns belongs to the caller, who may change it; `set` does not keep
+ * the bytes that it was given.
+ */
+export interface ByteStore {
+  get(key: string): Promise<Buffer | undefined>
+  /** @param timeToLive in milliseconds; undefined for ever */
+  set(key: string, bytes: Buffer, timeToLive: number | undefined): Promise<void>
+  delete(keys: readonly string[]): Promise<void>
+  /** Removes all keys of this store and of no other. */
+  clear(): Promise<void>
+  /** All keys, each with its bytes; undefined where the store cannot list them. */
+  entries(): AsyncIterable<readonly [string, Buffer]> | undefined
+}
+
+/** The two stores of a cache: small records that are listed, and the chunks of large content. */
+export interface Stores {
+  readonly heads: ByteStore
+  readonly chunks: ByteStore
+  /** Gives back what the stores hold: files, and connections if they are ours. */
+  close(): Promise<void>
+}

@@ -1,0 +1,370 @@
+import { randomBytes } from 'node:crypto'
+import type { ByteStore } from './byte-store.ts'
+import { decodeRecord, encodeRecord } from './records.ts'
+
+/** Content up to this length is kept in the record of its response, in bytes. */
+export const INLINE_LIMIT: number = 64 * 1024
+
+/** The length of the chunks in which longer content is kept, in bytes. */
+export const CHUNK_SIZE: number = 256 * 1024
+
+/** Unwritten content up to this length is held for a store that is slower than the network, in bytes. */
+const MEMORY_LIMIT = 8 * 1024 * 1024
+
+/** Where longer content is kept, as its response's record tells. */
+export interface ChunksRecord {
+  readonly generation: string
+  readonly chunkSize: number
+  readonly length: number
+}
+
+/** Reads content from one end to the other, at the reader's pace. */
+export interface ContentReader {
+  /**
+   * The next bytes, which the caller owns; `null` at the end.
+   *
+   * @throws where the content is lost
+   */
+  read(): Promise<Buffer | null>
+  /** Lets go of the content. To be called once, whether it was read to its end or not. */
+  close(): void
+}
+
+/** The content of a stored response. */
+export interface Content {
+  open(position?: number): ContentReader
+}
+
+/** Content held in memory. */
+export function inlineContent(bytes: Buffer): Content {
+  return {
+    open: (position = 0) => ({
+      async read() {
+        const start = position
+        position = bytes.length
+        return start < bytes.length ? Buffer.from(bytes.subarray(start)) : null
+      },
+      close() {},
+    }),
+  }
+}
+
+/** The chunks of all contents in a store: reads and writes them, and keeps count of their readers. */
+export class Chunks {
+  readonly #store: ByteStore
+  readonly #readers = new Map<string, number>()
+  readonly #doomed = new Map<string, { record: ChunksRecord; timer: NodeJS.Timeout | undefined }>()
+
+  constructor(store: ByteStore) {
+    this.#store = store
+  }
+
+  async read({ generation }: Pick<ChunksRecord, 'generation'>, index: number): Promise<Buffer> {
+    const key = chunkKey(generation, index)
+    const bytes = await this.#store.get(key)
+    const chunk = bytes && decodeRecord(key, bytes)?.content
+    if (chunk === undefined) throw new Error('a chunk of the stored content is missing or damaged')
+    return chunk
+  }
+
+  async write(
+    generation: string,
+    index: number,
+    bytes: Buffer,
+    timeToLive?: number,
+  ): Promise<void> {
+    const key = chunkKey(generation, index)
+    await this.#store.set(key, encodeRecord(key, null, bytes), timeToLive)
+  }
+
+  retain(generation: string): void {
+    this.#readers.set(generation, (this.#readers.get(generation) ?? 0) + 1)
+  }
+
+  release(generation: string): void {
+    const readers = (this.#readers.get(generation) ?? 0) - 1
+    if (readers > 0) this.#readers.set(generation, readers)
+    else {
+      this.#readers.delete(generation)
+      const doomed = this.#doomed.get(generation)
+      if (doomed) this.remove(doomed.record, 0)
+    }
+  }
+
+  /**
+   * Removes the chunks of content that nothing refers to any more: after its last reader here, and
+   * after a while, in which readers in other processes come to their end.
+   *
+   * @param delay in milliseconds
+   */
+  remove(record: ChunksRecord, delay: number): void {
+    const { generation } = record
+    clearTimeout(this.#doomed.get(generation)?.timer)
+    const isRead = this.#readers.has(generation)
+    const timer = isRead ? undefined : setTimeout(() => void this.#remove(record), delay).unref()
+    this.#doomed.set(generation, { record, timer })
+  }
+
+  /** Removes at once what is to be removed. */
+  async flush(): Promise<void> {
+    const unread = [...this.#doomed.values()].filter(({ timer }) => timer !== undefined)
+    await Promise.all(unread.map(({ record }) => this.#remove(record)))
+  }
+
+  async #remove(record: ChunksRecord): Promise<void> {
+    const { generation, chunkSize, length } = record
+    clearTimeout(this.#doomed.get(generation)?.timer)
+    this.#doomed.delete(generation)
+    const keys = Array.from({ length: Math.ceil(length / chunkSize) }, (_, index) =>
+      chunkKey(generation, index),
+    )
+    // A failure has been told already; what is left expires by itself.
+    await this.#store.delete(keys).catch(() => {})
+  }
+
+  /** Removes all chunks but those that are being read. */
+  async clear(): Promise<void> {
+    const entries = this.#readers.size === 0 ? undefined : this.#store.entries()
+    if (entries === undefined) return this.#store.clear()
+    const unread: string[] = []
+    for await (const [key] of entries) {
+      if (!this.#readers.has(key.split('.', 1)[0] as string)) unread.push(key)
+    }
+    return this.#store.delete(unread)
+  }
+}
+
+function chunkKey(generation: string, index: number): string {
+  return `${generation}.${index}`
+}
+
+/** Content kept in chunks. */
+export function chunkedContent(chunks: Chunks, record: ChunksRecord): Content {
+  const { generation, chunkSize, length } = record
+  return {
+    open(position = 0) {
+      chunks.retain(generation)
+      return {
+        async read() {
+          if (position >= length) return null
+          const index = Math.floor(position / chunkSize)
+          const chunk = await chunks.read(record, index)
+          if (chunk.length !== Math.min(chunkSize, length - index * chunkSize)) {
+            throw new Error('a chunk of the stored content has a wrong length')
+          }
+          const bytes = chunk.subarray(position - index * chunkSize)
+          position += bytes.length
+          return bytes
+        },
+        close: () => chunks.release(generation),
+      }
+    },
+  }
+}
+
+interface GrowingReader {
+  position: number
+}
+
+/**
+ * Content that is still being received. It is written to the store chunk by chunk, and can be read
+ * from its beginning meanwhile: from memory what the store has not yet, from the store the rest.
+ */
+export class GrowingContent implements Content {
+  readonly generation: string = randomBytes(12).toString('hex')
+  /** The number of bytes received so far. */
+  length = 0
+  /** Called when a second reader wants the content, so that the first no longer sets the pace. */
+  onReader: (() => void) | undefined
+  /** Called when nobody reads the content any more, although there is more to come. */
+  onUnread: (() => void) | undefined
+  /** Called when the content is given up, so that nobody new should read it. */
+  onGivenUp: (() => void) | undefined
+  /** Called when there is room in memory again after {@link isCongested}. */
+  onRoom: (() => void) | undefined
+
+  readonly #store: Chunks
+  readonly #timeToLive: number | undefined
+  readonly #chunks: (Buffer | undefined)[] = []
+  readonly #readers = new Set<GrowingReader>()
+  readonly #writes = new Set<Promise<void>>()
+  #tail: Buffer[] = []
+  #tailLength = 0
+  #held = 0
+  #state: 'growing' | 'complete' | 'failed' = 'growing'
+  #failure: Error | undefined
+  #isCongested = false
+  /** Why the content will not be stored. */
+  #givenUp: Error | undefined
+  #waiting: (() => void)[] = []
+
+  /** @param timeToLive of the chunks, in milliseconds; undefined for ever */
+  constructor(store: Chunks, timeToLive: number | undefined) {
+    this.#store = store
+    this.#timeToLive = timeToLive
+  }
+
+  /** Whether reception should pause until {@link onRoom}: memory is full, and somebody still needs what is in it. */
+  get isCongested(): boolean {
+    return this.#isCongested
+  }
+
+  /** Why the content will not be stored; undefined as long as it will. */
+  get givenUp(): Error | undefined {
+    return this.#givenUp
+  }
+
+  append(bytes: Buffer): void {
+    // Whoever gets the bytes next may change them.
+    let rest = Buffer.from(bytes)
+    this.length += rest.length
+    this.#held += rest.length
+    while (this.#tailLength + rest.length >= CHUNK_SIZE) {
+      const room = CHUNK_SIZE - this.#tailLength
+      this.#tail.push(rest.subarray(0, room))
+      rest = rest.subarray(room)
+      this.#seal()
+    }
+    if (rest.length > 0) this.#tail.push(rest)
+    this.#tailLength += rest.length
+    if (this.#held > MEMORY_LIMIT) this.#isCongested = true
+    if (this.#isCongested && this.#readers.size === 0) {
+      this.giveUp(new Error('the store is slower than the network'))
+    }
+    this.#wake()
+  }
+
+  #seal(): void {
+    const chunk = Buffer.concat(this.#tail)
+    const index = this.#chunks.push(chunk) - 1
+    this.#tail = []
+    this.#tailLength = 0
+    if (this.#givenUp) this.#forget()
+    else this.#write(index, chunk)
+  }
+
+  #write(index: number, chunk: Buffer): void {
+    const write = this.#store
+      .write(this.generation, index, chunk, this.#timeToLive)
+      .then(
+        () => {
+          if (this.#givenUp) return
+          this.#chunks[index] = undefined
+          this.#free(chunk.length)
+        },
+        (error: Error) => this.giveUp(error),
+      )
+      .finally(() => this.#writes.delete(write))
+    this.#writes.add(write)
+  }
+
+  #free(bytes: number): void {
+    this.#held -= bytes
+    if (!this.#isCongested || this.#held > MEMORY_LIMIT / 2) return
+    this.#isCongested = false
+    this.onRoom?.()
+  }
+
+  /** Does not store the content. Readers still get all of it. */
+  giveUp(reason: Error): void {
+    if (this.#givenUp) return
+    this.#givenUp = reason
+    this.#forget()
+    this.onGivenUp?.()
+  }
+
+  /** Lets go of what no reader needs any more, where the store does not have it. */
+  #forget(): void {
+    const needed = Math.min(...[...this.#readers].map(({ position }) => position))
+    for (const [index, chunk] of this.#chunks.entries()) {
+      if (chunk === undefined || (index + 1) * CHUNK_SIZE > needed) continue
+      this.#chunks[index] = undefined
+      this.#free(chunk.length)
+    }
+  }
+
+  /** All content has been received. */
+  complete(): void {
+    this.#state = 'complete'
+    this.#wake()
+  }
+
+  /** No more content will be received. */
+  fail(error: Error): void {
+    if (this.#state !== 'growing') return
+    this.#state = 'failed'
+    this.#failure = error
+    this.giveUp(error)
+    this.#wake()
+  }
+
+  /**
+   * Waits until the store has all chunks of complete content.
+   *
+   * @returns the content itself where it is short, else where it is kept
+   * @throws where the content could not be stored
+   */
+  async saved(): Promise<Buffer | ChunksRecord> {
+    if (this.#givenUp) throw this.#givenUp
+    if (this.length <= INLINE_LIMIT) return Buffer.concat(this.#tail)
+    if (this.#tailLength > 0) this.#seal()
+    await Promise.all(this.#writes)
+    if (this.#givenUp) throw this.#givenUp
+    return this.record
+  }
+
+  get record(): ChunksRecord {
+    return { generation: this.generation, chunkSize: CHUNK_SIZE, length: this.length }
+  }
+
+  open(position = 0): ContentReader {
+    const reader: GrowingReader = { position }
+    this.#readers.add(reader)
+    this.#store.retain(this.generation)
+    this.onReader?.()
+    return {
+      read: () => this.#read(reader),
+      close: () => {
+        this.#readers.delete(reader)
+        if (this.#givenUp) this.#forget()
+        this.#store.release(this.generation)
+        if (this.#readers.size === 0 && this.#state === 'growing') this.onUnread?.()
+      },
+    }
+  }
+
+  async #read(reader: GrowingReader): Promise<Buffer | null> {
+    for (;;) {
+      if (reader.position < this.length) {
+        const bytes = await this.#bytesAt(reader.position)
+        reader.position += bytes.length
+        if (this.#givenUp) this.#forget()
+        return bytes
+      }
+      if (this.#state === 'complete') return null
+      if (this.#state === 'failed') throw this.#failure
+      await new Promise<void>((resolve) => this.#waiting.push(resolve))
+    }
+  }
+
+  async #bytesAt(position: number): Promise<Buffer> {
+    const index = Math.floor(position / CHUNK_SIZE)
+    let offset = position - index * CHUNK_SIZE
+    if (index < this.#chunks.length) {
+      const held = this.#chunks[index]
+      if (held) return Buffer.from(held.subarray(offset))
+      return (await this.#store.read(this, index)).subarray(offset)
+    }
+    for (const bytes of this.#tail) {
+      if (offset < bytes.length) return Buffer.from(bytes.subarray(offset))
+      offset -= bytes.length
+    }
+    throw new Error('the content is shorter than its length')
+  }
+
+  #wake(): void {
+    const waiting = this.#waiting
+    this.#waiting = []
+    for (const resolve of waiting) resolve()
+  }
+}

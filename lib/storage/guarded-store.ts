@@ -1,0 +1,78 @@
+import type { CacheError, Events } from '../observe/events.ts'
+import type { ByteStore } from './byte-store.ts'
+
+/** How long a store may take, in milliseconds. */
+const READ_DEADLINE = 500
+const WRITE_DEADLINE = 5000
+const LIST_DEADLINE = 30_000
+
+/** Failures in a row after which a store is not asked for a while. */
+const MAX_FAILURES = 5
+
+/** How long a store that failed or hung is not asked, in milliseconds. */
+const REST = 10_000
+
+/** Thrown for a store that is not asked because it failed before. */
+export class StoreAtRestError extends Error {
+  override name = 'StoreAtRestError'
+}
+
+/**
+ * Protects the cache from its store: each call has a deadline, and a store that hangs or keeps failing
+ * is left alone for a while. Each failure is told once, as an event.
+ */
+export function guardStore(store: ByteStore, events: Events): ByteStore {
+  let failures = 0
+  let restUntil = 0
+
+  async function guarded<T>(
+    operation: CacheError['operation'],
+    deadline: number,
+    call: () => Promise<T>,
+  ): Promise<T> {
+    if (Date.now() < restUntil) throw new StoreAtRestError('the store is left alone after failures')
+    try {
+      const result = await withDeadline(call(), deadline, operation)
+      failures = 0
+      return result
+    } catch (error) {
+      failures += 1
+      if (failures >= MAX_FAILURES || error instanceof DeadlineError) {
+        restUntil = Date.now() + REST
+        failures = 0
+      }
+      events.error(operation, error)
+      throw error
+    }
+  }
+
+  return {
+    get: (key) => guarded('read', READ_DEADLINE, async () => store.get(key)),
+    set: (key, bytes, timeToLive) =>
+      guarded('write', WRITE_DEADLINE, async () => store.set(key, bytes, timeToLive)),
+    delete: (keys) => guarded('delete', WRITE_DEADLINE, async () => store.delete(keys)),
+    clear: () => guarded('delete', LIST_DEADLINE, async () => store.clear()),
+    entries: () => store.entries(),
+  }
+}
+
+class DeadlineError extends Error {
+  override name = 'DeadlineError'
+}
+
+async function withDeadline<T>(call: Promise<T>, deadline: number, operation: string): Promise<T> {
+  let timer: NodeJS.Timeout | undefined
+  const late = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => {
+      // The answer may have arrived while the event loop was busy: let it be heard first.
+      setImmediate(() =>
+        reject(new DeadlineError(`the store did not ${operation} within ${deadline} ms`)),
+      )
+    }, deadline)
+  })
+  try {
+    return await Promise.race([call, late])
+  } finally {
+    clearTimeout(timer)
+  }
+}

@@ -1,0 +1,164 @@
+import { Keyv } from 'keyv'
+import { asError } from '../observe/events.ts'
+import type { ByteStore } from './byte-store.ts'
+
+/** The parts of a Keyv instance, of Keyv 5 or 6, that are used. */
+export interface KeyvLike {
+  get(key: string): Promise<unknown>
+  set(key: string, value: unknown, timeToLive?: number): Promise<unknown>
+  delete(key: string): Promise<unknown>
+  clear(): Promise<unknown>
+  disconnect(): Promise<unknown>
+  on(event: string, listener: (error: unknown) => void): unknown
+}
+
+/** The parts of a Keyv storage adapter, or of a Map, by which it is recognised. */
+export interface KeyvAdapterLike {
+  // biome-ignore lint/suspicious/noExplicitAny: adapters differ in their value types, and none of them matters here
+  get(key: string): any
+  // biome-ignore lint/suspicious/noExplicitAny: as above
+  set(key: string, value: any, ...rest: any[]): any
+  delete(key: string): unknown
+  clear(): unknown
+}
+
+/** A Keyv as used here: raw reads for bytes, and the iterator that only some stores have. */
+interface InnerKeyv extends KeyvLike {
+  getRaw?(key: string): Promise<unknown>
+  readonly iterator?: unknown
+}
+
+/**
+ * How bytes pass through a Keyv: as they are, through a Keyv of our own over a store that takes bytes;
+ * as base64 text through any other, which may serialise, compress or encrypt as it likes.
+ */
+type Encoding = 'bytes' | 'text'
+
+/** A Keyv over a store that keeps bytes as bytes: neither serialised nor wrapped in an envelope. */
+export function bytesKeyv(store: unknown): KeyvLike {
+  return new Keyv({
+    store: store as Map<string, unknown>,
+    serialization: {
+      stringify: (data: unknown) => (data as { value: unknown }).value as string,
+      parse: <T>(data: string) => ({ value: data }) as T,
+    },
+  }) as unknown as KeyvLike
+}
+
+/** A Keyv over an adapter of any kind, in a namespace of our own. */
+export function namespacedKeyv(adapter: unknown): KeyvLike {
+  return new Keyv({
+    store: adapter as Map<string, unknown>,
+    namespace: 'caching-agent',
+  }) as unknown as KeyvLike
+}
+
+/** Whether a value is a Keyv instance rather than an adapter for one. Told by its shape, as there may be several copies of Keyv. */
+export function isKeyv(value: object): boolean {
+  return (
+    ['getRaw', 'getMany', 'disconnect'].every(
+      (name) => typeof (value as Record<string, unknown>)[name] === 'function',
+    ) && 'stats' in value
+  )
+}
+
+/** A byte store in a Keyv: all keys that begin with `prefix`. */
+export function keyvStore(
+  keyv: KeyvLike,
+  encoding: Encoding,
+  errors: KeyvErrors,
+  prefix = '',
+): ByteStore {
+  const inner = keyv as InnerKeyv
+  const encode = (bytes: Buffer) =>
+    encoding === 'bytes' ? Buffer.from(bytes) : bytes.toString('base64')
+  const decode = (value: unknown): Buffer | undefined => {
+    if (value === undefined || value === null) return undefined
+    if (typeof value === 'string') return Buffer.from(value, 'base64')
+    // Memory stores return the very bytes they keep.
+    if (value instanceof Uint8Array) return Buffer.from(value)
+    throw new TypeError(`expected the text that was stored, got ${typeof value}`)
+  }
+
+  return {
+    async get(key) {
+      const read = () =>
+        encoding === 'bytes' && inner.getRaw ? inner.getRaw(prefix + key) : inner.get(prefix + key)
+      return decode(await errors.during(read, (value) => value !== undefined))
+    },
+
+    async set(key, bytes, timeToLive) {
+      const write = () => inner.set(prefix + key, encode(bytes), timeToLive)
+      const kept = await errors.during(write, (result) => result !== false)
+      if (kept === false) throw new Error('the store refused a write')
+    },
+
+    async delete(keys) {
+      for (const key of keys) await errors.during(() => inner.delete(prefix + key), Boolean)
+    },
+
+    async clear() {
+      const entries = this.entries()
+      if (prefix === '' || entries === undefined) {
+        await errors.during(() => inner.clear(), Boolean)
+        return
+      }
+      const keys: string[] = []
+      for await (const [key] of entries) keys.push(key)
+      await this.delete(keys)
+    },
+
+    entries() {
+      const { iterator } = inner
+      if (typeof iterator !== 'function') return undefined
+      return (async function* () {
+        // Keyv 5 wants the namespace, Keyv 6 knows it.
+        const namespace = (inner as { namespace?: string }).namespace
+        for await (const [key, value] of iterator.call(inner, namespace)) {
+          if (!key.startsWith(prefix)) continue
+          // An iterator yields the envelope's value; of bytes without an envelope there is none.
+          const bytes =
+            value === undefined && inner.getRaw ? await inner.getRaw(key) : (value as unknown)
+          const decoded = isStorable(bytes) ? decode(bytes) : undefined
+          if (decoded !== undefined) yield [key.slice(prefix.length), decoded] as const
+        }
+      })()
+    },
+  }
+}
+
+function isStorable(value: unknown): boolean {
+  return typeof value === 'string' || value instanceof Uint8Array
+}
+
+/**
+ * What goes wrong in a Keyv. It tells so by an event only, while the call looks like a miss, so the
+ * two are brought together here.
+ */
+export class KeyvErrors {
+  #count = 0
+  #last: unknown
+  #calls = 0
+
+  /** @param onOther told of errors that happen outside any call, such as a lost connection */
+  constructor(keyv: KeyvLike, onOther: (error: Error) => void) {
+    keyv.on('error', (error) => {
+      this.#count += 1
+      this.#last = error
+      if (this.#calls === 0) onOther(asError(error))
+    })
+  }
+
+  /** Makes a call; rejects where an error was told meanwhile and the result is not a success. */
+  async during<T>(call: () => Promise<T>, succeeded: (result: T) => boolean): Promise<T> {
+    const before = this.#count
+    this.#calls += 1
+    try {
+      const result = await call()
+      if (!succeeded(result) && this.#count !== before) throw asError(this.#last)
+      return result
+    } finally {
+      this.#calls -= 1
+    }
+  }
+}

@@ -1,0 +1,85 @@
+import { homedir } from 'node:os'
+import { resolve } from 'node:path'
+import { inspect } from 'node:util'
+import type { Events } from '../observe/events.ts'
+import type { Stores } from './byte-store.ts'
+import { guardStore } from './guarded-store.ts'
+import {
+  bytesKeyv,
+  isKeyv,
+  type KeyvAdapterLike,
+  KeyvErrors,
+  type KeyvLike,
+  keyvStore,
+  namespacedKeyv,
+} from './keyv-store.ts'
+import { openSqlite } from './sqlite.ts'
+
+/** Where responses are kept: a URL (`sqlite://path`, `memory:`), a Keyv instance, or a storage adapter for Keyv. */
+export type StoreOption = string | KeyvLike | KeyvAdapterLike
+
+/** The store of a cache for which none is named. */
+export const DEFAULT_STORE = 'sqlite://http_cache.sqlite'
+
+/**
+ * Opens the stores of a cache.
+ *
+ * @throws TypeError where the option is no store; Error where there can be no file at its path
+ */
+export function openStore(option: StoreOption, events: Events): Stores {
+  const stores = typeof option === 'string' ? openUrl(option, events) : openKeyv(option, events)
+  return {
+    ...stores,
+    heads: guardStore(stores.heads, events),
+    chunks: guardStore(stores.chunks, events),
+  }
+}
+
+function openUrl(url: string, events: Events): Stores {
+  if (url === 'memory:' || url === 'memory://') return openMemory(events)
+  const path = /^sqlite:(?:\/\/)?(.+)$/s.exec(url)?.[1]
+  if (path === undefined) {
+    throw new TypeError(
+      `store: expected "sqlite://path", "memory:", a Keyv instance or a Keyv storage adapter, got ${inspect(url)}`,
+    )
+  }
+  const file = path === ':memory:' ? path : resolve(path.replace(/^~(?=\/|$)/, homedir()))
+  try {
+    return openSqlite(file, events)
+  } catch (error) {
+    const reason = error instanceof Error ? error.message : String(error)
+    throw new Error(`store: cannot use ${inspect(url)} as a cache file: ${reason}`, {
+      cause: error,
+    })
+  }
+}
+
+function openMemory(events: Events): Stores {
+  const open = () => {
+    const keyv = bytesKeyv(new Map())
+    return keyvStore(keyv, 'bytes', new KeyvErrors(keyv, (error) => events.error('open', error)))
+  }
+  return { heads: open(), chunks: open(), close: async () => undefined }
+}
+
+function openKeyv(option: unknown, events: Events): Stores {
+  const methods = ['get', 'set', 'delete', 'clear'] as const
+  const isObject = typeof option === 'object' && option !== null
+  if (
+    !isObject ||
+    !methods.every((name) => typeof (option as KeyvAdapterLike)[name] === 'function')
+  ) {
+    throw new TypeError(
+      `store: expected a URL, a Keyv instance or a Keyv storage adapter, got ${inspect(option, { depth: 0 })}`,
+    )
+  }
+  const isOurs = !isKeyv(option)
+  const keyv = isOurs ? namespacedKeyv(option) : (option as KeyvLike)
+  const errors = new KeyvErrors(keyv, (error) => events.error('open', error))
+  return {
+    heads: keyvStore(keyv, 'text', errors, 'response.'),
+    chunks: keyvStore(keyv, 'text', errors, 'chunk.'),
+    // A Keyv or an adapter that was handed to us may be in use elsewhere.
+    close: async () => undefined,
+  }
+}

@@ -1,0 +1,231 @@
+import { closeSync, mkdirSync, openSync, renameSync, statSync } from 'node:fs'
+import { dirname } from 'node:path'
+import type { DatabaseSync, StatementSync } from 'node:sqlite'
+import { setTimeout as delay } from 'node:timers/promises'
+import type { Events } from '../observe/events.ts'
+import type { ByteStore, Stores } from './byte-store.ts'
+import { KeyvSqlite } from './keyv-sqlite.ts'
+import { bytesKeyv, KeyvErrors, keyvStore } from './keyv-store.ts'
+
+/** Tables of another format have another name, so that releases can share a file. */
+const HEADS_TABLE = 'responses_1'
+const CHUNKS_TABLE = 'chunks_1'
+
+/** How long SQLite itself waits for another process's lock, blocking this one, in milliseconds. */
+const BUSY_TIMEOUT = 20
+
+/** How long a call waits for another process's lock in all, in milliseconds. */
+const BUSY_DEADLINE = 2000
+
+/** How many prepared statements are kept. */
+const MAX_STATEMENTS = 64
+
+/** Result codes of SQLite: https://www.sqlite.org/rescode.html */
+const SQLITE_BUSY = 5
+const SQLITE_READONLY = 8
+const SQLITE_CORRUPT = 11
+const SQLITE_NOTADB = 26
+
+/**
+ * Opens the two stores of a cache in an SQLite file, through Keyv and its SQLite adapter.
+ *
+ * @throws Error where there can be no such file
+ */
+export function openSqlite(path: string, events: Events): Stores {
+  const database = new SqliteDatabase(path, events)
+  let connection: Promise<Record<'heads' | 'chunks', ByteStore>> | undefined
+
+  function connect(): Promise<Record<'heads' | 'chunks', ByteStore>> {
+    connection ??= createTables(database, events).catch((error: unknown) => {
+      // The adapter never tries again by itself, so another one is made for the next call.
+      connection = undefined
+      throw error
+    })
+    return connection
+  }
+
+  const storeNamed = (name: 'heads' | 'chunks'): ByteStore => ({
+    get: async (key) => (await connect())[name].get(key),
+    set: async (key, bytes, timeToLive) => (await connect())[name].set(key, bytes, timeToLive),
+    delete: async (keys) => (await connect())[name].delete(keys),
+    clear: async () => {
+      await (await connect())[name].clear()
+      await database.shrink()
+    },
+    entries: () =>
+      (async function* () {
+        yield* (await connect())[name].entries() ?? []
+      })(),
+  })
+
+  return {
+    heads: storeNamed('heads'),
+    chunks: storeNamed('chunks'),
+    close: async () => database.close(),
+  }
+}
+
+async function createTables(
+  database: SqliteDatabase,
+  events: Events,
+): Promise<Record<'heads' | 'chunks', ByteStore>> {
+  const open = async (table: string) => {
+    const adapter = new KeyvSqlite({
+      table,
+      iterationLimit: 100,
+      driver: {
+        name: 'custom',
+        connect: async () => ({
+          query: async (sql, ...parameters) => database.query(sql, parameters),
+          close: async () => undefined,
+        }),
+      },
+    })
+    await adapter.ready
+    const keyv = bytesKeyv(adapter)
+    return keyvStore(keyv, 'bytes', new KeyvErrors(keyv, (error) => events.error('open', error)))
+  }
+  return { heads: await open(HEADS_TABLE), chunks: await open(CHUNKS_TABLE) }
+}
+
+/** An SQLite database on `node:sqlite`: the driver under the adapter. */
+class SqliteDatabase {
+  readonly #path: string
+  readonly #events: Events
+  readonly #statements = new Map<string, StatementSync>()
+  readonly #schema = new Set<string>()
+  #database: DatabaseSync | undefined
+  #file: { readonly dev: number; readonly ino: number } | undefined
+  #closed = false
+
+  constructor(path: string, events: Events) {
+    this.#path = path
+    this.#events = events
+    if (path !== ':memory:') mkdirSync(dirname(path), { recursive: true })
+    try {
+      this.#open()
+    } catch (error) {
+      // A lock passes; the next call opens the file.
+      if (resultCode(error) !== SQLITE_BUSY) throw error
+      events.error('open', error)
+    }
+  }
+
+  /** Runs a statement: rows of a query, none for others. Another process's lock is waited for without blocking. */
+  async query(sql: string, parameters: readonly unknown[]): Promise<unknown[]> {
+    const deadline = Date.now() + BUSY_DEADLINE
+    for (;;) {
+      try {
+        return this.#run(sql, parameters)
+      } catch (error) {
+        const code = resultCode(error)
+        if (code === SQLITE_CORRUPT || code === SQLITE_NOTADB) this.#startAnew(error)
+        else if (code !== SQLITE_BUSY || Date.now() > deadline) throw error
+        await delay(5 + Math.random() * 20)
+      }
+    }
+  }
+
+  #run(sql: string, parameters: readonly unknown[]): unknown[] {
+    const database = this.#database ?? this.#open()
+    let statement = this.#statements.get(sql)
+    if (statement === undefined) {
+      statement = database.prepare(sql)
+      if (this.#statements.size >= MAX_STATEMENTS) this.#statements.clear()
+      this.#statements.set(sql, statement)
+    }
+    if (sql.startsWith('CREATE')) this.#schema.add(sql)
+    const rows = statement.all(...(parameters as (string | number | Uint8Array | null)[]))
+    for (const row of rows as { value?: unknown }[]) {
+      const { value } = row
+      if (value instanceof Uint8Array) {
+        row.value = Buffer.from(value.buffer, value.byteOffset, value.byteLength)
+      }
+    }
+    return rows
+  }
+
+  #open(): DatabaseSync {
+    if (this.#closed) throw new Error('the store is closed')
+    try {
+      return this.#openFile(false)
+    } catch (error) {
+      const code = resultCode(error)
+      if (code === SQLITE_CORRUPT || code === SQLITE_NOTADB) return this.#startAnew(error)
+      if (code !== SQLITE_READONLY) throw error
+      this.#events.error('open', error)
+      return this.#openFile(true)
+    }
+  }
+
+  #openFile(readOnly: boolean): DatabaseSync {
+    // What is cached may be private: nobody else needs to read it.
+    const isFile = this.#path !== ':memory:'
+    if (isFile && !readOnly) createPrivately(this.#path)
+    const { DatabaseSync } = process.getBuiltinModule('node:sqlite')
+    const database = new DatabaseSync(this.#path, { timeout: BUSY_TIMEOUT, readOnly })
+    try {
+      if (!readOnly) {
+        // Has an effect only before the first table is made.
+        database.exec('PRAGMA auto_vacuum = INCREMENTAL')
+        database.exec('PRAGMA journal_mode = WAL')
+        database.exec('PRAGMA synchronous = NORMAL')
+      }
+      for (const statement of this.#schema) database.exec(statement)
+      database.prepare('SELECT count(*) FROM sqlite_master').get()
+    } catch (error) {
+      database.close()
+      throw error
+    }
+    this.#database = database
+    this.#file = isFile ? statSync(this.#path) : undefined
+    return database
+  }
+
+  /** Sets a damaged file aside, unless another process has done so already, and begins a new one. */
+  #startAnew(error: unknown): DatabaseSync {
+    this.#statements.clear()
+    this.#database?.close()
+    this.#database = undefined
+    const file = statSync(this.#path, { throwIfNoEntry: false })
+    const isSameFile = !this.#file || (file?.ino === this.#file.ino && file.dev === this.#file.dev)
+    if (file !== undefined && isSameFile) {
+      const aside = `${this.#path}.corrupt-${new Date().toISOString().replaceAll(':', '-')}`
+      for (const suffix of ['', '-wal', '-shm']) {
+        if (statSync(this.#path + suffix, { throwIfNoEntry: false })) {
+          renameSync(this.#path + suffix, aside + suffix)
+        }
+      }
+      this.#events.error(
+        'open',
+        new Error(`the cache file ${this.#path} is damaged; set aside as ${aside}`, {
+          cause: error,
+        }),
+      )
+    }
+    return this.#openFile(false)
+  }
+
+  /** Gives the space of deleted rows back to the file system. */
+  async shrink(): Promise<void> {
+    await this.query('PRAGMA incremental_vacuum', [])
+    await this.query('PRAGMA wal_checkpoint(TRUNCATE)', [])
+  }
+
+  close(): void {
+    this.#closed = true
+    this.#statements.clear()
+    this.#database?.close()
+    this.#database = undefined
+  }
+}
+
+function createPrivately(path: string): void {
+  closeSync(openSync(path, 'a', 0o600))
+}
+
+/** The primary result code of an SQLite error; undefined for other errors. */
+function resultCode(error: unknown): number | undefined {
+  const code = (error as { errcode?: unknown } | null)?.errcode
+  return typeof code === 'number' ? code & 0xff : undefined
+}
