@@ -1,0 +1,208 @@
+import { inspect } from 'node:util'
+import { Flights } from './handlers/flights.ts'
+import { cacheKey, hasCredentials, protectCredentials } from './key.ts'
+import { type CacheEvents, Events } from './observe/events.ts'
+import { readRequest } from './request.ts'
+import { expirationTime } from './rfc9111/freshness.ts'
+import type { Fields, RequestMessage } from './rfc9111/message.ts'
+import { nominatedMatch } from './rfc9111/vary.ts'
+import { DEFAULT_STORE, openStore, type StoreOption } from './storage/open-store.ts'
+import { type Entry, Responses } from './storage/responses.ts'
+
+/** The options of {@link HttpCache}. */
+export interface HttpCacheOptions {
+  /**
+   * Where responses are kept: `'sqlite://path'`, `'memory:'`, a Keyv instance or a Keyv storage adapter.
+   *
+   * @default 'sqlite://http_cache.sqlite'
+   */
+  readonly store?: StoreOption
+}
+
+/** Which stored response is meant. */
+export interface StoredRequest {
+  /** @default 'GET' */
+  readonly method?: string
+  /** The request's header fields, to select among several variants of a response. */
+  readonly headers?: Readonly<Record<string, string>>
+}
+
+/** A stored response, as the cache's management shows it. */
+export interface StoredResponseInfo {
+  readonly key: string
+  readonly method: string
+  readonly url: string
+  readonly status: number
+  readonly statusText: string
+  readonly headers: Readonly<Record<string, string | readonly string[]>>
+  /** The number of bytes of content; undefined while it is still being received. */
+  readonly size: number | undefined
+  /** When the response was received, or last validated. */
+  readonly storedAt: Date
+  /** When the response ceases to be fresh; undefined for never. */
+  readonly expires: Date | undefined
+  readonly isExpired: boolean
+  /** The content as it came: encoded as `Content-Encoding` says. */
+  content(): AsyncIterable<Buffer>
+}
+
+/** The stored responses of one or several agents, and their management. */
+export class HttpCache {
+  /** @internal */
+  readonly responses: Responses
+  /** @internal */
+  readonly flights: Flights = new Flights()
+  /** @internal */
+  readonly events: Events = new Events()
+
+  /**
+   * @throws TypeError where an option is malformed or unknown; Error where the store cannot be opened
+   */
+  constructor(options: HttpCacheOptions = {}) {
+    const unknown = Object.keys(options).find((name) => name !== 'store')
+    if (unknown !== undefined) {
+      throw new TypeError(`HttpCache: unknown option "${unknown}"; the only option is store`)
+    }
+    this.responses = new Responses(
+      openStore(options.store ?? DEFAULT_STORE, this.events),
+      this.events,
+    )
+  }
+
+  /** Listens to an event; nobody has to listen, not even to `'error'`. */
+  on<E extends keyof CacheEvents>(name: E, listener: (...event: CacheEvents[E]) => void): this {
+    this.events.on(name, listener)
+    return this
+  }
+
+  /** Listens no longer to an event. */
+  off<E extends keyof CacheEvents>(name: E, listener: (...event: CacheEvents[E]) => void): this {
+    this.events.off(name, listener)
+    return this
+  }
+
+  /**
+   * Whether there is a stored response, fresh or not. Without header fields any variant will do.
+   *
+   * @throws TypeError where the URL is not one; Error where the store fails
+   */
+  async has(url: string | URL, request: StoredRequest = {}): Promise<boolean> {
+    return (await this.#select(url, request)) !== undefined
+  }
+
+  /**
+   * A stored response, fresh or not; undefined where there is none. Without header fields the most
+   * recent of its variants.
+   *
+   * @throws TypeError where the URL is not one; Error where the store fails
+   */
+  async get(
+    url: string | URL,
+    request: StoredRequest = {},
+  ): Promise<StoredResponseInfo | undefined> {
+    const entry = await this.#select(url, request)
+    return entry && describe(entry)
+  }
+
+  async #select(url: string | URL, { method, headers }: StoredRequest): Promise<Entry | undefined> {
+    const request = requestFor(url, method, headers)
+    const entries = await this.responses.all(cacheKey(request.method, request))
+    const asked = headers && (await this.protect(request, []))
+    return entries
+      .filter(({ nominated }) => asked === undefined || nominatedMatch(nominated, asked))
+      .sort((a, b) => b.responseTime - a.responseTime)[0]
+  }
+
+  /**
+   * Deletes the responses stored for a URL: all its variants, for all credentials, of GET and HEAD.
+   *
+   * @returns whether there were any
+   * @throws TypeError where the URL is not one; Error where the store fails
+   */
+  async delete(url: string | URL): Promise<boolean> {
+    const request = requestFor(url)
+    const deletions = ['GET', 'HEAD'].map((method) =>
+      this.responses.delete(cacheKey(method, request)),
+    )
+    return (await Promise.all(deletions)).includes(true)
+  }
+
+  /** Deletes all stored responses. @throws Error where the store fails */
+  async clear(): Promise<void> {
+    await this.responses.clear()
+  }
+
+  /** The URLs of all stored responses, sorted, each once. @throws Error where the store cannot list them */
+  async urls(): Promise<string[]> {
+    const urls = new Set<string>()
+    for await (const { url } of this.responses.entries()) urls.add(url)
+    return [...urls].sort()
+  }
+
+  /** The number of stored responses. @throws Error where the store cannot list them */
+  async count(): Promise<number> {
+    let count = 0
+    for await (const _ of this.responses.entries()) count += 1
+    return count
+  }
+
+  /** Waits until all that has been received is written, and closes the store if it was opened by its URL. */
+  async close(): Promise<void> {
+    await this.responses.close()
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close()
+  }
+
+  /**
+   * A request with keyed hashes in place of its credentials, as the cache compares and keeps them.
+   *
+   * @internal
+   */
+  async protect<R extends RequestMessage>(request: R, partitionBy: readonly string[]): Promise<R> {
+    if (!hasCredentials(request.fields, partitionBy)) return request
+    const secret = await this.responses.secret()
+    return { ...request, fields: protectCredentials(request.fields, partitionBy, secret) }
+  }
+}
+
+function requestFor(url: string | URL, method = 'GET', headers: Fields = {}) {
+  if (!URL.canParse(String(url))) {
+    throw new TypeError(`expected an absolute URL, got ${inspect(url)}`)
+  }
+  const { origin, pathname, search } = new URL(url)
+  const request = readRequest({
+    origin,
+    path: pathname + search,
+    method: method as 'GET',
+    headers: headers as Record<string, string>,
+  })
+  if (request === undefined)
+    throw new TypeError(`expected an http or https URL, got ${inspect(url)}`)
+  return request
+}
+
+function describe(entry: Entry): StoredResponseInfo {
+  const expires = expirationTime(entry)
+  return {
+    key: entry.cacheKey,
+    method: entry.method,
+    url: entry.url,
+    status: entry.status,
+    statusText: entry.statusText,
+    headers: entry.fields,
+    size: entry.length,
+    storedAt: new Date(entry.responseTime),
+    expires: expires === Infinity ? undefined : new Date(expires),
+    isExpired: Date.now() >= expires,
+    async *content() {
+      const reader = entry.content.open()
+      try {
+        for (let bytes = await reader.read(); bytes; bytes = await reader.read()) yield bytes
+      } finally {
+        reader.close()
+      }
+    },
+  }
+}

@@ -1,0 +1,85 @@
+import { inspect } from 'node:util'
+import ms from 'ms'
+import { parseHttpDate } from './rfc9111/fields.ts'
+
+/**
+ * How long a response is fresh:
+ *
+ * - a number of milliseconds; `0` means {@link EXPIRE_IMMEDIATELY}, `-1` and `Infinity` mean {@link NEVER_EXPIRE};
+ * - a duration with its unit, such as `'90s'`, `'1h'` or `'7 days'`;
+ * - a point in time, as a `Date` or as an HTTP-date;
+ * - one of the constants {@link NEVER_EXPIRE}, {@link EXPIRE_IMMEDIATELY} and {@link DO_NOT_CACHE}.
+ */
+export type Expiration = number | string | Date
+
+/** The response stays fresh for ever. */
+export const NEVER_EXPIRE = -1
+
+/** The response is stored only if it has a validator (ETag or Last-Modified), and validated at each use. */
+export const EXPIRE_IMMEDIATELY = 0
+
+/** The cache is neither read nor written; what is stored already stays as it is. */
+export const DO_NOT_CACHE = 'do-not-cache'
+
+/** An {@link Expiration} that has been understood. */
+export type Lifetime =
+  | { readonly kind: 'duration'; readonly milliseconds: number }
+  | { readonly kind: 'until'; readonly time: number }
+  | { readonly kind: 'do-not-cache' }
+
+/**
+ * Understands an expiration.
+ *
+ * @param option the name of the option, for the error
+ * @throws TypeError where the value is not an expiration
+ */
+export function parseExpiration(value: unknown, option: string): Lifetime {
+  const lifetime = lifetimeOf(value)
+  if (lifetime !== undefined) return lifetime
+  const hint =
+    typeof value === 'string' && /^\s*[\d.]+\s*$/.test(value) ? ' (say the unit, as in "60s")' : ''
+  throw new TypeError(
+    `${option}: expected a number of milliseconds (0 or more, -1 for never), a duration such as "90s", "1h" or "7 days", ` +
+      `a Date, an HTTP-date, NEVER_EXPIRE, EXPIRE_IMMEDIATELY or DO_NOT_CACHE, got ${inspect(value)}${hint}`,
+  )
+}
+
+function lifetimeOf(value: unknown): Lifetime | undefined {
+  if (value === DO_NOT_CACHE) return { kind: 'do-not-cache' }
+  if (value === NEVER_EXPIRE) return { kind: 'duration', milliseconds: Infinity }
+  if (typeof value === 'number') return duration(value)
+  if (value instanceof Date) return pointInTime(value.getTime())
+  if (typeof value === 'string') return duration(parseDuration(value)) ?? pointInTime(dateOf(value))
+  return undefined
+}
+
+function duration(milliseconds: number | undefined): Lifetime | undefined {
+  return milliseconds !== undefined && milliseconds >= 0
+    ? { kind: 'duration', milliseconds }
+    : undefined
+}
+
+function pointInTime(time: number | undefined): Lifetime | undefined {
+  return time === undefined || Number.isNaN(time) ? undefined : { kind: 'until', time }
+}
+
+/** A number without a unit could be meant in seconds or in milliseconds, so it is no duration. */
+function parseDuration(text: string): number | undefined {
+  if (!/^\s*[\d.]+\s*[a-z]+\s*$/i.test(text)) return undefined
+  return ms(text.trim() as ms.StringValue) as number | undefined
+}
+
+function dateOf(text: string): number | undefined {
+  return parseHttpDate(text, Date.now())
+}
+
+/**
+ * The time at which a response received at `responseTime` expires, in milliseconds since the epoch;
+ * `Infinity` for never.
+ */
+export function expiresAt(
+  lifetime: Exclude<Lifetime, { kind: 'do-not-cache' }>,
+  responseTime: number,
+): number {
+  return lifetime.kind === 'until' ? lifetime.time : responseTime + lifetime.milliseconds
+}

@@ -1,0 +1,103 @@
+import type { Duplex } from 'node:stream'
+import type { Dispatcher } from 'undici'
+import { readHeaders, toRawHeaders } from './raw-headers.ts'
+
+type Controller = Dispatcher.DispatchController
+
+/** The handler that the built-in fetch of Node 22 and 24 dispatches with. */
+export interface LegacyHandlerCallbacks {
+  onConnect?(abort: (reason?: Error) => void, context?: unknown): void
+  onHeaders?(status: number, headers: Buffer[], resume: () => void, statusText: string): unknown
+  onData?(chunk: Buffer): unknown
+  onComplete?(trailers: Buffer[]): void
+  onError?(error: Error): void
+  onUpgrade?(status: number, headers: Buffer[], socket: Duplex): void
+  onBodySent?(chunk: Buffer): void
+  onRequestSent?(): void
+  onResponseStarted?(): void
+}
+
+/** Whether a handler is one of those that undici 6 and 7 dispatch with. */
+export function isLegacyHandler(handler: object): boolean {
+  return (
+    !('onRequestStart' in handler && typeof handler.onRequestStart === 'function') &&
+    ('onConnect' in handler || 'onHeaders' in handler)
+  )
+}
+
+/** Lets a legacy handler be called with the callbacks of today. */
+export class LegacyHandler implements Dispatcher.DispatchHandler {
+  readonly #handler: LegacyHandlerCallbacks
+  readonly onBodySent?: (chunk: Buffer) => void
+  readonly onRequestSent?: () => void
+
+  constructor(handler: LegacyHandlerCallbacks) {
+    this.#handler = handler
+    // MockAgent behaves differently for handlers that have these.
+    if (handler.onBodySent) this.onBodySent = (chunk) => handler.onBodySent?.(chunk)
+    if (handler.onRequestSent) this.onRequestSent = () => handler.onRequestSent?.()
+  }
+
+  onRequestStart(controller: Controller, context: unknown): void {
+    this.#handler.onConnect?.((reason) => controller.abort(reason as Error), context)
+  }
+
+  onRequestUpgrade(controller: Controller, status: number, headers: object, socket: Duplex): void {
+    this.#handler.onUpgrade?.(status, rawList(controller?.rawHeaders, headers), socket)
+  }
+
+  onResponseStarted(): void {
+    this.#handler.onResponseStarted?.()
+  }
+
+  onResponseStart(
+    controller: Controller,
+    status: number,
+    headers: object,
+    statusText?: string,
+  ): void {
+    const raw = rawList(controller.rawHeaders, headers)
+    const resume = () => controller.resume()
+    if (this.#handler.onHeaders?.(status, raw, resume, statusText ?? '') === false) {
+      controller.pause()
+    }
+  }
+
+  onResponseData(controller: Controller, chunk: Buffer): void {
+    if (this.#handler.onData?.(chunk) === false) controller.pause()
+  }
+
+  onResponseEnd(controller: Controller, trailers: object): void {
+    this.#handler.onComplete?.(rawList(controller.rawTrailers, trailers))
+  }
+
+  onResponseError(_controller: Controller, error: Error): void {
+    if (!this.#handler.onError) throw error
+    this.#handler.onError(error)
+  }
+}
+
+function rawList(raw: unknown, headers: object): Buffer[] {
+  const isList = Array.isArray(raw) && raw.every((item) => Buffer.isBuffer(item))
+  return isList ? (raw as Buffer[]) : toRawHeaders(readHeaders(headers))
+}
+
+/**
+ * The options of a legacy dispatch as a dispatcher of today wants them: legacy handlers cannot do
+ * HTTP/2, and the fetch that uses them sends `Content-Length` twice where the caller has set it.
+ */
+export function legacyOptions(options: Dispatcher.DispatchOptions): Dispatcher.DispatchOptions {
+  return { ...options, allowH2: false, headers: singleContentLength(options.headers) } as never
+}
+
+function singleContentLength(
+  headers: Dispatcher.DispatchOptions['headers'],
+): Dispatcher.DispatchOptions['headers'] {
+  if (!headers || typeof headers !== 'object' || Symbol.iterator in headers) return headers ?? null
+  return Object.fromEntries(
+    Object.entries(headers).map(([name, value]) => {
+      const repeated = /^(\d+)(?:, \1)+$/.exec(String(value))
+      return [name, repeated && name.toLowerCase() === 'content-length' ? repeated[1] : value]
+    }),
+  )
+}

@@ -1,0 +1,131 @@
+import type { Dispatcher } from 'undici'
+import { asError } from '../observe/events.ts'
+import type { Fields } from '../rfc9111/message.ts'
+import type { ContentReader } from '../storage/content.ts'
+import type { RequestControl } from './request-control.ts'
+
+/** Content is delivered in pieces of at most this length, as a socket would, in bytes. */
+const PIECE_LENGTH = 64 * 1024
+
+/**
+ * Plays content to the handler of a request, at its pace: reads ahead by one read, stops while it is
+ * paused, and ends at once when it is aborted.
+ */
+export class Playback implements Dispatcher.DispatchController {
+  readonly #control: RequestControl
+  readonly #reader: ContentReader | undefined
+  readonly #trailers: () => Fields
+  #next: Promise<Buffer | null> | undefined
+  #current: Buffer | undefined
+  #paused = false
+  #aborted = false
+  #reason: Error | null = null
+  #hasStarted = false
+  #isRunning = false
+  #isAtEnd = false
+  #isDone = false
+
+  /** @param first what has been read already */
+  constructor(
+    control: RequestControl,
+    reader: ContentReader | undefined,
+    first?: Buffer | null,
+    trailers: () => Fields = () => ({}),
+  ) {
+    this.#control = control
+    this.#reader = reader
+    this.#trailers = trailers
+    this.#current = first ?? undefined
+    if (first === null || reader === undefined) this.#next = Promise.resolve(null)
+  }
+
+  get paused(): boolean {
+    return this.#paused
+  }
+
+  get aborted(): boolean {
+    return this.#aborted
+  }
+
+  get reason(): Error | null {
+    return this.#reason
+  }
+
+  pause(): void {
+    this.#paused = true
+  }
+
+  resume(): void {
+    this.#paused = false
+    if (this.#hasStarted) void this.#run()
+  }
+
+  /** Begins to play; to be called when the handler has been given the header section. */
+  start(): void {
+    this.#hasStarted = true
+    void this.#run()
+  }
+
+  abort(reason: Error): void {
+    if (this.#isDone) return
+    this.#aborted = true
+    this.#reason = reason
+    this.#finish()
+    this.#control.fail(reason)
+  }
+
+  /** Delivers until there is nothing more, or until it is paused. */
+  async #run(): Promise<void> {
+    // A handler resumes from within its own callbacks.
+    if (this.#isRunning) return
+    this.#isRunning = true
+    try {
+      while (!this.#isDone && !this.#paused) {
+        if (this.#current !== undefined) this.#deliver(this.#current)
+        else if (this.#isAtEnd) this.#end()
+        else {
+          const bytes = await this.#read()
+          this.#isAtEnd = bytes === null
+          this.#current = bytes ?? undefined
+        }
+      }
+    } catch (error) {
+      this.#finish()
+      this.#control.abort(asError(error))
+      this.#control.fail(asError(error))
+    } finally {
+      this.#isRunning = false
+    }
+  }
+
+  #read(): Promise<Buffer | null> {
+    const bytes = this.#next ?? this.#readAhead()
+    this.#next = undefined
+    return bytes
+  }
+
+  #readAhead(): Promise<Buffer | null> {
+    const bytes = (this.#reader as ContentReader).read()
+    // It is awaited later, or never if the playback is aborted.
+    bytes.catch(() => {})
+    return bytes
+  }
+
+  #deliver(bytes: Buffer): void {
+    const piece = bytes.subarray(0, PIECE_LENGTH)
+    this.#current = bytes.length > piece.length ? bytes.subarray(piece.length) : undefined
+    if (this.#current === undefined) this.#next ??= this.#readAhead()
+    this.#control.responseData(piece)
+  }
+
+  #end(): void {
+    this.#finish()
+    this.#control.responseEnd(this.#trailers())
+  }
+
+  #finish(): void {
+    if (this.#isDone) return
+    this.#isDone = true
+    this.#reader?.close()
+  }
+}

@@ -1,0 +1,145 @@
+import type { Duplex } from 'node:stream'
+import type { Dispatcher } from 'undici'
+import { contextTerms, runInTerms } from '../context.ts'
+import { asError } from '../observe/events.ts'
+import type { Terms } from '../options.ts'
+import type { Fields } from '../rfc9111/message.ts'
+import { toHandlerHeaders, toRawHeaders } from './raw-headers.ts'
+
+type Controller = Dispatcher.DispatchController
+type Handler = Dispatcher.DispatchHandler
+
+/** What undici rejects with when a request is aborted without a reason. */
+class RequestAbortedError extends Error {
+  override name = 'AbortError'
+  readonly code = 'UND_ERR_ABORTED'
+}
+
+/**
+ * The one controller that a caller's handler sees for the whole of its request: while the cache looks
+ * for a stored response, while the origin answers, while a stored response is played. Whoever is in
+ * charge at the moment is its `target`; what the caller asks for before there is one is not lost.
+ * The handler is called through it, so that each request ends exactly once.
+ */
+export class RequestControl implements Controller {
+  rawHeaders: Buffer[] | null = null
+  rawTrailers: Buffer[] | null = null
+  readonly #handler: Handler
+  readonly #terms: Terms | undefined = contextTerms()
+  readonly #context: Record<string, unknown> = {}
+  #target: Controller | undefined
+  #paused = false
+  #aborted = false
+  #reason: Error | null = null
+  #finished = false
+
+  constructor(handler: Handler) {
+    this.#handler = handler
+  }
+
+  get paused(): boolean {
+    return this.#paused
+  }
+
+  get aborted(): boolean {
+    return this.#aborted
+  }
+
+  get reason(): Error | null {
+    return this.#reason
+  }
+
+  /** Whether the handler has been told the end, or that there will be none. */
+  get finished(): boolean {
+    return this.#finished
+  }
+
+  pause(): void {
+    this.#paused = true
+    this.#target?.pause()
+  }
+
+  resume(): void {
+    this.#paused = false
+    this.#target?.resume()
+  }
+
+  abort(reason?: Error): void {
+    if (this.#aborted || this.#finished) return
+    this.#aborted = true
+    this.#reason = reason ?? new RequestAbortedError('Request aborted')
+    if (this.#target) this.#target.abort(this.#reason)
+    else this.fail(this.#reason)
+  }
+
+  /** Hands control to another target, with what was asked for before. */
+  attach(target: Controller | undefined, context?: unknown): void {
+    // A redirect interceptor inside the cache tells its history by the context.
+    Object.assign(this.#context, context)
+    this.#target = target
+    if (target === undefined) return
+    if (this.#aborted) target.abort(this.#reason as Error)
+    else if (this.#paused) target.pause()
+  }
+
+  /** Begins the request, so that the caller can control it from now on. */
+  begin(): void {
+    try {
+      this.#handler.onRequestStart?.(this, this.#context)
+    } catch (error) {
+      this.abort(asError(error))
+    }
+  }
+
+  informational(status: number, headers: Fields, statusText?: string): void {
+    this.rawHeaders = toRawHeaders(headers)
+    this.#handler.onResponseStart?.(this, status, toHandlerHeaders(headers), statusText)
+  }
+
+  responseStart(status: number, headers: Fields, rawHeaders: Buffer[], statusText = ''): void {
+    this.rawHeaders = rawHeaders
+    runInTerms(this.#terms, () =>
+      this.#handler.onResponseStart?.(this, status, toHandlerHeaders(headers), statusText),
+    )
+  }
+
+  responseData(chunk: Buffer): void {
+    this.#handler.onResponseData?.(this, chunk)
+  }
+
+  responseEnd(trailers: Fields): void {
+    if (this.#finished) return
+    this.#finished = true
+    this.rawTrailers = toRawHeaders(trailers)
+    try {
+      runInTerms(this.#terms, () => this.#handler.onResponseEnd?.(this, toHandlerHeaders(trailers)))
+    } catch (error) {
+      // It is told of its own error, as it would be by undici.
+      this.#finished = false
+      throw error
+    }
+  }
+
+  upgrade(status: number, headers: Fields, socket: Duplex): void {
+    this.#finished = true
+    this.rawHeaders = toRawHeaders(headers)
+    this.#handler.onRequestUpgrade?.(this, status, toHandlerHeaders(headers), socket)
+  }
+
+  /** Tells the handler that its request failed, unless it has ended already. */
+  fail(error: Error): void {
+    if (this.#finished) return
+    this.#finished = true
+    runInTerms(this.#terms, () => this.#handler.onResponseError?.(this, error))
+  }
+
+  /** The callbacks about sending that the handler wants: MockAgent behaves differently where there are any. */
+  get sendingCallbacks(): Pick<Handler, 'onBodySent' | 'onRequestSent' | 'onResponseStarted'> {
+    const { onBodySent, onRequestSent, onResponseStarted } = this.#handler
+    return {
+      ...(onBodySent && { onBodySent: onBodySent.bind(this.#handler) }),
+      ...(onRequestSent && { onRequestSent: onRequestSent.bind(this.#handler) }),
+      ...(onResponseStarted && { onResponseStarted: onResponseStarted.bind(this.#handler) }),
+    }
+  }
+}

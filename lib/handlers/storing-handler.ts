@@ -1,0 +1,169 @@
+import type { Duplex } from 'node:stream'
+import type { Dispatcher } from 'undici'
+import type { Fields } from '../rfc9111/message.ts'
+import type { NotStored } from '../rfc9111/storing.ts'
+import type { NewEntry, Recording } from '../storage/responses.ts'
+import type { Flight } from './flights.ts'
+import { Playback } from './playback.ts'
+import { appendRawHeader, readHeaders } from './raw-headers.ts'
+import { withCacheStatus } from './relaying-handler.ts'
+import type { RequestControl } from './request-control.ts'
+
+type Controller = Dispatcher.DispatchController
+
+/** A response as it came from the origin. */
+export interface Received {
+  readonly status: number
+  readonly statusText: string
+  readonly fields: Fields
+  readonly requestTime: number
+  readonly responseTime: number
+  /** Whether an interceptor inside the cache followed redirects to get it. */
+  readonly isRedirected: boolean
+}
+
+/** What the handlers of one request need, and what they ask when the origin has answered. */
+export interface Exchange {
+  readonly method: string
+  readonly control: RequestControl
+  readonly flight: Flight
+  /** Whether a response may be stored: what to store, or why not. */
+  storing(received: Received): NewEntry | NotStored
+  record(entry: NewEntry): Recording
+  /** The member of `Cache-Status` for a response; undefined for none. */
+  cacheStatus(received: Received, stored: NewEntry | NotStored): string | undefined
+}
+
+/** Relays the origin's response to the caller, and stores it meanwhile if that is allowed. */
+export class StoringHandler implements Dispatcher.DispatchHandler {
+  readonly #exchange: Exchange
+  readonly #control: RequestControl
+  readonly onBodySent?: (chunk: Buffer) => void
+  readonly onRequestSent?: () => void
+  #requestTime = Date.now()
+  #context: { history?: unknown[] } | undefined
+  #controller: Controller | undefined
+  #recording: Recording | undefined
+  #expectedLength: number | undefined
+  #delivered = 0
+  /** Set once others read the content too: then the caller reads it at its own pace as they do. */
+  #playback: Playback | undefined
+  #trailers: Fields = {}
+
+  constructor(exchange: Exchange) {
+    this.#exchange = exchange
+    this.#control = exchange.control
+    const { onBodySent, onRequestSent } = exchange.control.sendingCallbacks
+    if (onBodySent) this.onBodySent = onBodySent
+    if (onRequestSent) this.onRequestSent = onRequestSent
+  }
+
+  /** May be called several times: interceptors inside the cache retry and follow redirects. */
+  onRequestStart(controller: Controller, context: unknown): void {
+    this.#recording?.abandon(new Error('the request was sent again'))
+    this.#recording = undefined
+    this.#requestTime = Date.now()
+    this.#context = (context ?? undefined) as { history?: unknown[] } | undefined
+    this.#controller = controller
+    this.#control.attach(controller, context)
+  }
+
+  onRequestUpgrade(_controller: Controller, status: number, headers: object, socket: Duplex): void {
+    this.#exchange.flight.settle('unusable')
+    this.#control.upgrade(status, readHeaders(headers), socket)
+  }
+
+  onResponseStarted(): void {
+    this.#control.sendingCallbacks.onResponseStarted?.()
+  }
+
+  /** The response as it came, with the times that its age is calculated from (§4.2.3). */
+  received(status: number, headers: object, statusText = ''): Received {
+    const responseTime = Date.now()
+    return {
+      status,
+      statusText,
+      fields: readHeaders(headers),
+      requestTime: this.#requestTime,
+      responseTime,
+      isRedirected: (this.#context?.history?.length ?? 0) > 0,
+    }
+  }
+
+  onResponseStart(
+    controller: Controller,
+    status: number,
+    headers: object,
+    statusText?: string,
+  ): void {
+    const received = this.received(status, headers, statusText)
+    const { fields } = received
+    if (status < 200) {
+      this.#control.informational(status, fields, statusText)
+      return
+    }
+
+    const stored = this.#exchange.storing(received)
+    if (typeof stored !== 'string') this.#record(stored, fields)
+    this.#exchange.flight.settle(typeof stored === 'string' ? 'unusable' : 'answered')
+
+    const member = this.#exchange.cacheStatus(received, stored)
+    const raw = controller?.rawHeaders
+    this.#control.responseStart(
+      status,
+      member === undefined ? fields : withCacheStatus(fields, member),
+      appendRawHeader(raw, fields, ...(member === undefined ? [] : ['Cache-Status', member])),
+      statusText,
+    )
+  }
+
+  #record(entry: NewEntry, fields: Fields): void {
+    const length = fields['content-length']
+    const isLength = typeof length === 'string' && /^\d+$/.test(length)
+    this.#expectedLength = isLength && this.#exchange.method !== 'HEAD' ? Number(length) : undefined
+    this.#recording = this.#exchange.record(entry)
+    this.#recording.content.onReader = () => this.#share()
+  }
+
+  /**
+   * Somebody else wants the content as well. The caller must not set the pace any more: it may not
+   * read at all before the other one has finished.
+   */
+  #share(): void {
+    const { content } = this.#recording as Recording
+    content.onReader = undefined
+    if (this.#control.finished) return
+    const reader = content.open(this.#delivered)
+    this.#playback = new Playback(this.#control, reader, undefined, () => this.#trailers)
+    content.onRoom = () => this.#controller?.resume()
+    content.onUnread = () =>
+      this.#controller?.abort(new Error('nobody reads the response any more'))
+    this.#control.attach(this.#playback)
+    this.#controller?.resume()
+    this.#playback.start()
+  }
+
+  onResponseData(controller: Controller, chunk: Buffer): void {
+    const content = this.#recording?.content
+    content?.append(chunk)
+    if (this.#playback === undefined) {
+      this.#delivered += chunk.length
+      this.#control.responseData(chunk)
+    } else if (content?.isCongested) controller.pause()
+  }
+
+  onResponseEnd(_controller: Controller, trailers: object): void {
+    this.#trailers = readHeaders(trailers)
+    const length = this.#recording?.content.length
+    const isWhole = this.#expectedLength === undefined || this.#expectedLength === length
+    this.#recording?.complete(isWhole)
+    if (this.#playback === undefined) this.#control.responseEnd(this.#trailers)
+  }
+
+  /** The controller is null where the request failed before it began. */
+  onResponseError(_controller: Controller | null | undefined, error: Error): void {
+    this.#recording?.abandon(error)
+    this.#exchange.flight.settle(this.#control.aborted ? 'aborted' : 'failed')
+    if (this.#playback === undefined) this.#control.fail(error)
+  }
+}

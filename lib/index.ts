@@ -1,0 +1,15 @@
+export { type CachingAgent, cachingAgent, type Installation, install } from './agent.ts'
+export {
+  HttpCache,
+  type HttpCacheOptions,
+  type StoredRequest,
+  type StoredResponseInfo,
+} from './cache.ts'
+export { disabled, withTerms } from './context.ts'
+export { DO_NOT_CACHE, EXPIRE_IMMEDIATELY, type Expiration, NEVER_EXPIRE } from './expiration.ts'
+export { type CacheInterceptor, cacheInterceptor } from './interceptor.ts'
+export { type CacheInfo, cacheInfo, type ResponseLike } from './observe/cache-status.ts'
+export type { CacheError, CacheEvents } from './observe/events.ts'
+export type { AgentOptions, CacheOptions, Terms, UrlMatcher, UrlRules } from './options.ts'
+export type { KeyvAdapterLike, KeyvLike } from './storage/keyv-store.ts'
+export type { StoreOption } from './storage/open-store.ts'

@@ -1,0 +1,133 @@
+import { inspect } from 'node:util'
+import type { Dispatcher } from 'undici'
+import { HttpCache } from './cache.ts'
+import { type Expiration, parseExpiration } from './expiration.ts'
+import type { StoreOption } from './storage/open-store.ts'
+
+/** The configuration that applies to one request. All of it can be written as JSON. */
+export interface Terms {
+  /**
+   * How long responses are fresh, whatever the origin says. For the agent as a whole it is what
+   * applies where nothing more specific does, and with `cacheControl: true` only the fallback for
+   * responses that say nothing themselves.
+   */
+  readonly expireAfter?: Expiration
+  /**
+   * Whether the response's own header fields decide (RFC 9111).
+   *
+   * @default true unless the agent's `expireAfter` is given
+   */
+  readonly cacheControl?: boolean
+  /**
+   * The request fields that hold credentials. A response to a request that has one of them is reused
+   * only for requests with the same credentials, unless it is declared public (RFC 9111 §3.5).
+   * Stored as a keyed hash. `false` gives everybody's responses to everybody.
+   *
+   * @default ['authorization', 'cookie']
+   */
+  readonly partitionBy?: readonly string[] | false
+}
+
+/** What a URL must be like for a rule to apply: a glob, a RegExp, a URLPattern or a function. */
+export type UrlMatcher = string | RegExp | { test(url: string): boolean } | ((url: URL) => boolean)
+
+/** Rules in their order, the first match decides: an object by glob, or pairs (or a Map) of matcher and value. */
+export type UrlRules =
+  | Readonly<Record<string, Expiration | Terms>>
+  | Iterable<readonly [UrlMatcher, Expiration | Terms]>
+
+/** The options of {@link cacheInterceptor}. */
+export interface CacheOptions extends Terms {
+  /**
+   * Expirations, or whole terms, by URL. Patterns match host by labels, path by whole segments, query,
+   * port and scheme only where given: `'example.com/static'`, `'*.example.com'`,
+   * `'https://example.com:8443/*.png'`.
+   */
+  readonly urlsExpireAfter?: UrlRules
+  /**
+   * Where responses are kept: `'sqlite://path'`, `'memory:'`, a Keyv instance or a Keyv storage adapter
+   * (of Keyv 5 or 6).
+   *
+   * @default 'sqlite://http_cache.sqlite'
+   */
+  readonly store?: StoreOption
+  /** A cache that already exists, to be shared by several agents; instead of `store`. */
+  readonly cache?: HttpCache
+  /**
+   * Whether responses tell what the cache did, in the `Cache-Status` field (RFC 9211). Without it
+   * `cacheInfo` knows nothing.
+   *
+   * @default true
+   */
+  readonly cacheStatus?: boolean
+}
+
+/** The options of {@link cachingAgent}. */
+export interface AgentOptions extends CacheOptions {
+  /**
+   * The dispatcher that sends what the cache cannot answer.
+   *
+   * @default a new Agent, or a new EnvHttpProxyAgent where Node's env proxy is switched on
+   */
+  readonly dispatcher?: Dispatcher
+}
+
+const TERMS = ['expireAfter', 'cacheControl', 'partitionBy']
+const CACHE_OPTIONS = [...TERMS, 'urlsExpireAfter', 'store', 'cache', 'cacheStatus']
+const AGENT_OPTIONS = [...CACHE_OPTIONS, 'dispatcher']
+
+/** Refuses what {@link cachingAgent} could not make sense of. */
+export function checkAgentOptions(options: AgentOptions): void {
+  checkNames('cachingAgent', options, AGENT_OPTIONS)
+  const { dispatcher } = options
+  if (dispatcher !== undefined && typeof dispatcher?.dispatch !== 'function') {
+    refuse('dispatcher', 'an undici Dispatcher', dispatcher)
+  }
+}
+
+/** Refuses what {@link cacheInterceptor} could not make sense of. */
+export function checkCacheOptions(options: CacheOptions, who = 'cacheInterceptor'): void {
+  checkNames(who, options, who === 'cachingAgent' ? AGENT_OPTIONS : CACHE_OPTIONS)
+  checkTermValues(options, '')
+  checkBoolean('cacheStatus', options.cacheStatus)
+  if (options.cache !== undefined) {
+    if (!(options.cache instanceof HttpCache)) refuse('cache', 'an HttpCache', options.cache)
+    if (options.store !== undefined) {
+      throw new TypeError('store and cache exclude each other: the cache has a store already')
+    }
+  }
+}
+
+/** Refuses terms with unknown names or malformed values; `where` names the option they belong to. */
+export function checkTerms(terms: Terms, where: string): void {
+  checkNames(where, terms, TERMS)
+  checkTermValues(terms, `${where}.`)
+}
+
+function checkTermValues(terms: Terms, prefix: string): void {
+  const { expireAfter, cacheControl, partitionBy } = terms
+  if (expireAfter !== undefined) parseExpiration(expireAfter, `${prefix}expireAfter`)
+  checkBoolean(`${prefix}cacheControl`, cacheControl)
+  const names = Array.isArray(partitionBy) && partitionBy.every((name) => typeof name === 'string')
+  if (partitionBy !== undefined && partitionBy !== false && !names) {
+    refuse(`${prefix}partitionBy`, 'an array of field names, or false', partitionBy)
+  }
+}
+
+function checkNames(who: string, options: unknown, known: readonly string[]): void {
+  if (typeof options !== 'object' || options === null || Array.isArray(options)) {
+    throw new TypeError(`${who}: expected an object of options, got ${inspect(options)}`)
+  }
+  const unknown = Object.keys(options).find((name) => !known.includes(name))
+  if (unknown !== undefined) {
+    throw new TypeError(`${who}: unknown option "${unknown}"; the options are ${known.join(', ')}`)
+  }
+}
+
+function checkBoolean(name: string, value: unknown): void {
+  if (value !== undefined && typeof value !== 'boolean') refuse(name, 'a boolean', value)
+}
+
+function refuse(name: string, expected: string, value: unknown): never {
+  throw new TypeError(`${name}: expected ${expected}, got ${inspect(value, { depth: 0 })}`)
+}

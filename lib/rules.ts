@@ -1,0 +1,210 @@
+import { domainToASCII } from 'node:url'
+import { inspect } from 'node:util'
+import picomatch from 'picomatch'
+import { type Expiration, expiresAt, type Lifetime, parseExpiration } from './expiration.ts'
+import { checkTerms, type Terms, type UrlMatcher, type UrlRules } from './options.ts'
+import { parseCacheControl } from './rfc9111/cache-control.ts'
+import { explicitLifetime } from './rfc9111/freshness.ts'
+import type { Fields } from './rfc9111/message.ts'
+
+/** What decides about the responses to one request. */
+export interface RequestTerms {
+  /** What the request's own terms or a rule for its URL say: it decides against the origin. */
+  readonly rule: Lifetime | undefined
+  /** Whether the response's own fields decide where there is no rule. */
+  readonly cacheControl: boolean
+  /** What applies where nothing else does. */
+  readonly fallback: Lifetime | undefined
+  readonly partitionBy: readonly string[]
+}
+
+/** The rules of an agent, ready to be asked. */
+export interface Rules {
+  /** The terms for a URL; `own` are those of the request itself. */
+  termsFor(url: URL, own: Terms | undefined): RequestTerms
+}
+
+const DEFAULT_PARTITION = ['authorization', 'cookie']
+
+/**
+ * Prepares the rules of an agent.
+ *
+ * @throws TypeError where a pattern or its value is malformed
+ */
+export function compileRules(options: Terms & { readonly urlsExpireAfter?: UrlRules }): Rules {
+  const fallback =
+    options.expireAfter === undefined
+      ? undefined
+      : parseExpiration(options.expireAfter, 'expireAfter')
+  const rules = rulePairs(options.urlsExpireAfter).map(([matcher, value]) => {
+    const where = `urlsExpireAfter[${typeof matcher === 'string' ? inspect(matcher) : String(matcher)}]`
+    return { matches: compileMatcher(matcher, where), terms: termsOf(value, where) }
+  })
+
+  return {
+    termsFor(url, own) {
+      const rule = rules.find(({ matches }) => matches(url))?.terms
+      const specific = { ...rule, ...own }
+      const { expireAfter } = specific
+      const partitionBy = specific.partitionBy ?? options.partitionBy ?? DEFAULT_PARTITION
+      return {
+        rule: expireAfter === undefined ? undefined : parseExpiration(expireAfter, 'expireAfter'),
+        cacheControl: specific.cacheControl ?? options.cacheControl ?? fallback === undefined,
+        fallback,
+        partitionBy: partitionBy === false ? [] : partitionBy.map((name) => name.toLowerCase()),
+      }
+    },
+  }
+}
+
+function rulePairs(rules: UrlRules | undefined): (readonly [UrlMatcher, Expiration | Terms])[] {
+  if (rules === undefined) return []
+  if (typeof rules !== 'object' || rules === null) {
+    throw new TypeError(
+      `urlsExpireAfter: expected an object, a Map or an array of pairs, got ${inspect(rules)}`,
+    )
+  }
+  if (!(Symbol.iterator in rules)) return Object.entries(rules)
+  return [...rules].map((pair) => {
+    if (Array.isArray(pair) && pair.length === 2) return pair as [UrlMatcher, Expiration | Terms]
+    throw new TypeError(`urlsExpireAfter: expected pairs [pattern, value], got ${inspect(pair)}`)
+  })
+}
+
+function termsOf(value: unknown, where: string): Terms {
+  if (typeof value === 'object' && value !== null && !(value instanceof Date)) {
+    checkTerms(value, where)
+    return value
+  }
+  parseExpiration(value, where)
+  return { expireAfter: value as Expiration }
+}
+
+/**
+ * The expiration that a rule of the user gives to a response, in the one order of precedence: the
+ * request's terms or the rule for its URL; the response's own fields, if they decide; the fallback.
+ * Undefined where the origin (or a heuristic) decides.
+ *
+ * @returns milliseconds since the epoch, or 'do-not-cache'
+ */
+export function expirationByRule(
+  terms: RequestTerms,
+  fields: Fields,
+  responseTime: number,
+): number | 'do-not-cache' | undefined {
+  const saysSomething = terms.cacheControl && isExplicit(fields, responseTime)
+  const lifetime = terms.rule ?? (saysSomething ? undefined : terms.fallback)
+  if (lifetime === undefined) return terms.cacheControl ? undefined : 'do-not-cache'
+  return lifetime.kind === 'do-not-cache' ? 'do-not-cache' : expiresAt(lifetime, responseTime)
+}
+
+/** Whether the fields of a response say anything about storing it or about its freshness. */
+function isExplicit(fields: Fields, responseTime: number): boolean {
+  const directives = parseCacheControl(fields)
+  return (
+    directives.has('no-store') ||
+    directives.has('no-cache') ||
+    explicitLifetime(fields, responseTime) !== undefined
+  )
+}
+
+/**
+ * Prepares one matcher.
+ *
+ * @param where what the matcher belongs to, for the error
+ * @throws TypeError where it is malformed
+ */
+export function compileMatcher(matcher: UrlMatcher, where: string): (url: URL) => boolean {
+  if (typeof matcher === 'string') return compilePattern(matcher, where)
+  if (typeof matcher === 'function') return (url) => Boolean(matcher(new URL(url)))
+  if (matcher instanceof RegExp) {
+    // A global or sticky expression remembers where its last match ended.
+    const stateless = new RegExp(matcher.source, matcher.flags.replace(/[gy]/g, ''))
+    return (url) => stateless.test(url.href)
+  }
+  if (typeof matcher?.test === 'function') return (url) => matcher.test(url.href)
+  throw new TypeError(
+    `${where}: expected a pattern, a RegExp, a URLPattern or a function, got ${inspect(matcher)}`,
+  )
+}
+
+const PATTERN =
+  /^(?:(?<scheme>[a-z*][a-z\d+.*-]*):\/\/)?(?<host>\[[\da-f:.]+\]|[^:/?#[\]@\s]*)(?::(?<port>\d+|\*))?(?<path>\/[^?#]*)?(?:\?(?<query>[^#]*))?$/i
+
+/** A glob for URLs: it is matched part by part, never as one string. */
+function compilePattern(pattern: string, where: string): (url: URL) => boolean {
+  if (pattern === '' || pattern === '*') return () => true
+  const parts = PATTERN.exec(pattern)?.groups
+  const { scheme, host = '', port, path, query } = parts ?? {}
+  if (parts === undefined || (host === '' && (scheme ?? port ?? path) !== path)) {
+    throw new TypeError(
+      `${where}: expected a URL pattern such as "example.com/path", "*.example.com" or "*", got ${inspect(pattern)}`,
+    )
+  }
+  const tests = [
+    scheme && matchScheme(scheme),
+    host && matchHost(host),
+    port && port !== '*' && matchPort(port),
+    path && matchPath(path),
+    query !== undefined && matchQuery(query),
+  ].filter((test) => typeof test === 'function')
+  return (url) => tests.every((test) => test(url))
+}
+
+type UrlTest = (url: URL) => boolean
+
+function glob(pattern: string): (text: string) => boolean {
+  return /[*?{}[\]()!+@|\\]/.test(pattern)
+    ? picomatch(pattern, { dot: true, nonegate: true, strictSlashes: true })
+    : (text) => text === pattern
+}
+
+function matchScheme(pattern: string): UrlTest {
+  const matches = glob(pattern.toLowerCase())
+  return (url) => matches(url.protocol.slice(0, -1))
+}
+
+/** Label by label, so that `*` never crosses a dot; a leading `*.` stands for one label or more. */
+function matchHost(pattern: string): UrlTest {
+  if (pattern === '*') return () => true
+  const lowerCase = pattern.toLowerCase()
+  const host = lowerCase.includes('*') ? lowerCase : domainToASCII(lowerCase) || lowerCase
+  if (!host.includes('*')) return (url) => url.hostname === host
+  const anySubdomain = host.startsWith('*.')
+  const labels = (anySubdomain ? host.slice(2) : host).split('.').map(glob)
+  return (url) => {
+    const actual = url.hostname.split('.')
+    const extra = actual.length - labels.length
+    if (anySubdomain ? extra < 1 : extra !== 0) return false
+    return labels.every((matches, index) => matches(actual[extra + index] as string))
+  }
+}
+
+function matchPort(port: string): UrlTest {
+  const number = String(Number(port))
+  return (url) => (url.port || (url.protocol === 'https:' ? '443' : '80')) === number
+}
+
+/** A glob over whole segments; what the path has after it does not matter. */
+function matchPath(pattern: string): UrlTest {
+  if (pattern === '/') return () => true
+  const encoded = pattern.replace(/[^\x21-\x7e]+/g, encodeURIComponent)
+  const matches = glob(encoded)
+  const isDirectory = encoded.endsWith('/')
+  const matchesBelow = glob(`${encoded}${isDirectory ? '' : '/'}**`)
+  const hasGlob = /[*?{}[\]()!+@|\\]/.test(encoded)
+  if (!hasGlob) {
+    const below = isDirectory ? encoded : `${encoded}/`
+    return (url) => url.pathname === encoded || url.pathname.startsWith(below)
+  }
+  return (url) => matches(url.pathname) || matchesBelow(url.pathname)
+}
+
+/** Each parameter of the pattern is there with a value that matches; further parameters do not matter. */
+function matchQuery(pattern: string): UrlTest {
+  const wanted = [...new URLSearchParams(pattern)].map(
+    ([name, value]) => [name, glob(value)] as const,
+  )
+  return (url) =>
+    wanted.every(([name, matches]) => url.searchParams.getAll(name).some((value) => matches(value)))
+}
