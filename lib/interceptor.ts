@@ -1,3 +1,4 @@
+import { Readable } from 'node:stream'
 import type { Dispatcher } from 'undici'
 import { HttpCache } from './cache.ts'
 import { contextTerms } from './context.ts'
@@ -18,7 +19,7 @@ import { cacheKey } from './key.ts'
 import { type CacheStatus, formatCacheStatus } from './observe/cache-status.ts'
 import { asError } from './observe/events.ts'
 import { type CacheOptions, checkCacheOptions, type Terms } from './options.ts'
-import { headersWith, type Request, readRequest } from './request.ts'
+import { hasContent, headersWith, type Request, readRequest } from './request.ts'
 import { currentAge, expirationTime } from './rfc9111/freshness.ts'
 import { invalidatedUrls } from './rfc9111/invalidation.ts'
 import type { Fields } from './rfc9111/message.ts'
@@ -88,7 +89,7 @@ export function cachingDispatch(dispatch: Dispatch, caching: Caching, own?: Term
 
     const terms = caching.rules.termsFor(request.target, { ...own, ...contextTerms() })
     const isDisabled = neverCaches(terms)
-    const bypass = isDisabled ? 'do-not-cache' : whyBypass(request, request.hasContent)
+    const bypass = isDisabled ? 'do-not-cache' : whyBypass(request, request.content === 'some')
     if (bypass === undefined) {
       new CachedRequest(
         dispatch,
@@ -164,6 +165,8 @@ class CachedRequest {
   async #answer(): Promise<void> {
     const { cache } = this.#caching
     const beginning = Date.now()
+    const isBypass = await hasContent(this.#request.content)
+    if (isBypass) return this.#bypass('content')
     this.#request = await cache.protect(this.#request, this.#terms.partitionBy)
     const credentials = this.#terms.partitionBy.map((name) => this.#request.fields[name] ?? '')
     const flightKey = [this.#cacheKey, ...credentials].join()
@@ -209,6 +212,12 @@ class CachedRequest {
     const same = responses.find(this.#cacheKey, request)
     if (request.method !== 'HEAD') return same
     return [...(await same), ...(await responses.find(cacheKey('GET', request), request))]
+  }
+
+  /** Relays the answer without storing it; nobody waits for it. */
+  #bypass(detail: 'content'): void {
+    const exchange = this.#exchange({ fwd: 'bypass' }, { settle: () => {} })
+    this.#send(this.#options, new StoringHandler({ ...exchange, storing: () => detail }))
   }
 
   #forward(fwd: ForwardReason, flight: Flight): void {
@@ -334,6 +343,7 @@ class CachedRequest {
       return true
     }
     const now = Date.now()
+    discardStream(this.#options.body)
     const age = { ...stored.fields, age: String(Math.floor(currentAge(stored, now) / 1000)) }
     const member = formatCacheStatus({ ...status, key: stored.cacheKey }, now)
     const fields = cacheStatus ? withCacheStatus(age, member) : age
@@ -360,6 +370,11 @@ class CachedRequest {
     this.#control.responseStart(504, fields, toRawHeaders(fields), 'Gateway Timeout')
     this.#control.responseEnd({})
   }
+}
+
+/** A request that is answered from the cache is never sent, so nobody reads its stream. */
+function discardStream(body: unknown): void {
+  if (body instanceof Readable) body.on('error', () => {}).destroy()
 }
 
 /** RFC 9110 §6.6.1: a response without a date gets that of its receipt. */

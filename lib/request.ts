@@ -1,4 +1,5 @@
 import { stringify } from 'node:querystring'
+import { Readable } from 'node:stream'
 import type { Dispatcher } from 'undici'
 import type { Fields, RequestMessage } from './rfc9111/message.ts'
 
@@ -10,7 +11,8 @@ export interface Request extends RequestMessage {
    * field of the caller's own may reach another server under the same name.
    */
   readonly server: string | undefined
-  readonly hasContent: boolean
+  /** Whether the request has content; a stream has to be asked. */
+  readonly content: 'none' | 'some' | Readable
 }
 
 /** Reads the options of a dispatch; undefined where they are none that a cache understands. */
@@ -39,7 +41,34 @@ export function readRequest(options: Dispatcher.DispatchOptions): Request | unde
     target,
     server: named && !resolved ? server.origin : undefined,
     fields,
-    hasContent: options.body !== undefined && options.body !== null && options.body !== '',
+    content: contentOf(options.body),
+  }
+}
+
+function contentOf(body: unknown): Request['content'] {
+  if (body === undefined || body === null || body === '') return 'none'
+  if (body instanceof Uint8Array) return body.length === 0 ? 'none' : 'some'
+  return body instanceof Readable ? body : 'some'
+}
+
+/** How long a stream may take to show whether there is anything in it, in milliseconds. */
+const STREAM_PATIENCE = 100
+
+/** Whether there is anything in a stream, which stays as it was. undici's `pipeline` sends one even with GET. */
+export async function hasContent(content: Request['content']): Promise<boolean> {
+  if (!(content instanceof Readable)) return content === 'some'
+  const { promise, resolve } = Promise.withResolvers<boolean>()
+  const look = () => resolve(content.readableLength > 0)
+  const giveUp = () => resolve(true)
+  const timer = setTimeout(giveUp, STREAM_PATIENCE)
+  content.on('readable', look).on('close', giveUp)
+  try {
+    return await promise
+  } finally {
+    clearTimeout(timer)
+    content.off('readable', look).off('close', giveUp)
+    // Without listeners a stream returns to its initial mode, in the next tick.
+    await new Promise((resume) => setImmediate(resume))
   }
 }
 

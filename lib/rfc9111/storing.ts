@@ -11,6 +11,7 @@ import { nominatedNames } from './vary.ts'
 
 /** Why a response may not be stored. */
 export type NotStored =
+  | 'content'
   | 'do-not-cache'
   | 'endless'
   | 'incomplete'
