@@ -73,13 +73,17 @@ function dateOf(text: string): number | undefined {
   return parseHttpDate(text, Date.now())
 }
 
+/** The latest time that a `Date` can hold. */
+const LATEST = 8.64e15
+
 /**
  * The time at which a response received at `responseTime` expires, in milliseconds since the epoch;
- * `Infinity` for never.
+ * `Infinity` for never, and for later than a `Date` can tell.
  */
 export function expiresAt(
   lifetime: Exclude<Lifetime, { kind: 'do-not-cache' }>,
   responseTime: number,
 ): number {
-  return lifetime.kind === 'until' ? lifetime.time : responseTime + lifetime.milliseconds
+  const time = lifetime.kind === 'until' ? lifetime.time : responseTime + lifetime.milliseconds
+  return time > LATEST ? Infinity : time
 }

@@ -4,6 +4,7 @@ import { HttpCache } from './cache.ts'
 import { contextTerms } from './context.ts'
 import type { Flight } from './handlers/flights.ts'
 import {
+  assertHandler,
   isLegacyHandler,
   LegacyHandler,
   type LegacyHandlerCallbacks,
@@ -79,6 +80,7 @@ export function createCaching(options: CacheOptions): Caching {
 /** A dispatch that answers from the cache what it may; `own` are terms for all its requests. */
 export function cachingDispatch(dispatch: Dispatch, caching: Caching, own?: Terms): Dispatch {
   return (options, handler) => {
+    assertHandler(handler)
     if (isLegacyHandler(handler)) {
       handler = new LegacyHandler(handler as LegacyHandlerCallbacks)
       options = legacyOptions(options)

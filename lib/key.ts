@@ -41,7 +41,7 @@ export function normaliseUrl(url: URL): string {
 }
 
 /** Decodes what need not be encoded, and encodes the rest in upper case (RFC 3986 §6.2.2). */
-function normalisePercentEncoding(text: string): string {
+export function normalisePercentEncoding(text: string): string {
   return text.replace(/%[\da-f]{2}/gi, (encoded) => {
     const character = String.fromCharCode(Number.parseInt(encoded.slice(1), 16))
     return /[\w.~-]/.test(character) ? character : encoded.toUpperCase()

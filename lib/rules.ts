@@ -2,6 +2,7 @@ import { domainToASCII } from 'node:url'
 import { inspect } from 'node:util'
 import picomatch from 'picomatch'
 import { type Expiration, expiresAt, type Lifetime, parseExpiration } from './expiration.ts'
+import { normalisePercentEncoding } from './key.ts'
 import { checkTerms, type Terms, type UrlMatcher, type UrlRules } from './options.ts'
 import { parseCacheControl } from './rfc9111/cache-control.ts'
 import { explicitLifetime } from './rfc9111/freshness.ts'
@@ -37,19 +38,20 @@ export function compileRules(options: Terms & { readonly urlsExpireAfter?: UrlRu
       ? undefined
       : parseExpiration(options.expireAfter, 'expireAfter')
   const rules = rulePairs(options.urlsExpireAfter).map(([matcher, value]) => {
-    const where = `urlsExpireAfter[${typeof matcher === 'string' ? inspect(matcher) : String(matcher)}]`
+    const where = `urlsExpireAfter[${inspect(matcher, { depth: 0 })}]`
     return { matches: compileMatcher(matcher, where), terms: termsOf(value, where) }
   })
 
   return {
     termsFor(url, own) {
       const rule = rules.find(({ matches }) => matches(url))?.terms
-      const specific = { ...rule, ...own }
-      const { expireAfter } = specific
-      const partitionBy = specific.partitionBy ?? options.partitionBy ?? DEFAULT_PARTITION
+      const expireAfter = own?.expireAfter ?? rule?.expireAfter
+      const partitionBy =
+        own?.partitionBy ?? rule?.partitionBy ?? options.partitionBy ?? DEFAULT_PARTITION
       return {
         rule: expireAfter === undefined ? undefined : parseExpiration(expireAfter, 'expireAfter'),
-        cacheControl: specific.cacheControl ?? options.cacheControl ?? fallback === undefined,
+        cacheControl:
+          own?.cacheControl ?? rule?.cacheControl ?? options.cacheControl ?? fallback === undefined,
         fallback,
         partitionBy: partitionBy === false ? [] : partitionBy.map((name) => name.toLowerCase()),
       }
@@ -117,11 +119,8 @@ function isExplicit(fields: Fields, responseTime: number): boolean {
 export function compileMatcher(matcher: UrlMatcher, where: string): (url: URL) => boolean {
   if (typeof matcher === 'string') return compilePattern(matcher, where)
   if (typeof matcher === 'function') return (url) => Boolean(matcher(new URL(url)))
-  if (matcher instanceof RegExp) {
-    // A global or sticky expression remembers where its last match ended.
-    const stateless = new RegExp(matcher.source, matcher.flags.replace(/[gy]/g, ''))
-    return (url) => stateless.test(url.href)
-  }
+  // Unlike `test`, `search` does not remember where the last match of a global expression ended.
+  if (matcher instanceof RegExp) return (url) => url.href.search(matcher) !== -1
   if (typeof matcher?.test === 'function') return (url) => matcher.test(url.href)
   throw new TypeError(
     `${where}: expected a pattern, a RegExp, a URLPattern or a function, got ${inspect(matcher)}`,
@@ -133,10 +132,11 @@ const PATTERN =
 
 /** A glob for URLs: it is matched part by part, never as one string. */
 function compilePattern(pattern: string, where: string): (url: URL) => boolean {
-  if (pattern === '' || pattern === '*') return () => true
+  if (pattern === '') return () => true
   const parts = PATTERN.exec(pattern)?.groups
   const { scheme, host = '', port, path, query } = parts ?? {}
-  if (parts === undefined || (host === '' && (scheme ?? port ?? path) !== path)) {
+  const isPossible = host === '' ? (scheme ?? port) === undefined : isHost(host)
+  if (parts === undefined || !isPossible) {
     throw new TypeError(
       `${where}: expected a URL pattern such as "example.com/path", "*.example.com" or "*", got ${inspect(pattern)}`,
     )
@@ -153,10 +153,13 @@ function compilePattern(pattern: string, where: string): (url: URL) => boolean {
 
 type UrlTest = (url: URL) => boolean
 
-function glob(pattern: string): (text: string) => boolean {
-  return /[*?{}[\]()!+@|\\]/.test(pattern)
-    ? picomatch(pattern, { dot: true, nonegate: true, strictSlashes: true })
-    : (text) => text === pattern
+/** What makes a text a glob. Parentheses alone do not: paths have them. */
+const GLOB = /[*?{}[\]\\]|[+@!]\(/
+
+function glob(pattern: string, options?: picomatch.PicomatchOptions): (text: string) => boolean {
+  if (!GLOB.test(pattern)) return (text) => text === pattern
+  const escaped = pattern.replace(/(?<![*?+@!])\(([^()]*)\)/g, '\\($1\\)')
+  return picomatch(escaped, { dot: true, nonegate: true, strictSlashes: true, ...options })
 }
 
 function matchScheme(pattern: string): UrlTest {
@@ -164,20 +167,42 @@ function matchScheme(pattern: string): UrlTest {
   return (url) => matches(url.protocol.slice(0, -1))
 }
 
+function isHostGlob(host: string): boolean {
+  return !host.startsWith('[') && GLOB.test(host)
+}
+
+/** A label of a host that is a glob: in ASCII, and with nothing in braces that ends in another label. */
+const LABEL_GLOB = /^(?:[!-z|~]|\{[!-z|~]+\})+$/
+
+/** Whether a URL can have such a host at all. */
+function isHost(host: string): boolean {
+  if (!isHostGlob(host)) return domainToASCII(host) !== ''
+  return host
+    .split('.')
+    .every((label) => (GLOB.test(label) ? LABEL_GLOB.test(label) : domainToASCII(label) !== ''))
+}
+
 /** Label by label, so that `*` never crosses a dot; a leading `*.` stands for one label or more. */
 function matchHost(pattern: string): UrlTest {
-  if (pattern === '*') return () => true
-  const lowerCase = pattern.toLowerCase()
-  const host = lowerCase.includes('*') ? lowerCase : domainToASCII(lowerCase) || lowerCase
-  if (!host.includes('*')) return (url) => url.hostname === host
+  const host = pattern.toLowerCase().replace(/^\*+(?=\.|$)/, '*')
+  if (host === '*') return () => true
+  if (!isHostGlob(host)) {
+    const ascii = domainToASCII(host)
+    return (url) => url.hostname === ascii
+  }
   const anySubdomain = host.startsWith('*.')
-  const labels = (anySubdomain ? host.slice(2) : host).split('.').map(glob)
+  const labels = (anySubdomain ? host.slice(2) : host).split('.').map(matchLabel)
   return (url) => {
     const actual = url.hostname.split('.')
     const extra = actual.length - labels.length
     if (anySubdomain ? extra < 1 : extra !== 0) return false
     return labels.every((matches, index) => matches(actual[extra + index] as string))
   }
+}
+
+function matchLabel(label: string): (text: string) => boolean {
+  // A label that is only digits would be taken for an address.
+  return glob(/[^!-~]/.test(label) ? domainToASCII(label) : label)
 }
 
 function matchPort(port: string): UrlTest {
@@ -187,24 +212,32 @@ function matchPort(port: string): UrlTest {
 
 /** A glob over whole segments; what the path has after it does not matter. */
 function matchPath(pattern: string): UrlTest {
-  if (pattern === '/') return () => true
-  const encoded = pattern.replace(/[^\x21-\x7e]+/g, encodeURIComponent)
-  const matches = glob(encoded)
-  const isDirectory = encoded.endsWith('/')
-  const matchesBelow = glob(`${encoded}${isDirectory ? '' : '/'}**`)
-  const hasGlob = /[*?{}[\]()!+@|\\]/.test(encoded)
-  if (!hasGlob) {
-    const below = isDirectory ? encoded : `${encoded}/`
-    return (url) => url.pathname === encoded || url.pathname.startsWith(below)
+  const encoded = pattern.replace(/[^!-~]+/g, (text) => encodeURIComponent(text.toWellFormed()))
+  // A wildcard at the end stands for all that is below, even for nothing.
+  const path = normalisePercentEncoding(encoded).replace(/\/\*+$/, '/')
+  const directory = path.endsWith('/') ? path : `${path}/`
+  if (!GLOB.test(path)) {
+    return (url) => {
+      const actual = normalisePercentEncoding(url.pathname)
+      return actual === path || actual.startsWith(directory)
+    }
   }
-  return (url) => matches(url.pathname) || matchesBelow(url.pathname)
+  // picomatch lets `**/` stand for no segment only at the very beginning, so without the first slash.
+  const matches = glob(path.slice(1))
+  const matchesBelow = glob(`${directory.slice(1)}**`)
+  return (url) => {
+    const actual = normalisePercentEncoding(url.pathname).slice(1)
+    return matches(actual) || matchesBelow(actual)
+  }
 }
 
 /** Each parameter of the pattern is there with a value that matches; further parameters do not matter. */
 function matchQuery(pattern: string): UrlTest {
-  const wanted = [...new URLSearchParams(pattern)].map(
-    ([name, value]) => [name, glob(value)] as const,
-  )
+  const wanted = [...new URLSearchParams(pattern)].map(([name, value]) => {
+    // A value has no segments, and may be empty.
+    const matches = value === '*' ? () => true : glob(value, { bash: true })
+    return [name, matches] as const
+  })
   return (url) =>
     wanted.every(([name, matches]) => url.searchParams.getAll(name).some((value) => matches(value)))
 }

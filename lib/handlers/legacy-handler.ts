@@ -1,4 +1,5 @@
 import type { Duplex } from 'node:stream'
+import { inspect } from 'node:util'
 import type { Dispatcher } from 'undici'
 import { readHeaders, toRawHeaders } from './raw-headers.ts'
 
@@ -19,10 +20,27 @@ export interface LegacyHandlerCallbacks {
 
 /** Whether a handler is one of those that undici 6 and 7 dispatch with. */
 export function isLegacyHandler(handler: object): boolean {
-  return (
-    !('onRequestStart' in handler && typeof handler.onRequestStart === 'function') &&
-    ('onConnect' in handler || 'onHeaders' in handler)
+  const { onRequestStart, onConnect, onHeaders } = handler as Record<string, unknown>
+  if (typeof onRequestStart === 'function') return false
+  return typeof onConnect === 'function' || typeof onHeaders === 'function'
+}
+
+/**
+ * Refuses what is no handler at once, as undici does: called later, it would leave a request hanging.
+ *
+ * @throws TypeError
+ */
+export function assertHandler(handler: unknown): asserts handler is object {
+  const isHandler =
+    typeof handler === 'object' &&
+    handler !== null &&
+    (isLegacyHandler(handler) ||
+      typeof (handler as Dispatcher.DispatchHandler).onRequestStart === 'function')
+  if (isHandler) return
+  const error = new TypeError(
+    `dispatch: expected a handler with an onRequestStart method, got ${inspect(handler, { depth: 0 })}`,
   )
+  throw Object.assign(error, { code: 'UND_ERR_INVALID_ARG' })
 }
 
 /** Lets a legacy handler be called with the callbacks of today. */

@@ -1,3 +1,5 @@
+import { listMembers } from '../rfc9111/fields.ts'
+
 /** What the cache did for one response. */
 export interface CacheInfo {
   /**
@@ -72,9 +74,8 @@ export interface ResponseLike {
  * undefined where no cache was involved or its `cacheStatus` is off. Read from `Cache-Status`.
  */
 export function cacheInfo(response: ResponseLike): CacheInfo | undefined {
-  const members = (header(response, 'cache-status') ?? '').split(/,(?=(?:[^"]*"[^"]*")*[^"]*$)/)
   // Caches append to the list, so the last one is the nearest.
-  const member = members.map((text) => text.trim()).findLast(isOurs)
+  const member = listMembers(header(response, 'cache-status') ?? '').findLast(isOurs)
   if (member === undefined) return undefined
   const [, ...pairs] = member.split(';').map((text) => text.trim().split('='))
   const parameters = new Map(pairs.map(([name, value = '']) => [name, value.replace(/^"|"$/g, '')]))

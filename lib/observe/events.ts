@@ -24,15 +24,18 @@ export class Events {
     this.#emitter.off(name, listener as (...args: unknown[]) => void)
   }
 
-  /** Tells the listeners; one that throws does so outside the cache. */
+  /**
+   * Tells the listeners, in the next tick: one that throws does so outside the cache, and one that is
+   * attached right after construction hears what happened in it.
+   */
   emit<E extends keyof CacheEvents>(name: E, ...event: CacheEvents[E]): void {
-    if (this.#emitter.listenerCount(name) === 0) return
-    process.nextTick(() => this.#emitter.emit(name, ...event))
+    process.nextTick(() => {
+      if (this.#emitter.listenerCount(name) > 0) this.#emitter.emit(name, ...event)
+    })
   }
 
   error(operation: CacheError['operation'], error: unknown): void {
-    // Listeners of what happens at construction are attached after it, so they are counted later.
-    process.nextTick(() => this.emit('error', { operation, error: asError(error) }))
+    this.emit('error', { operation, error: asError(error) })
   }
 }
 

@@ -2,7 +2,8 @@ import type { Fields } from './message.ts'
 
 /** The value of a field, its lines combined with commas (RFC 9110 §5.3); undefined where absent. */
 export function fieldValue(fields: Fields, name: string): string | undefined {
-  const value = fields[name]
+  // `Vary` may nominate any name, even that of a property which every object has.
+  const value = Object.hasOwn(fields, name) ? fields[name] : undefined
   if (value === undefined) return undefined
   return typeof value === 'string' ? value : value.join(', ')
 }
@@ -14,7 +15,7 @@ export function listMembers(value: string): string[] {
   let quoted = false
   for (let index = 0; index <= value.length; index++) {
     const character = value[index]
-    if (quoted && character === '\\') index++
+    if (quoted && character === '\\' && index + 1 < value.length) index++
     else if (character === '"') quoted = !quoted
     else if (character === undefined || (character === ',' && !quoted)) {
       const member = value.slice(start, index).trim()

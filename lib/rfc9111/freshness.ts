@@ -51,8 +51,7 @@ export function heuristicLifetime(stored: StoredResponse): number {
 
 /** `Date` in milliseconds since the epoch; the time of receipt where it is missing or invalid. */
 function dateValue(fields: Fields, responseTime: number): number {
-  const date = fieldValue(fields, 'date')
-  return (date && parseHttpDate(date, responseTime)) || responseTime
+  return parseHttpDate(fieldValue(fields, 'date') ?? '', responseTime) ?? responseTime
 }
 
 /** §5.1: `Age` in milliseconds: the first value of a list; 0 where it is missing or invalid. */

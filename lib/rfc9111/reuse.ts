@@ -69,14 +69,14 @@ function whyNotReusable(
     return remaining >= (directiveTime(directives, 'min-fresh') ?? 0) ? undefined : 'request'
   }
   // §4.2.4: stale responses are reused only where the request asks for it and the response does not forbid it.
-  const mustRevalidate = response.has('must-revalidate')
-  return !mustRevalidate && -remaining < acceptedStaleness(directives) ? undefined : 'stale'
+  if (response.has('must-revalidate')) return 'stale'
+  const accepted = acceptedStaleness(directives)
+  return accepted !== undefined && -remaining <= accepted ? undefined : 'stale'
 }
 
 /** §5.2.1.2: how stale a response the request accepts, in milliseconds; `max-stale` alone accepts any. */
-function acceptedStaleness(directives: ReadonlyMap<string, string>): number {
-  if (directives.get('max-stale') === '') return Infinity
-  return directiveTime(directives, 'max-stale') ?? 0
+function acceptedStaleness(directives: ReadonlyMap<string, string>): number | undefined {
+  return directives.get('max-stale') === '' ? Infinity : directiveTime(directives, 'max-stale')
 }
 
 /** §5.2.1 and §5.4: the request's directives; `Pragma: no-cache` counts where there is no `Cache-Control`. */

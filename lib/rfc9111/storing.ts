@@ -44,7 +44,10 @@ export function mayStore(request: RequestMessage, response: StoredResponse): tru
   }
 
   const directives = parseCacheControl(fields)
-  if (directives.has('no-store')) return 'no-store'
+  // §5.2.2.3: `no-store` beside `must-understand` is meant for caches that do not understand the status code.
+  if (directives.has('must-understand')) {
+    if (!isUnderstood(status)) return 'status'
+  } else if (directives.has('no-store')) return 'no-store'
   const explicit = explicitLifetime(fields, response.responseTime)
   if (explicit === undefined && !isHeuristicallyCacheable(status) && !directives.has('public')) {
     return 'status'
@@ -52,6 +55,11 @@ export function mayStore(request: RequestMessage, response: StoredResponse): tru
   // Without freshness and without a validator a stored response could never be reused.
   if ((explicit ?? heuristicLifetime(response)) > 0 || hasValidator(response)) return true
   return 'no-freshness'
+}
+
+/** Whether the cache knows what a status code means for caching; 206 and 304 are never stored. */
+function isUnderstood(status: number): boolean {
+  return isHeuristicallyCacheable(status) || STORABLE_BY_RULE.has(status)
 }
 
 /** Whether the content of a response is a stream of events that has no end to wait for. */

@@ -25,14 +25,16 @@ export function nominatedMatch(nominated: Nominated, request: RequestMessage): b
   )
 }
 
-/** Fields whose values are lists of case-insensitive tokens. */
-const CASE_INSENSITIVE = new Set(['accept', 'accept-charset', 'accept-encoding', 'accept-language'])
+/** The fields of content negotiation (RFC 9110 §12.5): lists of tokens with parameters, in any case. */
+const NEGOTIATION = new Set(['accept', 'accept-charset', 'accept-encoding', 'accept-language'])
 
-/** White space around list members has no meaning (§4.1), nor has case in content negotiation. */
+/** White space around list members has no meaning (§4.1); what else has none depends on the field. */
 function normalised(fields: Fields, name: string): string | null {
   const value = fieldValue(fields, name)
   if (value === undefined) return null
-  const members = listMembers(value).map((member) => member.replace(/\s*([;=])\s*/g, '$1'))
-  const text = members.join(',')
-  return CASE_INSENSITIVE.has(name) ? text.toLowerCase() : text
+  const text = listMembers(value).join(',')
+  if (!NEGOTIATION.has(name)) return text
+  return text.replace(/"(?:\\.|[^"\\])*"|[^"]+/g, (part) =>
+    part.startsWith('"') ? part : part.replace(/\s*([;=])\s*/g, '$1').toLowerCase(),
+  )
 }

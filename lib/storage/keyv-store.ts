@@ -26,6 +26,13 @@ export interface KeyvAdapterLike {
 interface InnerKeyv extends KeyvLike {
   getRaw?(key: string): Promise<unknown>
   readonly iterator?: unknown
+  readonly namespace?: string
+  readonly store?: {
+    readonly capabilities?: {
+      readonly store: string
+      readonly methods: { readonly iterator: { readonly exists: boolean } }
+    }
+  }
 }
 
 /**
@@ -98,10 +105,13 @@ export function keyvStore(
     },
 
     async clear() {
-      const entries = this.entries()
-      if (prefix === '' || entries === undefined) {
+      if (prefix === '') {
         await errors.during(() => inner.clear(), Boolean)
         return
+      }
+      const entries = this.entries()
+      if (entries === undefined) {
+        throw new Error('the store cannot list what it has, so it cannot clear only what is ours')
       }
       const keys: string[] = []
       for await (const [key] of entries) keys.push(key)
@@ -110,11 +120,10 @@ export function keyvStore(
 
     entries() {
       const { iterator } = inner
-      if (typeof iterator !== 'function') return undefined
+      if (typeof iterator !== 'function' || !canList(inner)) return undefined
       return (async function* () {
         // Keyv 5 wants the namespace, Keyv 6 knows it.
-        const namespace = (inner as { namespace?: string }).namespace
-        for await (const [key, value] of iterator.call(inner, namespace)) {
+        for await (const [key, value] of iterator.call(inner, inner.namespace)) {
           if (!key.startsWith(prefix)) continue
           // An iterator yields the envelope's value; of bytes without an envelope there is none.
           const bytes =
@@ -125,6 +134,16 @@ export function keyvStore(
       })()
     },
   }
+}
+
+/** Every Keyv 6 has an iterator; that of a store which cannot list what it has yields nothing. */
+function canList(keyv: InnerKeyv): boolean {
+  const { capabilities } = keyv.store ?? {}
+  return (
+    capabilities === undefined ||
+    capabilities.store === 'mapLike' ||
+    capabilities.methods.iterator.exists
+  )
 }
 
 function isStorable(value: unknown): boolean {

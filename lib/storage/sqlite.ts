@@ -1,7 +1,8 @@
-import { closeSync, mkdirSync, openSync, renameSync, statSync } from 'node:fs'
+import { closeSync, existsSync, mkdirSync, openSync, renameSync, statSync } from 'node:fs'
 import { dirname } from 'node:path'
 import type { DatabaseSync, StatementSync } from 'node:sqlite'
 import { setTimeout as delay } from 'node:timers/promises'
+import { pathToFileURL } from 'node:url'
 import type { Events } from '../observe/events.ts'
 import type { ByteStore, Stores } from './byte-store.ts'
 import { KeyvSqlite } from './keyv-sqlite.ts'
@@ -14,8 +15,12 @@ const CHUNKS_TABLE = 'chunks_1'
 /** How long SQLite itself waits for another process's lock, blocking this one, in milliseconds. */
 const BUSY_TIMEOUT = 20
 
-/** How long a call waits for another process's lock in all, in milliseconds. */
-const BUSY_DEADLINE = 2000
+/** How long a call waits for another process's lock in all, in milliseconds: less than a store may take. */
+const READ_PATIENCE = 300
+const WRITE_PATIENCE = 2000
+
+/** How long opening the file waits for another process's lock, which blocks the construction, in milliseconds. */
+const OPEN_PATIENCE = 1000
 
 /** How many prepared statements are kept. */
 const MAX_STATEMENTS = 64
@@ -24,6 +29,7 @@ const MAX_STATEMENTS = 64
 const SQLITE_BUSY = 5
 const SQLITE_READONLY = 8
 const SQLITE_CORRUPT = 11
+const SQLITE_CANTOPEN = 14
 const SQLITE_NOTADB = 26
 
 /**
@@ -102,18 +108,25 @@ class SqliteDatabase {
     this.#path = path
     this.#events = events
     if (path !== ':memory:') mkdirSync(dirname(path), { recursive: true })
-    try {
-      this.#open()
-    } catch (error) {
-      // A lock passes; the next call opens the file.
-      if (resultCode(error) !== SQLITE_BUSY) throw error
-      events.error('open', error)
+    const deadline = Date.now() + OPEN_PATIENCE
+    for (;;) {
+      try {
+        this.#open()
+        return
+      } catch (error) {
+        if (resultCode(error) !== SQLITE_BUSY) throw error
+        if (Date.now() < deadline) continue
+        // A lock passes; the next call opens the file.
+        events.error('open', error)
+        return
+      }
     }
   }
 
   /** Runs a statement: rows of a query, none for others. Another process's lock is waited for without blocking. */
   async query(sql: string, parameters: readonly unknown[]): Promise<unknown[]> {
-    const deadline = Date.now() + BUSY_DEADLINE
+    const isWrite = /^\s*(INSERT|DELETE|UPDATE)/.test(sql)
+    const deadline = Date.now() + (isWrite ? WRITE_PATIENCE : READ_PATIENCE)
     for (;;) {
       try {
         return this.#run(sql, parameters)
@@ -148,37 +161,56 @@ class SqliteDatabase {
   #open(): DatabaseSync {
     if (this.#closed) throw new Error('the store is closed')
     try {
-      return this.#openFile(false)
+      return this.#openFile()
     } catch (error) {
       const code = resultCode(error)
       if (code === SQLITE_CORRUPT || code === SQLITE_NOTADB) return this.#startAnew(error)
-      if (code !== SQLITE_READONLY) throw error
+      const isReadOnly = code === SQLITE_READONLY || code === SQLITE_CANTOPEN
+      if (!isReadOnly || !existsSync(this.#path)) throw error
+      const database = this.#openReadOnly()
       this.#events.error('open', error)
-      return this.#openFile(true)
+      return database
     }
   }
 
-  #openFile(readOnly: boolean): DatabaseSync {
-    // What is cached may be private: nobody else needs to read it.
+  #openFile(): DatabaseSync {
     const isFile = this.#path !== ':memory:'
-    if (isFile && !readOnly) createPrivately(this.#path)
-    const { DatabaseSync } = process.getBuiltinModule('node:sqlite')
-    const database = new DatabaseSync(this.#path, { timeout: BUSY_TIMEOUT, readOnly })
+    if (isFile) createPrivately(this.#path)
+    return this.#use(
+      this.#path,
+      {},
+      // auto_vacuum has an effect only before the first table is made.
+      [
+        'PRAGMA auto_vacuum = INCREMENTAL',
+        'PRAGMA journal_mode = WAL',
+        'PRAGMA synchronous = NORMAL',
+      ],
+    )
+  }
+
+  /** Where the folder cannot be written either, SQLite insists on being told that nobody changes the file. */
+  #openReadOnly(): DatabaseSync {
     try {
-      if (!readOnly) {
-        // Has an effect only before the first table is made.
-        database.exec('PRAGMA auto_vacuum = INCREMENTAL')
-        database.exec('PRAGMA journal_mode = WAL')
-        database.exec('PRAGMA synchronous = NORMAL')
-      }
-      for (const statement of this.#schema) database.exec(statement)
+      return this.#use(this.#path, { readOnly: true })
+    } catch {
+      const url = pathToFileURL(this.#path)
+      url.search = 'immutable=1'
+      return this.#use(url, { readOnly: true })
+    }
+  }
+
+  #use(path: string | URL, options: object, pragmas: readonly string[] = []): DatabaseSync {
+    const { DatabaseSync } = process.getBuiltinModule('node:sqlite')
+    const database = new DatabaseSync(path, { timeout: BUSY_TIMEOUT, ...options })
+    try {
+      for (const statement of [...pragmas, ...this.#schema]) database.exec(statement)
       database.prepare('SELECT count(*) FROM sqlite_master').get()
     } catch (error) {
       database.close()
       throw error
     }
     this.#database = database
-    this.#file = isFile ? statSync(this.#path) : undefined
+    this.#file = statSync(this.#path, { throwIfNoEntry: false })
     return database
   }
 
@@ -203,7 +235,7 @@ class SqliteDatabase {
         }),
       )
     }
-    return this.#openFile(false)
+    return this.#openFile()
   }
 
   /** Gives the space of deleted rows back to the file system. */
@@ -220,8 +252,9 @@ class SqliteDatabase {
   }
 }
 
+/** What is cached may be private: nobody else needs to read it. */
 function createPrivately(path: string): void {
-  closeSync(openSync(path, 'a', 0o600))
+  if (!existsSync(path)) closeSync(openSync(path, 'a', 0o600))
 }
 
 /** The primary result code of an SQLite error; undefined for other errors. */

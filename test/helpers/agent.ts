@@ -96,6 +96,7 @@ export const clients: Readonly<Record<string, Client>> = {
       return response.body
     })
     duplex.end()
-    return { status, body: await text(duplex), headers }
+    const body = await text(duplex)
+    return { status, body, headers }
   },
 }

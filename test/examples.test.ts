@@ -1,0 +1,210 @@
+import assert from 'node:assert/strict'
+import { execFile } from 'node:child_process'
+import { once } from 'node:events'
+import { existsSync, mkdtempSync, rmSync } from 'node:fs'
+import { createServer, type RequestListener } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { suite, type TestContext, test } from 'node:test'
+import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
+import { startSite } from '../examples/origin/documentation.ts'
+import { findNginx } from '../examples/origin/nginx.ts'
+
+const EXAMPLES = fileURLToPath(new URL('../examples/', import.meta.url))
+const SERVERS = ['node', 'nginx'] as const
+
+function missing(server: string): string | false {
+  return server === 'nginx' && findNginx() === undefined && 'there is no nginx here'
+}
+
+function temporaryFolder(t: TestContext): string {
+  const folder = mkdtempSync(join(tmpdir(), 'examples-'))
+  t.after(() => rmSync(folder, { recursive: true }))
+  return folder
+}
+
+/** Runs an example as a reader does, and returns what it prints. */
+async function run(
+  t: TestContext,
+  name: string,
+  args: readonly string[] = [],
+  env: Readonly<Record<string, string>> = {},
+  cwd = temporaryFolder(t),
+): Promise<string> {
+  const { DOCS: _, PRECACHE_FILE: __, NODE_USE_ENV_PROXY: ___, ...ours } = process.env
+  const command = ['--conditions=source', join(EXAMPLES, name), ...args]
+  const options = { cwd, env: { ...ours, ...env }, timeout: 30_000 }
+  const { stdout } = await promisify(execFile)(process.execPath, command, options)
+  return stdout
+}
+
+async function origin(t: TestContext, listener: RequestListener): Promise<string> {
+  const server = createServer(listener).listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  t.after(() => {
+    server.closeAllConnections()
+    server.close()
+  })
+  return `http://127.0.0.1:${(server.address() as AddressInfo).port}`
+}
+
+function numbers(text: string, pattern: RegExp): number[] {
+  return [...text.matchAll(pattern)].map(([, number]) => Number(number))
+}
+
+suite('examples/url-patterns.ts', () => {
+  test('prints the expiration of each URL: an hour, a week or never', async (t) => {
+    const start = Date.now()
+    const printed = await run(t, 'url-patterns.ts')
+    const lines = printed.trim().split('\n')
+    const expected: Record<string, number> = {
+      'https://httpbin.org/get': 3_600_000,
+      'https://httpbin.org/image/jpeg': 604_800_000,
+      'https://httpbin.org/image/png': 604_800_000,
+      'https://httpbin.org/images': 3_600_000,
+      'https://www.fillmurray.com/460/300': Infinity,
+    }
+    for (const [url, lifetime] of Object.entries(expected)) {
+      const [first = '', second = ''] = lines.filter((line) => line.startsWith(`${url}: `))
+      const text = first.slice(url.length + 2).replace(/ \(.*/, '')
+      if (lifetime === Infinity) assert.equal(text, 'Never')
+      else {
+        const left = Date.parse(text) - start
+        assert.ok(left >= lifetime && left < lifetime + 30_000, first)
+      }
+      assert.match(first, / \(miss\)$/)
+      assert.equal(second, first.replace('miss', 'hit'))
+    }
+  })
+
+  test('requests the URLs that it is given', async (t) => {
+    let received = 0
+    const url = await origin(t, (_, response) => {
+      received += 1
+      response.end('content')
+    })
+    const printed = await run(t, 'url-patterns.ts', [`${url}/a`, `${url}/b`])
+    assert.equal(received, 2)
+    assert.equal(printed.match(/\/[ab]: \d{4}-.*Z \(miss\)$/gm)?.length, 2)
+    assert.equal(printed.match(/\/[ab]: \d{4}-.*Z \(hit\)$/gm)?.length, 2)
+  })
+})
+
+suite('examples/precache.ts', () => {
+  for (const server of SERVERS) {
+    const skip = missing(server)
+    test(`fetches a documentation site from ${server} cold and warm`, { skip }, async (t) => {
+      const printed = await run(t, 'precache.ts', [], { ORIGIN: server })
+      const links = numbers(printed, /Found (\d+) links/g)
+      assert.equal(links.length, 2)
+      assert.ok(
+        links.every((count) => count >= 100),
+        printed,
+      )
+      const [cold = 0, warm = Number.NaN] = numbers(printed, /and cached (\d+\.\d{3}) MB/g)
+      assert.ok(cold > 0.5, printed)
+      assert.equal(warm, 0)
+      assert.match(printed, /The second run was [\d.]+ times faster/)
+    })
+
+    test(`the site of ${server} has validators and compression`, { skip }, async (t) => {
+      const before = process.env.ORIGIN
+      process.env.ORIGIN = server
+      const site = await startSite()
+      t.after(() => site.close())
+      if (before === undefined) delete process.env.ORIGIN
+      else process.env.ORIGIN = before
+
+      const { status, headers } = await fetch(`${site.url}/undici/README.md`)
+      assert.equal(status, 200)
+      assert.equal(headers.get('content-type'), 'text/markdown')
+      assert.equal(headers.get('content-encoding'), 'gzip')
+      assert.equal(headers.get('vary'), 'Accept-Encoding')
+      const conditions = {
+        'if-none-match': headers.get('etag') ?? '',
+        'if-modified-since': headers.get('last-modified') ?? '',
+      }
+      for (const [name, value] of Object.entries(conditions)) {
+        const validated = await fetch(`${site.url}/undici/README.md`, {
+          headers: { [name]: value },
+        })
+        assert.equal(validated.status, 304, name)
+      }
+    })
+  }
+
+  test('reports bad links, each once, and skips them', async (t) => {
+    const printed = await run(t, 'precache.ts', [], { ORIGIN: 'node' })
+    const [cold = ''] = printed.split('--- Warm')
+    assert.equal(cold.match(/^Skipped .*\/no\/such\/document\.html: 404 Not Found$/gm)?.length, 1)
+    assert.equal(cold.match(/^Skipped .*: connect ECONNREFUSED .*$/gm)?.length, 1)
+    assert.equal(cold.match(/^Skipped http:\/\/\[bad\/: Invalid URL$/gm)?.length, 1)
+  })
+
+  test('fetches each link of a page once, and nothing the second time', async (t) => {
+    const received: string[] = []
+    const url = await origin(t, ({ url: path = '' }, response) => {
+      received.push(path)
+      if (path !== '/page') return void response.end('content '.repeat(1000))
+      const links = Array.from({ length: 200 }, (_, i) => `<a class="x" href='./${i % 150}#${i}'>`)
+      response.end(`${links.join('\n')}<a href=mailto:a@example.com><a href="/150?a=1&amp;b=2">`)
+    })
+    const cwd = temporaryFolder(t)
+    const cold = await run(t, 'precache.ts', [`${url}/page`], {}, cwd)
+    assert.match(cold, /^Found 151 links$/m)
+    assert.match(cold, /^Completed run in \d+\.\d{3} seconds and cached [1-9]\d*\.\d{3} MB$/m)
+    assert.equal(received.length, 152)
+    assert.equal(new Set(received).size, 152)
+    assert.ok(received.includes('/150?a=1&b=2'))
+    assert.ok(existsSync(join(cwd, 'precache.sqlite')))
+
+    const warm = await run(t, 'precache.ts', [`${url}/page`], {}, cwd)
+    assert.match(warm, /^Completed run in \d+\.\d{3} seconds and cached 0\.000 MB$/m)
+    assert.equal(received.length, 152)
+  })
+})
+
+suite('examples/log-requests.ts', () => {
+  test('makes ten requests of which one goes out', async (t) => {
+    const printed = await run(t, 'log-requests.ts')
+    assert.equal(printed.match(/^ {2}sent: GET /gm)?.length, 1)
+    assert.equal(printed.match(/^Request \d+: 200 \(hit\)$/gm)?.length, 9)
+    assert.match(printed, /^10 requests were made, 1 went out$/m)
+    assert.match(printed, /^The server received 1$/m)
+  })
+
+  test('requests the URL that it is given', async (t) => {
+    let received = 0
+    const url = await origin(t, (_, response) => {
+      received += 1
+      response.end('content')
+    })
+    const printed = await run(t, 'log-requests.ts', [url])
+    assert.equal(received, 1)
+    assert.match(printed, /^10 requests were made, 1 went out$/m)
+  })
+})
+
+suite('examples/unchanged-program.ts', () => {
+  test('makes no request twice after one line', async (t) => {
+    const printed = await run(t, 'unchanged-program.ts')
+    const [before = '', after = ''] = printed.split('After')
+    const [first = 0, ...others] = numbers(before, /(\d+) requests received/g)
+    assert.ok(first > 1, printed)
+    assert.deepEqual(others, [first])
+    assert.deepEqual(numbers(after, /(\d+) requests received/g), [first, 0])
+  })
+
+  test('asks the registry that it is given', async (t) => {
+    let received = 0
+    const url = await origin(t, (_, response) => {
+      received += 1
+      response.setHeader('Cache-Control', 'max-age=60').end('{"version":"1.0.0"}')
+    })
+    const printed = await run(t, 'unchanged-program.ts', [url])
+    assert.equal(received, 3)
+    assert.equal(printed.match(/publint needs 0 packages: \d+ ms$/gm)?.length, 4)
+  })
+})

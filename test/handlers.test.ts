@@ -1,0 +1,463 @@
+import assert from 'node:assert/strict'
+import { once } from 'node:events'
+import { suite, test } from 'node:test'
+import { setTimeout as delay } from 'node:timers/promises'
+import { cacheInfo, type KeyvAdapterLike } from 'caching-agent'
+import * as undici from 'undici'
+import { fetchWith, get, testAgent } from './helpers/agent.ts'
+import { origin } from './helpers/origin.ts'
+
+const MEBIBYTE = 1024 * 1024
+
+/** A store adapter whose reads take their time. */
+function slowStore(milliseconds: number): KeyvAdapterLike {
+  const map = new Map<string, unknown>()
+  return {
+    get: async (key: string) => {
+      await delay(milliseconds)
+      return map.get(key)
+    },
+    set: async (key: string, value: unknown) => {
+      map.set(key, value)
+      return true
+    },
+    delete: async (key: string) => map.delete(key),
+    clear: async () => map.clear(),
+  }
+}
+
+suite('abort', () => {
+  test('during the lookup rejects at once, and nothing is sent', async (t) => {
+    const { url, seen } = await origin(t, (_, response) => response.end('content'))
+    const agent = testAgent(t, { expireAfter: '1h', store: slowStore(200) })
+    for (const request of [
+      (signal: AbortSignal) => fetchWith(agent, url, { signal }),
+      (signal: AbortSignal) => undici.fetch(url, { signal, dispatcher: agent }),
+      (signal: AbortSignal) => undici.request(url, { signal, dispatcher: agent }),
+    ]) {
+      const start = performance.now()
+      await assert.rejects(request(AbortSignal.timeout(20)), { name: /TimeoutError|AbortError/ })
+      assert.ok(performance.now() - start < 150, 'it waited for the store')
+    }
+    await delay(300)
+    assert.equal(seen.length, 0)
+  })
+
+  test('before anything else rejects', async (t) => {
+    const { url, seen } = await origin(t, (_, response) => response.end('content'))
+    const agent = testAgent(t, { expireAfter: '1h' })
+    const signal = AbortSignal.abort()
+    await assert.rejects(fetchWith(agent, url, { signal }), { name: 'AbortError' })
+    await assert.rejects(undici.request(url, { signal, dispatcher: agent }), { name: 'AbortError' })
+    await get(agent, url)
+    await assert.rejects(fetchWith(agent, url, { signal }), { name: 'AbortError' })
+    await assert.rejects(undici.request(url, { signal, dispatcher: agent }), { name: 'AbortError' })
+    assert.equal(seen.length, 1)
+  })
+
+  test('while the origin is silent closes the connection', async (t) => {
+    const { url, seen } = await origin(t, () => {})
+    const agent = testAgent(t, { expireAfter: '1h' })
+    const controller = new AbortController()
+    const pending = fetchWith(agent, url, { signal: controller.signal })
+    while (seen.length === 0) await delay(5)
+    const closed = once(seen[0]?.socket as NonNullable<unknown> as never, 'close')
+    controller.abort()
+    await assert.rejects(pending, { name: 'AbortError' })
+    await closed
+  })
+
+  test('during validation closes the connection', async (t) => {
+    const { url, seen } = await origin(t, (request, response) => {
+      if (request.headers['if-none-match']) return
+      response.setHeader('ETag', '"a"')
+      response.end('content')
+    })
+    const agent = testAgent(t, { expireAfter: 0 })
+    await get(agent, url)
+    const controller = new AbortController()
+    const pending = fetchWith(agent, url, { signal: controller.signal })
+    while (seen.length < 2) await delay(5)
+    const closed = once(seen[1]?.socket as NonNullable<unknown> as never, 'close')
+    controller.abort()
+    await assert.rejects(pending, { name: 'AbortError' })
+    await closed
+  })
+
+  test('during playback ends it', async (t) => {
+    const { url, seen } = await origin(t, (_, response) => response.end(Buffer.alloc(4 * MEBIBYTE)))
+    const agent = testAgent(t, { expireAfter: '1h' })
+    await get(agent, url)
+    const controller = new AbortController()
+    const response = await fetchWith(agent, url, { signal: controller.signal })
+    const reader = (response.body as ReadableStream).getReader()
+    await reader.read()
+    controller.abort()
+    await assert.rejects(
+      async () => {
+        while (!(await reader.read()).done);
+      },
+      { name: 'AbortError' },
+    )
+    const { body } = await undici.request(url, { dispatcher: agent })
+    body.on('error', () => {})
+    body.destroy()
+    assert.equal((await get(agent, url)).body.length, 4 * MEBIBYTE)
+    assert.equal(seen.length, 1)
+  })
+
+  test('in the middle of the content stores nothing, and the next request gets all of it', async (t) => {
+    const { url } = await origin(t, (_, response, count) => {
+      response.write(Buffer.alloc(MEBIBYTE))
+      if (count > 1) response.end()
+    })
+    const agent = testAgent(t, { expireAfter: '1h' })
+    const response = await fetchWith(agent, url)
+    const reader = (response.body as ReadableStream).getReader()
+    await reader.read()
+    await reader.cancel()
+    await delay(20)
+    assert.equal(await agent.cache.count(), 0)
+    const { body, info } = await get(agent, url)
+    assert.deepEqual([body.length, info?.status], [MEBIBYTE, 'miss'])
+  })
+})
+
+suite('incomplete responses', () => {
+  test('are told to the caller, and not stored', async (t) => {
+    const { url } = await origin(t, (_, response, count) => {
+      if (count > 1) return response.end('all of it')
+      response.writeHead(200, { 'Content-Length': '100' })
+      response.write('some of it')
+      return setTimeout(() => response.destroy(), 20)
+    })
+    const agent = testAgent(t, { expireAfter: '1h' })
+    await assert.rejects(get(agent, url))
+    assert.equal(await agent.cache.count(), 0)
+    assert.equal((await get(agent, url)).body, 'all of it')
+  })
+})
+
+suite('backpressure', () => {
+  test('a caller that does not read pauses the origin', async (t) => {
+    let written = 0
+    const { url } = await origin(t, (_, response) => {
+      const write = () => {
+        while (written < 64 && response.write(Buffer.alloc(MEBIBYTE))) written += 1
+        written += 1
+        if (written < 64) response.once('drain', write)
+        else response.end()
+      }
+      write()
+    })
+    const agent = testAgent(t, { expireAfter: '1h' })
+    const response = await fetchWith(agent, url)
+    await delay(200)
+    assert.ok(written < 32, `the origin could write ${written} MiB`)
+    assert.ok((await response.arrayBuffer()).byteLength >= 63 * MEBIBYTE)
+  })
+
+  test('a caller that does not read pauses playback', async (t) => {
+    const { url } = await origin(t, (_, response) => response.end(Buffer.alloc(32 * MEBIBYTE)))
+    const agent = testAgent(t, { expireAfter: '1h' })
+    await (await fetchWith(agent, url)).arrayBuffer()
+    const { body, headers } = await undici.request(url, { dispatcher: agent })
+    assert.equal(cacheInfo({ headers })?.status, 'hit')
+    await delay(50)
+    assert.ok(body.readableLength <= MEBIBYTE, `${body.readableLength} bytes were delivered`)
+    assert.equal((await body.arrayBuffer()).byteLength, 32 * MEBIBYTE)
+  })
+
+  test('a slow reader gets each byte of a hit, in order', async (t) => {
+    const bytes = Buffer.from(Array.from({ length: 700_000 }, (_, index) => (index * 31) % 251))
+    const { url } = await origin(t, (_, response) => response.end(bytes))
+    const agent = testAgent(t, { expireAfter: '1h' })
+    await get(agent, url)
+    const { body } = await undici.request(url, { dispatcher: agent, highWaterMark: 1024 })
+    const parts: Buffer[] = []
+    for await (const part of body as AsyncIterable<Buffer>) {
+      parts.push(part)
+      await delay(1)
+    }
+    assert.ok(Buffer.concat(parts).equals(bytes))
+  })
+})
+
+suite('what is not plain requests', () => {
+  test('upgrades pass by, also where a GET of the same URL is stored', async (t) => {
+    const { createServer } = await import('node:http')
+    const server = createServer((_, response) => response.end('content'))
+    server.on('upgrade', (_, socket) => {
+      socket.end(
+        'HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\nhello',
+      )
+    })
+    server.on('connect', (_, socket) => socket.end('HTTP/1.1 200 OK\r\n\r\nhello'))
+    server.listen(0)
+    await once(server, 'listening')
+    t.after(() => server.close())
+    const url = `http://127.0.0.1:${(server.address() as { port: number }).port}`
+    const agent = testAgent(t, { expireAfter: '1h' })
+    await get(agent, url)
+    const upgraded = await undici.upgrade(url, { dispatcher: agent, protocol: 'echo' })
+    assert.equal((await once(upgraded.socket, 'data')).toString(), 'hello')
+    const connected = await undici.connect(url, { dispatcher: agent })
+    assert.equal(connected.statusCode, 200)
+    assert.equal((await once(connected.socket, 'data')).toString(), 'hello')
+  })
+
+  test('informational responses are relayed', async (t) => {
+    const { url } = await origin(t, (_, response) => {
+      response.writeEarlyHints({ link: '</style.css>; rel=preload' })
+      response.end('content')
+    })
+    const agent = testAgent(t, { expireAfter: '1h' })
+    const hints: number[] = []
+    const { body } = await undici.request(url, {
+      dispatcher: agent,
+      onInfo: ({ statusCode }) => hints.push(statusCode),
+    })
+    assert.equal(await body.text(), 'content')
+    assert.deepEqual(hints, [103])
+  })
+
+  test('a request that cannot be sent is told to its caller', async (t) => {
+    const agent = testAgent(t, { expireAfter: '1h' })
+    await assert.rejects(fetchWith(agent, 'http://127.0.0.1:1/'), TypeError)
+    await assert.rejects(undici.request('http://127.0.0.1:1/', { dispatcher: agent }), {
+      code: 'ECONNREFUSED',
+    })
+    const invalid = agent.request({
+      origin: 'http://127.0.0.1:1',
+      path: '/',
+      method: 'GET',
+      headers: { 'bad header': 'x' },
+    })
+    await assert.rejects(invalid, { code: 'UND_ERR_INVALID_ARG' })
+  })
+
+  test('a handler without callbacks of either kind is refused as undici does', (t) => {
+    const agent = testAgent(t, { expireAfter: '1h' })
+    const options = { origin: 'http://127.0.0.1:1', path: '/', method: 'GET' as const }
+    assert.throws(() => agent.dispatch(options, null as never), /handler/)
+    assert.throws(() => agent.dispatch(options, {} as never), /onRequestStart/)
+  })
+
+  test('an error thrown by the caller’s handler is told to that handler, on misses and hits', async (t) => {
+    const { url } = await origin(t, (_, response) => response.end('content'))
+    const agent = testAgent(t, { expireAfter: '1h' })
+    for (const callback of ['onResponseStart', 'onResponseData', 'onResponseEnd']) {
+      for (let round = 0; round < 2; round++) {
+        const { promise, resolve } = Promise.withResolvers<Error>()
+        const handler = {
+          onRequestStart() {},
+          onResponseStart() {},
+          onResponseData() {},
+          onResponseEnd() {},
+          onResponseError: (_: unknown, error: Error) => resolve(error),
+          [callback]: () => {
+            throw new Error(`thrown by ${callback}`)
+          },
+        }
+        agent.dispatch({ origin: url, path: `/${callback}`, method: 'GET' }, handler)
+        assert.equal((await promise).message, `thrown by ${callback}`)
+        await get(agent, `${url}/${callback}`)
+      }
+    }
+  })
+
+  test('headers in every shape that undici accepts count for the key and for conditions', async (t) => {
+    const { url, seen } = await origin(t, (_, response) => {
+      response.setHeader('Vary', 'X-Test')
+      response.setHeader('ETag', '"a"')
+      response.end('content')
+    })
+    const agent = testAgent(t, { expireAfter: 0 })
+    const shapes = [
+      { 'X-Test': 'one' },
+      ['x-test', 'one'],
+      new Map([['X-TEST', 'one']]),
+      new undici.Headers([['x-test', 'one']]),
+      Object.assign(Object.create(null), { 'x-test': ['one'] }),
+    ]
+    for (const headers of shapes) {
+      const { body } = await undici.request(url, { dispatcher: agent, headers })
+      await body.dump()
+    }
+    assert.deepEqual(
+      seen.map(({ headers }) => headers['if-none-match']),
+      [undefined, '"a"', '"a"', '"a"', '"a"'],
+    )
+    assert.ok(seen.every(({ headers }) => headers['x-test'] === 'one'))
+    await agent.cache.count()
+    assert.equal(await agent.cache.count(), 1)
+  })
+
+  test('path and query given apart are one URL', async (t) => {
+    const { url, seen } = await origin(t, (_, response) => response.end('content'))
+    const agent = testAgent(t, { expireAfter: '1h' })
+    for (const options of [{ path: '/x?b=1&a=2' }, { path: '/x', query: { a: '2', b: 1 } }]) {
+      const { body } = await agent.request({ origin: url, method: 'GET', ...options })
+      await body.dump()
+    }
+    assert.equal(seen.length, 1)
+  })
+})
+
+suite('identical requests at the same time', () => {
+  test('make one request to the origin', async (t) => {
+    const { url, seen } = await origin(t, async (_, response) => {
+      await delay(50)
+      response.end(Buffer.alloc(3 * MEBIBYTE, 'x'))
+    })
+    const agent = testAgent(t, { expireAfter: '1h' })
+    const all = await Promise.all(Array.from({ length: 10 }, () => fetchWith(agent, url)))
+    // In the opposite order: the first one, whose request it is, is read last.
+    for (const response of all.reverse()) {
+      assert.equal((await response.arrayBuffer()).byteLength, 3 * MEBIBYTE)
+    }
+    assert.equal(seen.length, 1)
+    assert.equal(all.filter((response) => cacheInfo(response)?.collapsed).length, 9)
+    assert.equal(agent.cache.flights.size, 0)
+  })
+
+  test('that find a stale response make one validation', async (t) => {
+    t.mock.timers.enable({ apis: ['Date'], now: Date.now() })
+    const { url, seen } = await origin(t, async (request, response) => {
+      const isValid = request.headers['if-none-match'] === '"a"'
+      await delay(30)
+      response.writeHead(isValid ? 304 : 200, { ETag: '"a"', 'Cache-Control': 'max-age=60' })
+      response.end(isValid ? undefined : 'content')
+    })
+    const agent = testAgent(t)
+    await get(agent, url)
+    t.mock.timers.tick(61_000)
+    const all = await Promise.all(Array.from({ length: 5 }, () => get(agent, url)))
+    assert.ok(all.every(({ body, status }) => body === 'content' && status === 200))
+    assert.equal(seen.length, 2)
+  })
+
+  test('go out in parallel once the answer to the first proves to be of no use to them', async (t) => {
+    let most = 0
+    let current = 0
+    const { url, seen } = await origin(t, async (_, response) => {
+      current += 1
+      most = Math.max(most, current)
+      await delay(100)
+      current -= 1
+      response.setHeader('Cache-Control', 'no-store')
+      response.end('content')
+    })
+    const agent = testAgent(t)
+    const start = performance.now()
+    await Promise.all(Array.from({ length: 10 }, () => get(agent, url)))
+    assert.equal(seen.length, 10)
+    assert.equal(most, 9)
+    assert.ok(performance.now() - start < 450, 'they waited for one another')
+    await Promise.all(Array.from({ length: 10 }, () => get(agent, url)))
+    assert.equal(most, 10, 'the second time nobody waits')
+  })
+
+  test('are kept apart by credentials and by Vary', async (t) => {
+    const { url, seen } = await origin(t, async (request, response) => {
+      await delay(30)
+      response.setHeader('Vary', 'Accept-Language')
+      response.end(`${request.headers.authorization} ${request.headers['accept-language']}`)
+    })
+    const agent = testAgent(t, { expireAfter: '1h' })
+    const asked = ['a', 'a', 'b', 'b'].flatMap((authorization) =>
+      ['de', 'en'].map((language) => ({ authorization, 'accept-language': language })),
+    )
+    const all = await Promise.all(asked.map((headers) => get(agent, url, { headers })))
+    assert.deepEqual(
+      all.map(({ body }) => body),
+      asked.map((headers) => `${headers.authorization} ${headers['accept-language']}`),
+    )
+    assert.ok(seen.length <= 6)
+  })
+
+  test('survive the failure of the first', async (t) => {
+    const { url } = await origin(t, (_, response, count) => {
+      if (count > 1) return response.end('content')
+      return setTimeout(() => response.destroy(), 30)
+    })
+    const agent = testAgent(t, { expireAfter: '1h' })
+    const all = await Promise.allSettled(Array.from({ length: 5 }, () => get(agent, url)))
+    assert.deepEqual(
+      all.map(({ status }) => status),
+      ['rejected', 'fulfilled', 'fulfilled', 'fulfilled', 'fulfilled'],
+    )
+    assert.equal(agent.cache.flights.size, 0)
+  })
+
+  test('survive the abort of the first, before and during the content', async (t) => {
+    const { url, seen } = await origin(t, async (request, response) => {
+      await delay(30)
+      response.write(Buffer.alloc(MEBIBYTE))
+      if (request.url === '/during') await delay(60)
+      response.end(Buffer.alloc(MEBIBYTE))
+    })
+    const agent = testAgent(t, { expireAfter: '1h' })
+    const before = new AbortController()
+    const first = fetchWith(agent, `${url}/before`, { signal: before.signal })
+    const others = Array.from({ length: 3 }, () => get(agent, `${url}/before`))
+    setTimeout(() => before.abort(), 10)
+    await assert.rejects(first, { name: 'AbortError' })
+    assert.ok((await Promise.all(others)).every(({ body }) => body.length === 2 * MEBIBYTE))
+    assert.equal(seen.length, 2)
+
+    const during = new AbortController()
+    const leader = await fetchWith(agent, `${url}/during`, { signal: during.signal })
+    const followers = Array.from({ length: 3 }, () => get(agent, `${url}/during`))
+    await delay(20)
+    during.abort()
+    await assert.rejects(leader.arrayBuffer(), { name: 'AbortError' })
+    assert.ok((await Promise.all(followers)).every(({ body }) => body.length === 2 * MEBIBYTE))
+    assert.equal(seen.length, 3)
+  })
+
+  test('when all of them have gone, the connection is closed', async (t) => {
+    const { url, seen } = await origin(t, (_, response) => {
+      const timer = setInterval(() => response.write('more'), 5)
+      response.on('close', () => clearInterval(timer))
+    })
+    const agent = testAgent(t, { expireAfter: '1h' })
+    const all = await Promise.all([fetchWith(agent, url), fetchWith(agent, url)])
+    const closed = once(seen[0]?.socket as NonNullable<unknown> as never, 'close')
+    for (const response of all) await response.body?.cancel()
+    await closed
+    assert.equal(seen.length, 1)
+    assert.equal(await agent.cache.count(), 0)
+  })
+
+  test('one that asks for a new answer does not get one that was under way', async (t) => {
+    const { url, seen } = await origin(t, async (_, response) => {
+      await delay(30)
+      response.end('content')
+    })
+    const agent = testAgent(t, { expireAfter: '1h' })
+    await Promise.all([
+      get(agent, url),
+      get(agent, url, { headers: { 'cache-control': 'no-cache' } }),
+      get(agent, url, { headers: { 'cache-control': 'max-age=0' } }),
+    ])
+    assert.equal(seen.length, 3)
+  })
+
+  test('a late one joins a response that is still arriving', async (t) => {
+    const { url, seen } = await origin(t, async (_, response) => {
+      for (let index = 0; index < 10; index++) {
+        response.write(Buffer.alloc(100_000, String(index)))
+        await delay(10)
+      }
+      response.end()
+    })
+    const agent = testAgent(t, { expireAfter: '1h' })
+    const first = await fetchWith(agent, url)
+    await delay(40)
+    const second = await get(agent, url)
+    assert.equal(second.body.length, 1_000_000)
+    assert.equal(await first.text(), second.body)
+    assert.equal(seen.length, 1)
+  })
+})

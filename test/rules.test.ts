@@ -1,0 +1,511 @@
+import assert from 'node:assert/strict'
+import { suite, test } from 'node:test'
+import fc from 'fast-check'
+import {
+  DO_NOT_CACHE,
+  EXPIRE_IMMEDIATELY,
+  type Expiration,
+  NEVER_EXPIRE,
+} from '../lib/expiration.ts'
+import { normaliseUrl } from '../lib/key.ts'
+import type { CacheOptions, Terms, UrlMatcher, UrlRules } from '../lib/options.ts'
+import type { Fields } from '../lib/rfc9111/message.ts'
+import { compileMatcher, compileRules, expirationByRule } from '../lib/rules.ts'
+
+const HOUR = 3_600_000
+const DAY = 24 * HOUR
+const NOW = Date.UTC(2026, 5, 15, 12)
+
+/** Terms that are there by name only, as programs in JavaScript have them. */
+const absent = { expireAfter: undefined, cacheControl: undefined, partitionBy: undefined } as object as Terms // biome-ignore format: one line
+
+function matches(matcher: UrlMatcher, url: string): boolean {
+  return compileMatcher(matcher, 'urlsExpireAfter')(new URL(url))
+}
+
+/** For how long a response is fresh that says nothing itself, by the rules for its URL. */
+function lifetime(options: Pick<CacheOptions, 'expireAfter' | 'urlsExpireAfter'>, url: string) {
+  const terms = compileRules(options).termsFor(new URL(url), undefined)
+  const expires = expirationByRule(terms, {}, NOW)
+  return typeof expires === 'number' ? expires - NOW : expires
+}
+
+suite('URL patterns', () => {
+  // biome-ignore format: one rule a row
+  const rows: [rule: string, pattern: string, url: string, matches: boolean][] = [
+    ['* matches all', '*', 'https://example.com:8443/a/b?c', true],
+    ['** matches all', '**', 'https://example.com/', true],
+    ['the empty pattern matches all', '', 'https://example.com/a', true],
+
+    ['a host matches itself', 'example.com', 'http://example.com/', true],
+    ['with any scheme', 'example.com', 'https://example.com/', true],
+    ['with any port', 'example.com', 'http://example.com:8080/', true],
+    ['with any path', 'example.com', 'http://example.com/a/b', true],
+    ['with any query', 'example.com', 'http://example.com/?a', true],
+    ['with any credentials', 'example.com', 'http://user:password@example.com/', true],
+    ['a host is no prefix', 'example.com', 'http://example.com.evil.org/', false],
+    ['not even of a label', 'example.com', 'http://example.company/', false],
+    ['a host is no suffix', 'example.com', 'http://evilexample.com/', false],
+    ['a host does not match its subdomains', 'example.com', 'http://www.example.com/', false],
+    ['a host is not looked for in the query', 'b.com', 'https://a.com/?redirect=http://b.com/x', false],
+    ['nor hidden by it', 'a.com', 'https://a.com/?redirect=http://b.com/x', true],
+    ['a host is not looked for in the path', 'b.com', 'https://a.com/b.com', false],
+    ['a host is not looked for in credentials', 'b.com', 'https://b.com@a.com/', false],
+    ['a host is not looked for in the fragment', 'b.com', 'https://a.com/#b.com', false],
+    ['the case of a host does not matter in the pattern', 'EXAMPLE.Com', 'http://example.com/', true],
+    ['nor in the URL', 'example.com', 'http://EXAMPLE.COM/', true],
+
+    ['*. matches a subdomain', '*.example.com', 'http://www.example.com/', true],
+    ['of any depth', '*.example.com', 'http://a.b.c.example.com/', true],
+    ['but not the domain itself', '*.example.com', 'http://example.com/', false],
+    ['nor what only ends like it', '*.example.com', 'http://evilexample.com/', false],
+    ['nor what only begins like it', '*.example.com', 'http://www.example.com.evil.org/', false],
+    ['nor what only mentions it', '*.example.com', 'http://evil.org/p?x=.example.com/', false],
+    ['**. is the same', '**.example.com', 'http://a.b.example.com/', true],
+    ['in a label * is within that label', 'img*.example.com', 'http://img1.example.com/', true],
+    ['and does not cross a dot', 'img*.example.com', 'http://img.1.example.com/', false],
+    ['nor does a * for a label', 'a.*.com', 'http://a.b.c.com/', false],
+    ['a * for a label matches one', 'a.*.com', 'http://a.b.com/', true],
+    ['a * at the end is one label', 'example.*', 'http://example.org/', true],
+    ['and not two', 'example.*', 'http://example.co.uk/', false],
+    ['braces are alternatives', 'example.{com,org}', 'http://example.org/', true],
+    ['and nothing else', 'example.{com,org}', 'http://example.net/', false],
+    ['an IPv4 address', '127.0.0.1', 'http://127.0.0.1:8080/', true],
+    ['an IPv4 address with a * in each label', '10.0.*.*', 'http://10.0.3.4/', true],
+    ['an IPv6 address', '[::1]', 'http://[::1]:8080/', true],
+    ['an IPv6 address with port and path', '[::1]:8080/a', 'http://[::1]:8080/a/b', true],
+    ['an IPv6 address written differently', '[0:0::0001]', 'http://[::1]/', true],
+    ['an IPv6 address in capitals', '[2001:DB8::A]', 'http://[2001:db8::a]/', true],
+    ['another IPv6 address', '[::1]', 'http://[::2]/', false],
+    ['an international name', 'münchen.example', 'http://xn--mnchen-3ya.example/', true],
+    ['in capitals', 'MÜNCHEN.example', 'http://münchen.example/', true],
+    ['its encoded form', 'xn--mnchen-3ya.example', 'http://münchen.example/', true],
+    ['its subdomains', '*.münchen.example', 'http://a.münchen.example/', true],
+    ['a name of one label', 'localhost', 'http://localhost:3000/', true],
+
+    ['a scheme', 'https://example.com', 'https://example.com/', true],
+    ['another scheme', 'https://example.com', 'http://example.com/', false],
+    ['the case of a scheme does not matter', 'HTTPS://example.com', 'https://example.com/', true],
+    ['any scheme', '*://example.com', 'http://example.com/', true],
+    ['a scheme with a *', 'http*://example.com', 'https://example.com/', true],
+    ['a scheme and any host', 'https://*', 'https://example.com/a', true],
+    ['a scheme and any other host', 'https://*', 'http://example.com/a', false],
+
+    ['a port', 'example.com:8080', 'http://example.com:8080/a', true],
+    ['another port', 'example.com:8080', 'http://example.com:8081/', false],
+    ['a port and the default port', 'example.com:8080', 'http://example.com/', false],
+    ['the default port of http', 'example.com:80', 'http://example.com/', true],
+    ['the default port of https', 'example.com:443', 'https://example.com/', true],
+    ['not the default port of the other scheme', 'example.com:443', 'http://example.com/', false],
+    ['any port', 'example.com:*', 'http://example.com:8080/', true],
+    ['a port of any host', '*:8080', 'http://example.com:8080/', true],
+    ['a port with scheme and path', 'https://example.com:8443/a', 'https://example.com:8443/a/b', true],
+
+    ['a path matches itself', 'httpbin.org/delay', 'https://httpbin.org/delay', true],
+    ['and what is below', 'httpbin.org/delay', 'https://httpbin.org/delay/1', true],
+    ['and itself as a directory', 'httpbin.org/delay', 'https://httpbin.org/delay/', true],
+    ['a path is no prefix of a segment', 'httpbin.org/delay', 'https://httpbin.org/delayed', false],
+    ['a path begins at the root', 'httpbin.org/delay', 'https://httpbin.org/x/delay', false],
+    ['the case of a path matters', 'httpbin.org/delay', 'https://httpbin.org/Delay', false],
+    ['the root is the root', 'httpbin.org/', 'https://httpbin.org/', true],
+    ['and all that is below', 'httpbin.org/', 'https://httpbin.org/a/b', true],
+    ['a directory is what is below', 'httpbin.org/delay/', 'https://httpbin.org/delay/1', true],
+    ['and itself', 'httpbin.org/delay/', 'https://httpbin.org/delay/', true],
+    ['but not the file of that name', 'httpbin.org/delay/', 'https://httpbin.org/delay', false],
+    ['a path of any host', '/static', 'https://httpbin.org/static/a.png', true],
+    ['a path of any host is no prefix of a segment', '/static', 'https://httpbin.org/statics', false],
+    ['the query is no part of the path', 'a.com/x', 'https://a.com/y?/x', false],
+    ['parentheses in a path are only parentheses', 'a.com/wiki/Rust_(game)', 'https://a.com/wiki/Rust_(game)', true],
+    ['they do not group', 'a.com/wiki/Rust_(game)', 'https://a.com/wiki/Rust_game', false],
+    ['not even beside a *', 'a.com/wiki/*_(game)', 'https://a.com/wiki/Rust_(game)', true],
+    ['a plus is only a plus', 'a.com/c++', 'https://a.com/c++/x', true],
+    ['also beside a *', 'a.com/c++/*.h', 'https://a.com/c++/x.h', true],
+    ['@ is only @', 'a.com/@scope/*.js', 'https://a.com/@scope/a.js', true],
+    ['! is only !', 'a.com/!x/*.js', 'https://a.com/y/a.js', false],
+    ['letters that the URL parser encodes', 'a.com/café olé', 'https://a.com/café olé', true],
+    ['half a character is the same as in a URL', 'a.com/\ud800', 'https://a.com/\ud800', true],
+    ['percent-encoding in any case', 'a.com/caf%c3%a9', 'https://a.com/café', true],
+    ['percent-encoding of what needs none in the URL', 'a.com/private', 'https://a.com/%70rivate', true],
+    ['percent-encoding of what needs none in the pattern', 'a.com/%70rivate', 'https://a.com/private', true],
+    ['an encoded slash is no slash', 'a.com/a/b', 'https://a.com/a%2Fb', false],
+
+    ['* is a segment', 'httpbin.org/*/1', 'https://httpbin.org/stream/1', true],
+    ['and what follows counts', 'httpbin.org/*/1', 'https://httpbin.org/stream/2', false],
+    ['* does not cross a slash', 'httpbin.org/*/1', 'https://httpbin.org/a/stream/1', false],
+    ['what is below a glob matches', 'httpbin.org/*/1', 'https://httpbin.org/stream/1/x', true],
+    ['* within a segment', 'a.com/*.js', 'https://a.com/a.js', true],
+    ['*.js is no .json', 'a.com/*.js', 'https://a.com/a.json', false],
+    ['*.js is at the root', 'a.com/*.js', 'https://a.com/x/a.js', false],
+    ['**/*.js is anywhere', 'a.com/**/*.js', 'https://a.com/x/y/a.js', true],
+    ['also at the root', 'a.com/**/*.js', 'https://a.com/a.js', true],
+    ['** between segments is any number of them', 'a.com/x/**/y', 'https://a.com/x/1/2/y', true],
+    ['also none', 'a.com/x/**/y', 'https://a.com/x/y', true],
+    ['* matches a name that begins with a dot', 'a.com/*/x', 'https://a.com/.well-known/x', true],
+    ['/* at the end is all that is below', 'a.com/*', 'https://a.com/x/y', true],
+    ['also nothing', 'a.com/*', 'https://a.com/', true],
+    ['/x/* is below x', 'a.com/x/*', 'https://a.com/x/', true],
+    ['and not x itself', 'a.com/x/*', 'https://a.com/x', false],
+    ['/** is the same', 'a.com/x/**', 'https://a.com/x/y/z', true],
+    ['braces are alternatives in a path', 'a.com/{a,b}/x', 'https://a.com/b/x', true],
+    ['brackets are a choice of characters', 'a.com/[ab]', 'https://a.com/b', true],
+    ['and of no others', 'a.com/[ab]', 'https://a.com/c', false],
+    ['extended globs', 'a.com/@(a|b)/x', 'https://a.com/b/x', true],
+    ['a glob matches the letters of a URL', 'a.com/*é', 'https://a.com/café', true],
+
+    ['a parameter', 'a.com/x?page=1', 'https://a.com/x?page=1', true],
+    ['among others in any order', 'a.com/x?page=1', 'https://a.com/x?a=b&page=1&c', true],
+    ['with another value', 'a.com/x?page=1', 'https://a.com/x?page=2', false],
+    ['that is absent', 'a.com/x?page=1', 'https://a.com/x', false],
+    ['whose value only begins so', 'a.com/x?page=1', 'https://a.com/x?page=10', false],
+    ['of another case', 'a.com/x?page=1', 'https://a.com/x?Page=1', false],
+    ['several parameters in any order', 'a.com?a=1&b=2', 'https://a.com/?b=2&a=1', true],
+    ['of several parameters one is absent', 'a.com?a=1&b=2', 'https://a.com/?a=1', false],
+    ['one of several values', 'a.com?a=2', 'https://a.com/?a=1&a=2', true],
+    ['a parameter without a value', 'a.com?a', 'https://a.com/?a', true],
+    ['a parameter without a value has none', 'a.com?a', 'https://a.com/?a=1', false],
+    ['any value', 'a.com?a=*', 'https://a.com/?a=1', true],
+    ['also an empty one', 'a.com?a=*', 'https://a.com/?a=', true],
+    ['also one with slashes', 'a.com?a=*', 'https://a.com/?a=http://b.com/c', true],
+    ['* in a value crosses slashes', 'a.com?a=http*c', 'https://a.com/?a=http://b.com/c', true],
+    ['any value needs the parameter', 'a.com?a=*', 'https://a.com/?b=1', false],
+    ['a value is compared decoded', 'a.com?a=b c', 'https://a.com/?a=b%20c', true],
+    ['a query of any URL', '?debug=1', 'https://a.com/x?debug=1', true],
+    ['the path counts before the query', 'a.com/x?a=1', 'https://a.com/y?a=1', false],
+  ]
+  for (const [rule, pattern, url, expected] of rows) {
+    test(`${rule}: ${pattern} ${expected ? 'matches' : 'does not match'} ${url}`, () => {
+      assert.equal(matches(pattern, url), expected)
+    })
+  }
+
+  // biome-ignore format: one rule a row
+  const refused: [rule: string, pattern: unknown][] = [
+    ['white space in the host', 'exa mple.com'],
+    ['only white space', ' '],
+    ['a scheme without a host', 'https://'],
+    ['a scheme and a path', 'file:///etc'],
+    ['a scheme with one slash', 'http:/example.com'],
+    ['a port without a host', ':8080'],
+    ['a port that is no number', 'example.com:http'],
+    ['credentials', 'user:password@example.com'],
+    ['a fragment', 'example.com/#a'],
+    ['an IPv6 address that does not end', '[::1'],
+    ['an IPv6 address that is none', '[zz::1]'],
+    ['a host that no URL can have', 'exa%mple.com'],
+    ['an empty label beside a glob', 'a..*'],
+    ['braces around several labels', '{a.com,b.com}'],
+    ['a brace that does not end', '{a,b.com'],
+    ['a glob beside letters that are encoded', 'm*ü.com'],
+    ['a number', 5],
+    ['null', null],
+    ['undefined', undefined],
+    ['an object that is no matcher', {}],
+    ['an object with a test that is no function', { test: true }],
+  ]
+  for (const [rule, pattern] of refused) {
+    test(`refused: ${rule}`, () => {
+      assert.throws(() => compileMatcher(pattern as UrlMatcher, 'urlsExpireAfter[7]'), {
+        name: 'TypeError',
+        message: /^urlsExpireAfter\[7\]: expected a (URL )?pattern.+, got /s,
+      })
+    })
+  }
+
+  test('no text is anything else than a pattern or a TypeError', () => {
+    const characters = fc.constantFrom('a', '.', '*', '/', ':', '?', '[', ']', '{', '}', '(', '!', '\\', '%', 'ü', '@', '1') // biome-ignore format: one alphabet
+    const texts = fc.oneof(fc.string({ unit: 'binary' }), fc.string({ unit: characters }))
+    fc.assert(
+      fc.property(texts, fc.webUrl({ withQueryParameters: true }), (text, url) => {
+        try {
+          assert.equal(typeof matches(text, url), 'boolean')
+        } catch (error) {
+          assert.ok(error instanceof TypeError)
+          assert.match(error.message, /^urlsExpireAfter: expected a URL pattern/)
+        }
+      }),
+      { numRuns: 500 },
+    )
+  })
+
+  test('the host of a URL is a pattern for it, and its path and query narrow it down', () => {
+    const urls = fc.webUrl({ withQueryParameters: false }).map((text) => new URL(text))
+    fc.assert(
+      fc.property(urls, (url) => {
+        assert.ok(matches(url.host, url.href))
+        assert.ok(matches(url.origin, url.href))
+        if (!/[*[\]{}\\]|[!@+]\(/.test(url.pathname)) {
+          assert.ok(matches(`${url.origin}${url.pathname}`, url.href))
+        }
+        assert.ok(!matches(url.host, `http://${url.host}.evil.org/`))
+        assert.ok(!matches(`*.${url.host}`, url.href))
+        assert.ok(matches(`*.${url.host}`, `${url.protocol}//sub.${url.host}`))
+      }),
+    )
+  })
+
+  test('URLs that share a cache key share their rule', () => {
+    const encoded = (text: string) =>
+      [...text].map((character) => `%${character.charCodeAt(0).toString(16)}`).join('')
+    const words = fc.array(fc.stringMatching(/^[a-z]{1,5}$/), { minLength: 1, maxLength: 4 })
+    fc.assert(
+      fc.property(words, fc.nat(), (segments, index) => {
+        const other = segments.map((word, i) => (i === index % segments.length ? encoded(word) : word)) // biome-ignore format: one expression
+        const [a, b] = [segments, other].map((all) => `http://a.com/${all.join('/')}`) as [string, string] // biome-ignore format: one expression
+        assert.equal(normaliseUrl(new URL(a)), normaliseUrl(new URL(b)))
+        for (const pattern of [a, b, `a.com/${segments[0]}`, 'a.com/*/a*']) {
+          assert.equal(matches(pattern, a), matches(pattern, b))
+        }
+      }),
+    )
+  })
+})
+
+suite('Matchers of other kinds', () => {
+  test('a RegExp sees the full URL', () => {
+    const api = /^https:\/\/site_2\.com\/api\/resource\/\d+\?full$/
+    assert.equal(matches(api, 'https://site_2.com/api/resource/123?full'), true)
+    assert.equal(matches(api, 'https://site_2.com/api/resource/xyz?full'), false)
+    assert.equal(matches(api, 'http://site_2.com/api/resource/123?full'), false)
+  })
+
+  test('a RegExp is not anchored, and its flags count', () => {
+    assert.equal(matches(/\.PNG$/i, 'https://a.com/x.png'), true)
+    assert.equal(matches(/\.PNG$/, 'https://a.com/x.png'), false)
+  })
+
+  for (const flags of ['', 'g', 'y', 'gy', 'gi', 'v']) {
+    test(`a RegExp with the flags '${flags}' gives the same answer each time`, () => {
+      const expression = new RegExp('https://a', flags)
+      const test = compileMatcher(expression, 'urlsExpireAfter')
+      const answers = [1, 2, 3, 4].map(() => test(new URL('https://a.com/https://a')))
+      assert.deepEqual(answers, [true, true, true, true])
+      assert.equal(expression.lastIndex, 0)
+    })
+  }
+
+  test('a sticky RegExp matches from the beginning only', () => {
+    assert.equal(matches(/a\.com/y, 'https://a.com/'), false)
+    assert.equal(matches(/https/y, 'https://a.com/'), true)
+  })
+
+  test('a function gets a URL of its own', () => {
+    const url = new URL('https://a.com/x')
+    const seen: URL[] = []
+    const test = compileMatcher((given) => {
+      seen.push(given)
+      given.pathname = '/changed'
+      return given.hostname === 'a.com'
+    }, 'urlsExpireAfter')
+    assert.equal(test(url), true)
+    assert.ok(seen[0] instanceof URL)
+    assert.equal(url.href, 'https://a.com/x')
+  })
+
+  test('an object with a test gets the full URL, as a URLPattern does', () => {
+    const seen: string[] = []
+    const matcher = {
+      test(url: string) {
+        seen.push(url)
+        return url.endsWith('?b')
+      },
+    }
+    assert.equal(matches(matcher, 'https://a.com/?b'), true)
+    assert.equal(matches(matcher, 'https://a.com/'), false)
+    assert.deepEqual(seen, ['https://a.com/?b', 'https://a.com/'])
+  })
+})
+
+suite('urlsExpireAfter', () => {
+  const options = {
+    expireAfter: 1000,
+    urlsExpireAfter: {
+      '*.site_1.com': '12h',
+      'site_2.com/resource_1': '20h',
+      'site_2.com/resource_2': '7d',
+      'site_2.com/static': NEVER_EXPIRE,
+    },
+  }
+
+  // biome-ignore format: one rule a row
+  const rows: [url: string, lifetime: number][] = [
+    ['https://img.site_1.com/', 12 * HOUR],
+    ['https://img.site_1.com/base/img.jpg', 12 * HOUR],
+    ['http://img.site.com/base/', 1000],
+    ['https://site_2.com/resource_1/index.html', 20 * HOUR],
+    ['https://site_2.com/resource_2', 7 * DAY],
+    ['https://site_2.com/resource_2/', 7 * DAY],
+    ['https://site_2.com/static/img.jpg', Infinity],
+    ['https://site_2.com/', 1000],
+    ['https://site_3.com/', 1000],
+  ]
+  for (const [url, expected] of rows) {
+    test(`${url} is fresh for ${expected}`, () => assert.equal(lifetime(options, url), expected))
+  }
+
+  const pairs: [string, Expiration][] = [['a.com/b', '1h'], ['a.com', '2h'], ['*', DO_NOT_CACHE]] // biome-ignore format: one list
+  // biome-ignore format: one rule a row
+  const shapes: [name: string, rules: UrlRules][] = [
+    ['an object', Object.fromEntries(pairs)],
+    ['a Map', new Map(pairs)],
+    ['an array of pairs', pairs],
+    ['any iterable of pairs', new Set(pairs)],
+  ]
+  for (const [name, urlsExpireAfter] of shapes) {
+    test(`the first match in ${name} wins`, () => {
+      assert.equal(lifetime({ urlsExpireAfter }, 'http://a.com/b/c'), HOUR)
+      assert.equal(lifetime({ urlsExpireAfter }, 'http://a.com/'), 2 * HOUR)
+      assert.equal(lifetime({ urlsExpireAfter }, 'http://b.com/'), 'do-not-cache')
+    })
+  }
+
+  test('the order counts, not which pattern is the more specific', () => {
+    const urlsExpireAfter = { 'a.com': '2h', 'a.com/b': '1h' }
+    assert.equal(lifetime({ urlsExpireAfter }, 'http://a.com/b'), 2 * HOUR)
+  })
+
+  test('an iterator that ends is read once', () => {
+    const rules = compileRules({ urlsExpireAfter: new Map([['a.com', '1h']]).entries() })
+    for (let time = 0; time < 2; time++) {
+      const { rule } = rules.termsFor(new URL('http://a.com/'), undefined)
+      assert.deepEqual(rule, { kind: 'duration', milliseconds: HOUR })
+    }
+  })
+
+  test('matchers of every kind work together', () => {
+    const urlsExpireAfter: UrlRules = [
+      [/\.png$/g, '1h'],
+      [(url) => url.port === '8080', '2h'],
+      [{ test: (url) => url.includes('?x') }, '3h'],
+      ['a.com', { expireAfter: '4h' }],
+    ]
+    assert.equal(lifetime({ urlsExpireAfter }, 'http://a.com:8080/x.png'), HOUR)
+    assert.equal(lifetime({ urlsExpireAfter }, 'http://a.com:8080/?x'), 2 * HOUR)
+    assert.equal(lifetime({ urlsExpireAfter }, 'http://a.com/?x'), 3 * HOUR)
+    assert.equal(lifetime({ urlsExpireAfter }, 'http://a.com/'), 4 * HOUR)
+  })
+
+  // biome-ignore format: one rule a row
+  const refused: [rule: string, rules: unknown, message: RegExp][] = [
+    ['a malformed expiration', { 'a.com': 'tomorrow' }, /^urlsExpireAfter\['a\.com'\]: expected .+ got 'tomorrow'$/],
+    ['a number without a unit', { 'a.com': '60' }, /^urlsExpireAfter\['a\.com'\]: .+ got '60' \(say the unit/],
+    ['a negative number', { 'a.com': -5 }, /^urlsExpireAfter\['a\.com'\]: .+ got -5$/],
+    ['no expiration at all', { 'a.com': undefined }, /^urlsExpireAfter\['a\.com'\]: .+ got undefined$/],
+    ['null', { 'a.com': null }, /^urlsExpireAfter\['a\.com'\]: .+ got null$/],
+    ['an unknown term', { 'a.com': { expiresAfter: 1 } }, /^urlsExpireAfter\['a\.com'\]: unknown option "expiresAfter"/],
+    ['a malformed term', { 'a.com': { expireAfter: 'soon' } }, /^urlsExpireAfter\['a\.com'\]\.expireAfter: .+ got 'soon'$/],
+    ['a malformed pattern', { 'a b': 1 }, /^urlsExpireAfter\['a b'\]: expected a URL pattern .+ got 'a b'$/],
+    ['a value for a RegExp', [[/x/g, 'soon']], /^urlsExpireAfter\[\/x\/g\]: .+ got 'soon'$/],
+    ['a value for a function', [[function isApi() {}, 'soon']], /^urlsExpireAfter\[\[Function: isApi\]\]: .+ got 'soon'$/],
+    ['a matcher without a prototype', [[Object.create(null), 1]], /^urlsExpireAfter\[\[Object: null prototype\] \{\}\]: expected a pattern/],
+    ['one value instead of rules', '1h', /^urlsExpireAfter: expected an object, a Map or an array of pairs, got '1h'$/],
+    ['null instead of rules', null, /^urlsExpireAfter: expected an object, .+ got null$/],
+    ['a list without values', ['a.com'], /^urlsExpireAfter: expected pairs \[pattern, value\], got 'a\.com'$/],
+    ['a pair of three', [['a.com', 1, 2]], /^urlsExpireAfter: expected pairs \[pattern, value\], got \[ 'a\.com', 1, 2 \]$/],
+  ]
+  for (const [rule, urlsExpireAfter, message] of refused) {
+    test(`refused: ${rule}`, () => {
+      const rules = urlsExpireAfter as UrlRules
+      assert.throws(() => compileRules({ urlsExpireAfter: rules }), { name: 'TypeError', message })
+    })
+  }
+})
+
+suite('Precedence', () => {
+  const URL_OF = new URL('http://a.com/')
+  const cc = (value: string): Fields => ({ 'cache-control': value })
+  const expireAfter = (value: Expiration): Terms => ({ expireAfter: value })
+  const silent: Fields = {}
+  const noStore = cc('no-store')
+
+  /** 'origin' where the response's own fields or a heuristic decide. */
+  function decide(
+    agent: CacheOptions,
+    rule: Expiration | Terms | undefined,
+    own: Terms | undefined,
+    fields: Fields,
+  ): number | string {
+    const rules = compileRules({ ...agent, ...(rule !== undefined && { urlsExpireAfter: { 'a.com': rule } }) }) // biome-ignore format: one call
+    const expires = expirationByRule(rules.termsFor(URL_OF, own), fields, NOW)
+    return typeof expires === 'number' ? expires - NOW : (expires ?? 'origin')
+  }
+
+  const none = undefined
+  // biome-ignore format: one rule a row
+  const rows: [name: string, agent: CacheOptions, rule: Expiration | Terms | undefined, own: Terms | undefined, fields: Fields, decision: number | string][] = [
+    ['the agent’s expiration', expireAfter(1), none, none, silent, 1],
+    ['a rule before the agent’s', expireAfter(1), 3, none, silent, 3],
+    ['the request’s terms before the agent’s', expireAfter(1), none, expireAfter(2), silent, 2],
+    ['the request’s terms before a rule', expireAfter(1), 3, expireAfter(2), silent, 2],
+    ['a rule of terms is a rule', expireAfter(1), { expireAfter: 3 }, none, silent, 3],
+    ['without any the origin decides', {}, none, none, silent, 'origin'],
+    ['without any the origin decides against storing, too', {}, none, none, noStore, 'origin'],
+
+    ['expireAfter decides against no-store', expireAfter(1), none, none, noStore, 1],
+    ['expireAfter decides against max-age', expireAfter(1), none, none, cc('max-age=60'), 1],
+    ['a rule decides against no-store', {}, 3, none, noStore, 3],
+    ['the request’s terms decide against no-store', {}, none, expireAfter(2), noStore, 2],
+    ['a rule decides against no-cache', {}, 3, none, cc('no-cache'), 3],
+    ['a rule decides against Expires', {}, 3, none, { expires: '0' }, 3],
+    ['a rule decides even where the origin would', { cacheControl: true }, 3, none, cc('max-age=60'), 3],
+    ['also to expire at once', {}, EXPIRE_IMMEDIATELY, none, cc('max-age=60'), 0],
+    ['also never to expire', {}, NEVER_EXPIRE, none, cc('max-age=60'), Infinity],
+    ['also not to cache', {}, DO_NOT_CACHE, none, cc('max-age=60'), 'do-not-cache'],
+    ['the request’s terms lift a rule that forbids', {}, DO_NOT_CACHE, expireAfter(2), silent, 2],
+    ['the request’s terms forbid', expireAfter(1), 3, expireAfter(DO_NOT_CACHE), silent, 'do-not-cache'],
+
+    ['with cacheControl max-age counts before expireAfter', { expireAfter: 1, cacheControl: true }, none, none, cc('max-age=60'), 'origin'],
+    ['with cacheControl Expires counts before expireAfter', { expireAfter: 1, cacheControl: true }, none, none, { expires: '0' }, 'origin'],
+    ['with cacheControl no-store counts before expireAfter', { expireAfter: 1, cacheControl: true }, none, none, noStore, 'origin'],
+    ['with cacheControl no-cache counts before expireAfter', { expireAfter: 1, cacheControl: true }, none, none, cc('no-cache'), 'origin'],
+    ['with cacheControl expireAfter is for who says nothing', { expireAfter: 1, cacheControl: true }, none, none, silent, 1],
+    ['public, private and s-maxage say nothing', { expireAfter: 1, cacheControl: true }, none, none, cc('public, private, s-maxage=5, no-transform'), 1],
+    ['Last-Modified says nothing: a heuristic comes last', { expireAfter: 1, cacheControl: true }, none, none, { 'last-modified': 'Fri, 16 Apr 2021 21:13:00 GMT' }, 1],
+    ['a fallback may forbid', { expireAfter: DO_NOT_CACHE, cacheControl: true }, none, none, silent, 'do-not-cache'],
+    ['and the origin still allow', { expireAfter: DO_NOT_CACHE, cacheControl: true }, none, none, cc('max-age=60'), 'origin'],
+
+    ['a rule may let the origin decide', expireAfter(1), { cacheControl: true }, none, cc('max-age=60'), 'origin'],
+    ['the request’s terms may let the origin decide', expireAfter(1), none, { cacheControl: true }, noStore, 'origin'],
+    ['but not where a rule says how long', expireAfter(1), 3, { cacheControl: true }, noStore, 3],
+    ['a rule may take the decision from the origin', { expireAfter: 1, cacheControl: true }, { cacheControl: false }, none, noStore, 1],
+    ['where nobody decides nothing is cached', { cacheControl: false }, none, none, cc('max-age=60'), 'do-not-cache'],
+    ['where nobody but a rule decides, it does', { cacheControl: false }, 3, none, silent, 3],
+
+    ['a term that is undefined is none', expireAfter(1), 3, absent, silent, 3],
+    ['also cacheControl', expireAfter(1), { cacheControl: true }, absent, noStore, 'origin'],
+    ['an option that is undefined is none', absent, none, none, noStore, 'origin'],
+    ['an absolute expiration is one', {}, new Date(NOW + 7), none, noStore, 7],
+  ]
+  for (const [name, agent, rule, own, fields, decision] of rows) {
+    test(name, () => assert.equal(decide(agent, rule, own, fields), decision))
+  }
+
+  test('the first matching rule decides all terms: rules do not add up', () => {
+    const rules = compileRules({
+      urlsExpireAfter: { 'a.com': { cacheControl: true }, '*': { partitionBy: false } },
+    })
+    assert.deepEqual(rules.termsFor(URL_OF, none).partitionBy, ['authorization', 'cookie'])
+  })
+
+  // biome-ignore format: one rule a row
+  const partitions: [rule: string, agent: Terms, rule: Terms, own: Terms, partitionBy: string[]][] = [
+    ['by default by Authorization and Cookie', {}, {}, {}, ['authorization', 'cookie']],
+    ['names are of any case', { partitionBy: ['X-Api-Key'] }, {}, {}, ['x-api-key']],
+    ['false is by nothing', { partitionBy: false }, {}, {}, []],
+    ['a rule counts before the agent', { partitionBy: false }, { partitionBy: ['a'] }, {}, ['a']],
+    ['the request’s terms count before a rule', {}, { partitionBy: ['a'] }, { partitionBy: false }, []],
+    ['undefined is none', {}, { partitionBy: ['a'] }, absent, ['a']],
+  ]
+  for (const [name, agent, rule, own, partitionBy] of partitions) {
+    test(`partition: ${name}`, () => {
+      const rules = compileRules({ ...agent, urlsExpireAfter: { 'a.com': rule } })
+      assert.deepEqual(rules.termsFor(URL_OF, own).partitionBy, partitionBy)
+    })
+  }
+
+  test('a malformed expiration of the agent is refused at construction', () => {
+    assert.throws(() => compileRules({ expireAfter: 'soon' }), {
+      name: 'TypeError',
+      message: /^expireAfter: .+ got 'soon'$/,
+    })
+  })
+})

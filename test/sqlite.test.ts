@@ -1,0 +1,394 @@
+import assert from 'node:assert/strict'
+import { execFile } from 'node:child_process'
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs'
+import { join } from 'node:path'
+import { DatabaseSync } from 'node:sqlite'
+import { suite, test } from 'node:test'
+import { setTimeout as delay } from 'node:timers/promises'
+import { promisify } from 'node:util'
+import { type CacheError, cachingAgent } from 'caching-agent'
+import { get, outcomes, testAgent } from './helpers/agent.ts'
+import { folder } from './helpers/folder.ts'
+import { origin } from './helpers/origin.ts'
+
+const run = promisify(execFile)
+
+/** A program that fetches URLs through a cache, and prints what became of each and of the cache. */
+const PROGRAM = `
+import { cacheInfo, cachingAgent } from 'caching-agent'
+const [store, ...urls] = process.argv.slice(1)
+const agent = cachingAgent({ store, expireAfter: '1h' })
+const errors = new Set()
+agent.cache.on('error', ({ error }) => errors.add(error.message))
+const outcomes = []
+for (const url of urls) {
+  const response = await fetch(url, { dispatcher: agent })
+  const { length } = await response.text()
+  outcomes.push([cacheInfo(response).status, length])
+  await agent.cache.responses.settled()
+}
+await agent.close()
+console.log(JSON.stringify({ outcomes, errors: [...errors] }))
+`
+const PROGRAM_ARGUMENTS = [
+  '--conditions=source',
+  '--no-warnings',
+  '--input-type=module',
+  '-e',
+  PROGRAM,
+]
+
+interface ProgramResult {
+  readonly outcomes: [string, number][]
+  readonly errors: string[]
+}
+
+async function program(store: string, urls: string[], options = {}): Promise<ProgramResult> {
+  const args = [...PROGRAM_ARGUMENTS, store, ...urls]
+  const { stdout } = await run(process.execPath, args, { cwd: process.cwd(), ...options })
+  return JSON.parse(stdout)
+}
+
+/** The errors that a cache tells. */
+function errorsOf({ cache }: { cache: ReturnType<typeof cachingAgent>['cache'] }): CacheError[] {
+  const errors: CacheError[] = []
+  cache.on('error', (error) => errors.push(error))
+  return errors
+}
+
+suite('the SQLite file', () => {
+  test('survives a restart', async (t) => {
+    const { url, seen } = await origin(t, (_, response) => response.end(Buffer.alloc(1_000_000)))
+    const store = `sqlite://${join(folder(t), 'cache.sqlite')}`
+    assert.deepEqual((await program(store, [url])).outcomes, [['miss', 1_000_000]])
+    assert.deepEqual((await program(store, [url, url])).outcomes, [
+      ['hit', 1_000_000],
+      ['hit', 1_000_000],
+    ])
+    assert.equal(seen.length, 1)
+  })
+
+  test('is http_cache.sqlite in the working directory by default', async (t) => {
+    const { url } = await origin(t, (_, response) => response.end('content'))
+    const cwd = process.cwd()
+    const other = folder(t)
+    process.chdir(other)
+    t.after(() => process.chdir(cwd))
+    const agent = cachingAgent({ expireAfter: '1h' })
+    await get(agent, url)
+    await agent.close()
+    assert.deepEqual(readdirSync(other), ['http_cache.sqlite'])
+  })
+
+  test('is made where it does not exist, with its folders, readable by its owner alone', async (t) => {
+    const path = join(folder(t), 'some', 'where', 'cache.sqlite')
+    const agent = testAgent(t, { store: `sqlite://${path}` })
+    await agent.cache.count()
+    assert.equal(statSync(path).mode & 0o077, 0)
+  })
+
+  test('uses write-ahead logging and incremental vacuum, and keeps content as bytes', async (t) => {
+    const { url } = await origin(t, (_, response) => response.end('content'))
+    const path = join(folder(t), 'cache.sqlite')
+    const agent = testAgent(t, { store: `sqlite://${path}`, expireAfter: '1h' })
+    await get(agent, url)
+    await agent.cache.count()
+    const database = new DatabaseSync(path, { readOnly: true })
+    t.after(() => database.close())
+    assert.deepEqual({ ...database.prepare('PRAGMA journal_mode').get() }, { journal_mode: 'wal' })
+    assert.deepEqual({ ...database.prepare('PRAGMA auto_vacuum').get() }, { auto_vacuum: 2 })
+    const row = database.prepare('SELECT typeof(value) AS type FROM responses_1').get()
+    assert.equal(row?.type, 'blob')
+  })
+
+  test('shrinks when the cache is cleared', async (t) => {
+    const { url } = await origin(t, (_, response) => response.end(Buffer.alloc(5_000_000, 'x')))
+    const path = join(folder(t), 'cache.sqlite')
+    const agent = testAgent(t, { store: `sqlite://${path}`, expireAfter: '1h' })
+    await get(agent, url)
+    await agent.cache.count()
+    const size = () => statSync(path).size + statSync(`${path}-wal`).size
+    assert.ok(size() > 5_000_000)
+    await agent.cache.clear()
+    assert.ok(size() < 200_000, `${size()} bytes are left`)
+  })
+
+  test('holds the content of overwritten responses no longer than they are read', async (t) => {
+    const { url } = await origin(t, (_, response) => response.end(Buffer.alloc(1_000_000, 'x')))
+    const path = join(folder(t), 'cache.sqlite')
+    const agent = testAgent(t, { store: `sqlite://${path}`, expireAfter: '1h' })
+    for (let round = 0; round < 5; round++) {
+      await get(agent, url, { headers: { 'cache-control': 'no-cache' } })
+    }
+    await agent.close()
+    const database = new DatabaseSync(path, { readOnly: true })
+    t.after(() => database.close())
+    assert.equal(database.prepare('SELECT count(*) AS n FROM chunks_1').get()?.n, 4)
+  })
+})
+
+suite('a path that cannot be used is refused at construction', () => {
+  const refused = (t: Parameters<typeof folder>[0], path: (inside: string) => string) => {
+    const store = `sqlite://${path(folder(t))}`
+    assert.throws(
+      () => cachingAgent({ store }),
+      (error: Error) =>
+        error.message.startsWith('store: cannot use') && error.message.includes(store),
+    )
+  }
+  test('a folder', (t) => refused(t, (inside) => inside))
+  test('a file under a file', (t) =>
+    refused(t, (inside) => {
+      writeFileSync(join(inside, 'file'), '')
+      return join(inside, 'file', 'cache.sqlite')
+    }))
+  test('a folder that does not let files be made', async (t) => {
+    const inside = folder(t)
+    chmodSync(inside, 0o555)
+    await assert.rejects(
+      program(`sqlite://${join(inside, 'cache.sqlite')}`, [], asNobody()),
+      /store: cannot use/,
+    )
+  })
+})
+
+/** Permissions mean nothing to root. */
+function asNobody(): object {
+  return process.getuid?.() === 0 ? { uid: 65_534, gid: 65_534 } : {}
+}
+
+suite('a damaged file', () => {
+  const damages: [string, (path: string) => void][] = [
+    ['that is no database', (path) => writeFileSync(path, 'no database at all '.repeat(1000))],
+    ['that was cut off', (path) => truncateSync(path, 6000)],
+    [
+      'with other bytes in the middle',
+      (path) => {
+        const bytes = readFileSync(path)
+        bytes.fill(0xa5, 1000, bytes.length - 100)
+        writeFileSync(path, bytes)
+      },
+    ],
+  ]
+  for (const [what, damage] of damages) {
+    test(`${what} is set aside with an event, and a new one begun`, async (t) => {
+      const { url } = await origin(t, (_, response) => response.end(Buffer.alloc(500_000, 'x')))
+      const inside = folder(t)
+      const path = join(inside, 'cache.sqlite')
+      const store = `sqlite://${path}`
+      await program(store, [url, `${url}/2`])
+      damage(path)
+      const agent = testAgent(t, { store, expireAfter: '1h' })
+      const errors = errorsOf(agent)
+      for (let round = 0; round < 2; round++) {
+        assert.equal((await get(agent, url)).body.length, 500_000)
+        assert.equal((await get(agent, `${url}/2`)).body.length, 500_000)
+        await agent.cache.responses.settled()
+      }
+      assert.equal((await get(agent, url)).info?.status, 'hit')
+      assert.ok(errors.length > 0, 'nobody was told')
+      assert.ok(readdirSync(inside).some((name) => name.includes('.corrupt-')))
+    })
+  }
+
+  test('found while it is in use does not fail the request', async (t) => {
+    const { url } = await origin(t, (_, response) => response.end(Buffer.alloc(300_000, 'x')))
+    const inside = folder(t)
+    const path = join(inside, 'cache.sqlite')
+    const agent = testAgent(t, { store: `sqlite://${path}`, expireAfter: '1h' })
+    for (let index = 0; index < 20; index++) await get(agent, `${url}/${index}`)
+    await agent.cache.count()
+    const errors = errorsOf(agent)
+    const database = new DatabaseSync(path)
+    database.exec('PRAGMA wal_checkpoint(TRUNCATE)')
+    database.close()
+    const bytes = readFileSync(path)
+    bytes.fill(0xa5, 4096)
+    writeFileSync(path, bytes)
+    for (let index = 0; index < 20; index++) {
+      assert.equal((await get(agent, `${url}/${index}`)).body.length, 300_000)
+    }
+    await agent.cache.responses.settled()
+    assert.deepEqual(await outcomes(agent, `${url}/new`, [{}, {}]), ['miss', 'hit'])
+    assert.ok(errors.length > 0, 'nobody was told')
+  })
+
+  test('with a record of another version or a wrong checksum is a miss, and replaced', async (t) => {
+    const { url } = await origin(t, (_, response, count) => response.end(`response ${count}`))
+    const path = join(folder(t), 'cache.sqlite')
+    const agent = testAgent(t, { store: `sqlite://${path}`, expireAfter: '1h' })
+    const errors = errorsOf(agent)
+    for (const offset of [0, 20]) {
+      await get(agent, url)
+      await agent.cache.count()
+      const database = new DatabaseSync(path)
+      const row = database.prepare('SELECT key, value FROM responses_1').get()
+      const value = Buffer.from(row?.value as Uint8Array)
+      value[offset] = 0xff
+      database
+        .prepare('UPDATE responses_1 SET value = ? WHERE key = ?')
+        .run(value, row?.key as string)
+      database.close()
+    }
+    assert.equal((await get(agent, url)).body, 'response 3')
+    assert.match(errors[0]?.error.message ?? '', /damaged or of another version/)
+    assert.equal((await get(agent, url)).info?.status, 'hit')
+  })
+
+  test('with a missing or damaged chunk is a miss before anything is delivered', async (t) => {
+    const { url } = await origin(t, (_, response) => response.end(Buffer.alloc(500_000, 'x')))
+    const path = join(folder(t), 'cache.sqlite')
+    const agent = testAgent(t, { store: `sqlite://${path}`, expireAfter: '1h' })
+    for (const damage of ['DELETE FROM chunks_1', 'UPDATE chunks_1 SET value = zeroblob(100)']) {
+      await get(agent, url)
+      await agent.cache.count()
+      const database = new DatabaseSync(path)
+      database.exec(damage)
+      database.close()
+      const { body, info } = await get(agent, url)
+      assert.deepEqual([body.length, info?.status], [500_000, 'miss'])
+    }
+  })
+
+  test('a validated response whose content is lost is fetched after all', async (t) => {
+    const { url, seen } = await origin(t, (request, response) => {
+      response.setHeader('ETag', '"a"')
+      response.statusCode = request.headers['if-none-match'] ? 304 : 200
+      response.end(response.statusCode === 304 ? undefined : Buffer.alloc(500_000, 'x'))
+    })
+    const path = join(folder(t), 'cache.sqlite')
+    const agent = testAgent(t, { store: `sqlite://${path}`, expireAfter: 0 })
+    await get(agent, url)
+    await agent.cache.count()
+    const database = new DatabaseSync(path)
+    database.exec('DELETE FROM chunks_1')
+    database.close()
+    const { body, status } = await get(agent, url)
+    assert.deepEqual([body.length, status], [500_000, 200])
+    assert.deepEqual(
+      seen.map(({ headers }) => headers['if-none-match']),
+      [undefined, '"a"', undefined],
+    )
+  })
+})
+
+suite('a file that cannot be written', () => {
+  test('because it is read-only still answers, stores nothing and says so', async (t) => {
+    const { url, seen } = await origin(t, (_, response) => response.end('content'))
+    const inside = folder(t)
+    const path = join(inside, 'cache.sqlite')
+    const store = `sqlite://${path}`
+    await program(store, [url])
+    chmodSync(path, 0o444)
+    chmodSync(inside, 0o555)
+    const urls = [url, `${url}/new`, `${url}/new`]
+    const running = program(store, urls, asNobody())
+    const { outcomes, errors } = await running.finally(() => chmodSync(inside, 0o755))
+    assert.deepEqual(
+      outcomes.map(([status]) => status),
+      ['hit', 'miss', 'miss'],
+    )
+    assert.match(errors.join(), /readonly|read-only/)
+    assert.equal(seen.length, 3)
+  })
+
+  test('because the disk is full still answers, and keeps what it has', async (t) => {
+    const { url } = await origin(t, (request, response) => {
+      response.end(Buffer.alloc(request.url === '/large' ? 3_000_000 : 100, 'x'))
+    })
+    const path = join(folder(t), 'cache.sqlite')
+    const urls = [`${url}/`, `${url}/large`, `${url}/large`, `${url}/`]
+    // A limit on the size of files, in blocks of 512 bytes or of 1 KiB, fails like a full disk.
+    const limited = ['-c', 'ulimit -f 1000; exec "$@"', 'sh', process.execPath]
+    const args = [...limited, ...PROGRAM_ARGUMENTS, `sqlite://${path}`, ...urls]
+    const { stdout } = await run('sh', args)
+    const { outcomes, errors } = JSON.parse(stdout) as ProgramResult
+    assert.deepEqual(outcomes, [
+      ['miss', 100],
+      ['miss', 3_000_000],
+      ['miss', 3_000_000],
+      ['hit', 100],
+    ])
+    assert.ok(errors.length > 0, 'nobody was told')
+    assert.deepEqual((await program(`sqlite://${path}`, [`${url}/`])).outcomes, [['hit', 100]])
+  })
+
+  test('because another process has locked it delays nobody, and works again afterwards', async (t) => {
+    const { url } = await origin(t, (_, response) => response.end('content'))
+    const path = join(folder(t), 'cache.sqlite')
+    const agent = testAgent(t, { store: `sqlite://${path}`, expireAfter: '1h' })
+    const errors = errorsOf(agent)
+    await get(agent, url)
+    await agent.cache.count()
+    const other = new DatabaseSync(path)
+    other.exec('BEGIN EXCLUSIVE')
+    const start = performance.now()
+    assert.equal((await get(agent, url)).info?.status, 'hit')
+    assert.equal((await get(agent, `${url}/new`)).info?.status, 'miss')
+    assert.ok(performance.now() - start < 1000)
+    await agent.cache.responses.settled()
+    await delay(10)
+    assert.match(errors[0]?.error.message ?? '', /locked/)
+    other.exec('COMMIT')
+    other.close()
+    assert.deepEqual(await outcomes(agent, `${url}/newer`, [{}, {}]), ['miss', 'hit'])
+    await agent.cache.count()
+    assert.equal(await agent.cache.has(`${url}/newer`), true)
+  })
+
+  test('because it is locked from the beginning is used once it is free', async (t) => {
+    const { url } = await origin(t, (_, response) => response.end('content'))
+    const path = join(folder(t), 'cache.sqlite')
+    const other = new DatabaseSync(path)
+    other.exec('BEGIN EXCLUSIVE')
+    const agent = testAgent(t, { store: `sqlite://${path}`, expireAfter: '1h' })
+    const errors = errorsOf(agent)
+    assert.equal((await get(agent, url)).body, 'content')
+    other.exec('COMMIT')
+    other.close()
+    await agent.cache.responses.settled()
+    await delay(10)
+    assert.ok(errors.length > 0, 'nobody was told')
+    await get(agent, `${url}/2`)
+    assert.equal(await agent.cache.has(`${url}/2`), true)
+  })
+
+  test('because it was removed still answers', async (t) => {
+    const { url } = await origin(t, (_, response) => response.end('content'))
+    const inside = join(folder(t), 'inside')
+    mkdirSync(inside)
+    const path = join(inside, 'cache.sqlite')
+    const agent = testAgent(t, { store: `sqlite://${path}`, expireAfter: '1h' })
+    await get(agent, url)
+    rmSync(inside, { recursive: true })
+    assert.equal((await get(agent, `${url}/2`)).body, 'content')
+    assert.equal(existsSync(path), false)
+  })
+})
+
+suite('several processes with one file', () => {
+  test('write at the same time without an error, and read what the others wrote', async (t) => {
+    const { url } = await origin(t, async (_, response) => {
+      await delay(1)
+      response.end(Buffer.alloc(20_000, 'x'))
+    })
+    const store = `sqlite://${join(folder(t), 'cache.sqlite')}`
+    const urls = (prefix: string) =>
+      Array.from({ length: 40 }, (_, index) => `${url}/${prefix}${index}`)
+    const prefixes = ['a', 'b', 'c', 'd']
+    const results = await Promise.all(prefixes.map((prefix) => program(store, urls(prefix))))
+    for (const { errors } of results) assert.deepEqual(errors, [])
+    const all = await program(store, prefixes.flatMap(urls))
+    assert.ok(all.outcomes.every(([status, length]) => status === 'hit' && length === 20_000))
+  })
+})

@@ -1,0 +1,166 @@
+import assert from 'node:assert/strict'
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { suite, test } from 'node:test'
+import { setTimeout as delay } from 'node:timers/promises'
+import { Keyv } from 'keyv'
+import { Keyv as Keyv5 } from 'keyv5'
+import { Events } from '../lib/observe/events.ts'
+import { openStore, type StoreOption } from '../lib/storage/open-store.ts'
+import { get, outcomes, testAgent } from './helpers/agent.ts'
+import { origin } from './helpers/origin.ts'
+
+const folder = mkdtempSync(join(tmpdir(), 'caching-agent-stores-'))
+process.on('exit', () => rmSync(folder, { recursive: true, force: true }))
+
+/** An adapter as those for servers are: asynchronous, and without a way to list what it has. */
+function asyncAdapter(): StoreOption {
+  const map = new Map<string, unknown>()
+  return {
+    get: async (key: string) => map.get(key),
+    set: async (key: string, value: unknown) => {
+      map.set(key, value)
+      return true
+    },
+    delete: async (key: string) => map.delete(key),
+    clear: async () => map.clear(),
+  }
+}
+
+let files = 0
+const stores: Record<string, () => StoreOption> = {
+  'memory:': () => 'memory:',
+  'sqlite://': () => `sqlite://${join(folder, `store${files++}.sqlite`)}`,
+  'sqlite://:memory:': () => 'sqlite://:memory:',
+  'a Map': () => new Map(),
+  'an asynchronous adapter': asyncAdapter,
+  'a Keyv 6': () => new Keyv({ namespace: 'mine' }),
+  'a Keyv 6 without a namespace': () => new Keyv(),
+  'a Keyv 5': () => new Keyv5({ namespace: 'mine' }),
+  'a Keyv 5 over a Map': () => new Keyv5({ store: new Map() }),
+}
+const UNLISTED = 'an asynchronous adapter'
+
+for (const [name, store] of Object.entries(stores)) {
+  suite(`the store ${name}`, () => {
+    test('keeps bytes as they are', async () => {
+      const { heads, close } = openStore(store(), new Events())
+      const bytes = Buffer.from(Array.from({ length: 256 }, (_, index) => index))
+      assert.equal(await heads.get('key'), undefined)
+      await heads.set('key', bytes, undefined)
+      assert.deepEqual(await heads.get('key'), bytes)
+      await heads.set('key', Buffer.from('other'), 60_000)
+      assert.equal((await heads.get('key'))?.toString(), 'other')
+      await close()
+    })
+
+    test('neither keeps the bytes it was given nor gives away those it has', async () => {
+      const { heads, close } = openStore(store(), new Events())
+      const bytes = Buffer.from('as it was')
+      await heads.set('key', bytes, undefined)
+      bytes.fill(0)
+      for (let round = 0; round < 2; round++) {
+        const read = (await heads.get('key')) as Buffer
+        assert.equal(read.toString(), 'as it was')
+        read.fill(0)
+      }
+      await close()
+    })
+
+    test('forgets what has expired, and no sooner', async () => {
+      const { heads, close } = openStore(store(), new Events())
+      await heads.set('short', Buffer.from('short'), 40)
+      await heads.set('long', Buffer.from('long'), 60_000)
+      assert.ok(await heads.get('short'))
+      await delay(60)
+      assert.equal(await heads.get('short'), undefined)
+      assert.ok(await heads.get('long'))
+      await close()
+    })
+
+    test('deletes what is named, and clears what is its own', async () => {
+      const { heads, chunks, close } = openStore(store(), new Events())
+      for (const key of ['a', 'b', 'c']) await heads.set(key, Buffer.from(key), undefined)
+      await chunks.set('a', Buffer.from('chunk'), undefined)
+      await heads.delete(['a', 'missing'])
+      assert.equal(await heads.get('a'), undefined)
+      assert.ok(await heads.get('b'))
+      assert.equal((await chunks.get('a'))?.toString(), 'chunk')
+      if (name === UNLISTED) return assert.rejects(heads.clear(), /cannot list/)
+      await heads.clear()
+      assert.equal(await heads.get('b'), undefined)
+      assert.equal((await chunks.get('a'))?.toString(), 'chunk')
+      await chunks.clear()
+      assert.equal(await chunks.get('a'), undefined)
+      await close()
+    })
+
+    if (name !== UNLISTED) {
+      test('lists what it has', async () => {
+        const { heads, chunks, close } = openStore(store(), new Events())
+        for (const key of ['a', 'b', 'c']) await heads.set(key, Buffer.from(`of ${key}`), 60_000)
+        await chunks.set('d', Buffer.from('chunk'), undefined)
+        const all: string[] = []
+        for await (const [key, bytes] of heads.entries() ?? []) all.push(`${key} ${bytes}`)
+        assert.deepEqual(all.sort(), ['a of a', 'b of b', 'c of c'])
+        await close()
+      })
+    }
+
+    test('holds small and large responses, with all their variants', async (t) => {
+      const { url, seen } = await origin(t, (request, response) => {
+        response.setHeader('Vary', 'Accept-Language')
+        const length = request.url === '/large' ? 700_000 : 10
+        response.end(Buffer.alloc(length, request.headers['accept-language'] as string))
+      })
+      const agent = testAgent(t, { expireAfter: '1h', store: store() })
+      const errors: unknown[] = []
+      agent.cache.on('error', (error) => errors.push(error))
+      for (const round of ['miss', 'hit']) {
+        for (const path of ['/small', '/large']) {
+          for (const language of ['d', 'e']) {
+            const headers = { 'accept-language': language }
+            const { body, info } = await get(agent, url + path, { headers })
+            assert.equal(info?.status, round)
+            assert.equal(body, language.repeat(path === '/large' ? 700_000 : 10))
+            await agent.cache.has(url)
+          }
+        }
+      }
+      assert.equal(seen.length, 4)
+      assert.equal((await agent.cache.get(`${url}/large`))?.size, 700_000)
+      if (name !== UNLISTED) {
+        assert.equal(await agent.cache.count(), 4)
+        assert.deepEqual(await agent.cache.urls(), [`${url}/large`, `${url}/small`])
+      }
+      assert.equal(await agent.cache.delete(`${url}/large`), true)
+      assert.equal(await agent.cache.delete(`${url}/large`), false)
+      assert.equal(await agent.cache.has(`${url}/large`), false)
+      if (name === UNLISTED) await agent.cache.delete(`${url}/small`)
+      else await agent.cache.clear()
+      assert.equal(await agent.cache.has(`${url}/small`), false)
+      assert.deepEqual(await outcomes(agent, `${url}/small`, [{}, {}]), ['miss', 'hit'])
+      assert.deepEqual(errors, [])
+    })
+  })
+}
+
+suite('a Keyv that was handed over', () => {
+  const keyvs: [string, Keyv | Keyv5][] = [
+    ['Keyv 5', new Keyv5({ namespace: 'shared' })],
+    ['Keyv 6', new Keyv({ namespace: 'shared' })],
+  ]
+  for (const [name, keyv] of keyvs) {
+    test(`${name}: what else is in it stays, and it is not closed`, async (t) => {
+      const { url } = await origin(t, (_, response) => response.end('content'))
+      await (keyv as Keyv).set('mine', 'untouched')
+      const agent = testAgent(t, { expireAfter: '1h', store: keyv })
+      await get(agent, url)
+      assert.equal(await agent.cache.count(), 1)
+      await agent.cache.clear()
+      await agent.close()
+      assert.equal(await (keyv as Keyv).get('mine'), 'untouched')
+    })
+  }
+})

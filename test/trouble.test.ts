@@ -1,0 +1,172 @@
+import assert from 'node:assert/strict'
+import { suite, test } from 'node:test'
+import { setTimeout as delay } from 'node:timers/promises'
+import { type CacheError, HttpCache, type KeyvAdapterLike } from 'caching-agent'
+import { Keyv } from 'keyv'
+import { clients, get, outcomes, testAgent } from './helpers/agent.ts'
+import { origin } from './helpers/origin.ts'
+
+type Operation = 'get' | 'set' | 'delete' | 'clear'
+
+/** An adapter over a Map, with some of its operations replaced. */
+function adapter(
+  broken: Partial<Record<Operation, (...args: never[]) => unknown>>,
+): KeyvAdapterLike {
+  const map = new Map<string, unknown>()
+  return {
+    get: async (key: string) => map.get(key),
+    set: async (key: string, value: unknown) => {
+      map.set(key, value)
+      return true
+    },
+    delete: async (key: string) => map.delete(key),
+    clear: async () => map.clear(),
+    ...broken,
+  } as KeyvAdapterLike
+}
+
+function throws(): never {
+  throw new Error('the store throws')
+}
+
+const rejects = async () => throws()
+const hangs = () => new Promise(() => {})
+
+suite('a store that fails never fails a request', () => {
+  const broken: [string, () => KeyvAdapterLike][] = [
+    ['throws on get', () => adapter({ get: throws })],
+    ['rejects on get', () => adapter({ get: rejects })],
+    ['rejects on set', () => adapter({ set: rejects })],
+    ['throws on set', () => adapter({ set: throws })],
+    ['says false on set', () => adapter({ set: async () => false })],
+    ['rejects on everything', () => adapter({ get: rejects, set: rejects, delete: rejects })],
+    ['returns garbage', () => adapter({ get: async () => 'garbage' })],
+    ['returns other types', () => adapter({ get: async () => ({ value: 42 }) })],
+    [
+      'returns bytes of something else',
+      () => adapter({ get: async () => JSON.stringify({ value: 'AAAA' }) }),
+    ],
+  ]
+  for (const [what, store] of broken) {
+    test(`one that ${what}`, async (t) => {
+      const { url, seen } = await origin(t, (_, response) => response.end('content'))
+      const agent = testAgent(t, { expireAfter: '1h', store: store() })
+      const errors: CacheError[] = []
+      agent.cache.on('error', (error) => errors.push(error))
+      for (const client of Object.values(clients)) {
+        const { status, body } = await client(agent, url)
+        assert.deepEqual([status, body], [200, 'content'])
+        await agent.cache.responses.settled()
+      }
+      assert.equal(seen.length, 5)
+      await delay(5)
+      assert.ok(errors.length > 0, 'nobody was told')
+      assert.ok(errors.every(({ error }) => error instanceof Error))
+    })
+  }
+
+  test('one that hangs delays requests by its deadline once, and is left alone then', async (t) => {
+    const { url } = await origin(t, (_, response) => response.end('content'))
+    const agent = testAgent(t, { expireAfter: '1h', store: adapter({ get: hangs, set: hangs }) })
+    const errors: CacheError[] = []
+    agent.cache.on('error', (error) => errors.push(error))
+    const start = performance.now()
+    assert.equal((await get(agent, url)).body, 'content')
+    assert.ok(performance.now() - start < 1000)
+    const next = performance.now()
+    for (let index = 0; index < 5; index++) await get(agent, `${url}/${index}`)
+    assert.ok(performance.now() - next < 300)
+    assert.match(errors[0]?.error.message ?? '', /did not read within 500 ms/)
+  })
+
+  test('a store that is well again is used again', async (t) => {
+    t.mock.timers.enable({ apis: ['Date'], now: Date.now() })
+    const { url } = await origin(t, (_, response) => response.end('content'))
+    let isDown = true
+    const map = new Map<string, unknown>()
+    const store = adapter({
+      get: async (key: string) => (isDown ? throws() : map.get(key)),
+      set: async (key: string, value: unknown) => (isDown ? throws() : map.set(key, value) && true),
+    })
+    const agent = testAgent(t, { expireAfter: '1h', store })
+    for (let index = 0; index < 10; index++) await get(agent, `${url}/${index}`)
+    isDown = false
+    t.mock.timers.tick(11_000)
+    await get(agent, url)
+    assert.equal(await agent.cache.has(url), true)
+  })
+
+  test('an error that nobody listens to is no crash, nor is a Keyv that loses its connection', async (t) => {
+    const { url } = await origin(t, (_, response) => response.end('content'))
+    const keyv = new Keyv()
+    const agent = testAgent(t, { expireAfter: '1h', store: keyv })
+    keyv.emit('error', new Error('connection lost'))
+    await delay(5)
+    const errors: CacheError[] = []
+    agent.cache.on('error', (error) => errors.push(error))
+    keyv.emit('error', 'connection lost again')
+    await delay(5)
+    assert.deepEqual(
+      errors.map(({ error }) => error.message),
+      ['connection lost again'],
+    )
+    assert.deepEqual(await outcomes(agent, url, [{}, {}]), ['miss', 'hit'])
+  })
+
+  test('a store that refuses chunks keeps nothing of a large response', async (t) => {
+    const { url } = await origin(t, (_, response) => response.end(Buffer.alloc(2_000_000, 'x')))
+    const map = new Map<string, unknown>()
+    let writes = 0
+    const store = adapter({
+      get: async (key: string) => map.get(key),
+      set: async (key: string, value: unknown) => {
+        writes += 1
+        if (writes === 3) throws()
+        map.set(key, value)
+        return true
+      },
+      delete: async (key: string) => map.delete(key),
+    })
+    const agent = testAgent(t, { expireAfter: '1h', store })
+    assert.equal((await get(agent, url)).body.length, 2_000_000)
+    await agent.cache.responses.settled()
+    await delay(20)
+    assert.equal(map.size, 0)
+  })
+
+  test('a store that is slower than the network is given up, and slows nobody', async (t) => {
+    const { url } = await origin(t, (_, response) => response.end(Buffer.alloc(30_000_000, 'x')))
+    const store = adapter({
+      set: async () => {
+        await delay(400)
+        return true
+      },
+    })
+    const agent = testAgent(t, { expireAfter: '1h', store })
+    const errors: CacheError[] = []
+    agent.cache.on('error', (error) => errors.push(error))
+    const start = performance.now()
+    assert.equal((await get(agent, url)).body.length, 30_000_000)
+    assert.ok(performance.now() - start < 3000)
+    await agent.cache.responses.settled()
+    await delay(5)
+    assert.match(errors.map(({ error }) => error.message).join(), /slower than the network/)
+    assert.equal((await get(agent, url)).info?.status, 'miss')
+  })
+})
+
+suite('management says when the store fails', () => {
+  test('instead of an answer that looks right', async () => {
+    const cache = new HttpCache({ store: adapter({ get: rejects, delete: rejects }) })
+    await assert.rejects(cache.has('http://example.com/'), /the store throws/)
+    await assert.rejects(cache.get('http://example.com/'), /the store throws/)
+    await assert.rejects(cache.delete('http://example.com/'), /the store throws/)
+    await assert.rejects(cache.count(), /cannot list/)
+  })
+
+  test('and refuses what is no URL', async () => {
+    const cache = new HttpCache({ store: 'memory:' })
+    await assert.rejects(cache.has('example.com'), /expected an absolute URL, got 'example.com'/)
+    await assert.rejects(cache.delete('ftp://example.com'), /http or https/)
+  })
+})
