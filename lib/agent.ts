@@ -6,6 +6,7 @@ import {
   setGlobalDispatcher,
 } from 'undici'
 import type { HttpCache } from './cache.ts'
+import { acceptLegacyHandlers } from './handlers/legacy-handler.ts'
 import { type Caching, cachingDispatch, createCaching } from './interceptor.ts'
 import {
   type AgentOptions,
@@ -81,11 +82,23 @@ export class CachingAgent extends Dispatcher {
     return new DerivedAgent(this.inner, this.caching, { ...this.terms, ...terms })
   }
 
+  /**
+   * Composes interceptors around the cache, as every dispatcher does. Around them all goes one that
+   * understands the handlers of the built-in fetch of Node 22 and 24, which undici 8 does not.
+   */
+  override compose(
+    ...interceptors:
+      | [Dispatcher.DispatcherComposeInterceptor[]]
+      | Dispatcher.DispatcherComposeInterceptor[]
+  ): Dispatcher.ComposedDispatcher {
+    return super.compose([...interceptors.flat(), acceptLegacyHandlers])
+  }
+
   /** Lets requests that are under way end, writes what they brought, and closes the inner dispatcher. */
   override close(): Promise<void>
   override close(callback: () => void): void
   override close(callback?: () => void): Promise<void> | undefined {
-    const closed = this.inner.close().finally(() => this.closeCache())
+    const closed = this.closing(() => this.inner.close())
     return whenDone(closed, callback)
   }
 
@@ -98,7 +111,7 @@ export class CachingAgent extends Dispatcher {
     callback?: () => void,
   ): Promise<void> | undefined {
     const reason = typeof error === 'function' ? null : (error ?? null)
-    const destroyed = this.inner.destroy(reason).finally(() => this.closeCache())
+    const destroyed = this.closing(() => this.inner.destroy(reason))
     return whenDone(destroyed, typeof error === 'function' ? error : callback)
   }
 
@@ -106,8 +119,12 @@ export class CachingAgent extends Dispatcher {
     await this.close()
   }
 
-  private async closeCache(): Promise<void> {
-    if (this.caching.ownsCache) await this.cache.close()
+  private async closing(closeInner: () => Promise<void>): Promise<void> {
+    try {
+      await closeInner()
+    } finally {
+      if (this.caching.ownsCache) await this.cache.close()
+    }
   }
 
   get isMockActive(): boolean {

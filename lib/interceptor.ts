@@ -3,13 +3,7 @@ import type { Dispatcher } from 'undici'
 import { HttpCache } from './cache.ts'
 import { contextTerms } from './context.ts'
 import type { Flight } from './handlers/flights.ts'
-import {
-  assertHandler,
-  isLegacyHandler,
-  LegacyHandler,
-  type LegacyHandlerCallbacks,
-  legacyOptions,
-} from './handlers/legacy-handler.ts'
+import { acceptLegacyHandlers } from './handlers/legacy-handler.ts'
 import { Playback } from './handlers/playback.ts'
 import { toRawHeaders } from './handlers/raw-headers.ts'
 import { RelayingHandler, withCacheStatus } from './handlers/relaying-handler.ts'
@@ -79,12 +73,7 @@ export function createCaching(options: CacheOptions): Caching {
 
 /** A dispatch that answers from the cache what it may; `own` are terms for all its requests. */
 export function cachingDispatch(dispatch: Dispatch, caching: Caching, own?: Terms): Dispatch {
-  return (options, handler) => {
-    assertHandler(handler)
-    if (isLegacyHandler(handler)) {
-      handler = new LegacyHandler(handler as LegacyHandlerCallbacks)
-      options = legacyOptions(options)
-    }
+  return acceptLegacyHandlers((options, handler) => {
     const isOther = options.upgrade || options.method === 'CONNECT'
     const request = isOther ? undefined : readRequest(options)
     if (request === undefined) return dispatch(options, handler)
@@ -117,7 +106,7 @@ export function cachingDispatch(dispatch: Dispatch, caching: Caching, own?: Term
       isDisabled ? undefined : invalidate,
     )
     return dispatch(options, relay)
-  }
+  })
 }
 
 function neverCaches({ rule, fallback, cacheControl }: RequestTerms): boolean {

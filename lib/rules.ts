@@ -179,7 +179,7 @@ function isHost(host: string): boolean {
   if (!isHostGlob(host)) return domainToASCII(host) !== ''
   return host
     .split('.')
-    .every((label) => (GLOB.test(label) ? LABEL_GLOB.test(label) : domainToASCII(label) !== ''))
+    .every((label) => (GLOB.test(label) ? LABEL_GLOB.test(label) : asciiLabel(label) !== ''))
 }
 
 /** Label by label, so that `*` never crosses a dot; a leading `*.` stands for one label or more. */
@@ -191,7 +191,9 @@ function matchHost(pattern: string): UrlTest {
     return (url) => url.hostname === ascii
   }
   const anySubdomain = host.startsWith('*.')
-  const labels = (anySubdomain ? host.slice(2) : host).split('.').map(matchLabel)
+  const labels = (anySubdomain ? host.slice(2) : host)
+    .split('.')
+    .map((label) => glob(asciiLabel(label)))
   return (url) => {
     const actual = url.hostname.split('.')
     const extra = actual.length - labels.length
@@ -200,9 +202,9 @@ function matchHost(pattern: string): UrlTest {
   }
 }
 
-function matchLabel(label: string): (text: string) => boolean {
-  // A label that is only digits would be taken for an address.
-  return glob(/[^!-~]/.test(label) ? domainToASCII(label) : label)
+/** A label as the URL parser writes it; one of digits alone would be taken for an address. */
+function asciiLabel(label: string): string {
+  return /[^!-~]/.test(label) ? domainToASCII(label) : label
 }
 
 function matchPort(port: string): UrlTest {

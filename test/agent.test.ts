@@ -2,14 +2,14 @@ import assert from 'node:assert/strict'
 import { execFile } from 'node:child_process'
 import { once } from 'node:events'
 import { createServer, type Server } from 'node:http'
-import { type AddressInfo, connect } from 'node:net'
+import { connect } from 'node:net'
 import { suite, test } from 'node:test'
 import { setTimeout as delay } from 'node:timers/promises'
 import { promisify } from 'node:util'
 import { type AgentOptions, cacheInfo, cachingAgent, HttpCache, install } from 'caching-agent'
 import * as undici from 'undici'
-import { clients, fetchWith, get, outcomes, testAgent } from './helpers/agent.ts'
-import { origin } from './helpers/origin.ts'
+import { fetchWith, get, outcomes, requestText, testAgent } from './helpers/agent.ts'
+import { listen, origin } from './helpers/origin.ts'
 
 const run = promisify(execFile)
 
@@ -161,7 +161,7 @@ suite('bad options are refused at construction, naming the option and what was g
       /partitionBy: expected an array of field names, or false, got 'cookie'/,
     ],
     [{ store: 'redis://x' }, /store: expected .*got 'redis:\/\/x'/],
-    [{ store: 'sqlite://' }, /store: expected/],
+    [{ store: 'sqlite://' }, /store: expected "sqlite:\/\/path"/],
     [{ store: 42 }, /store: expected a URL, a Keyv instance/],
     [{ store: {} }, /store: expected a URL, a Keyv instance/],
     [{ cache: {} }, /cache: expected an HttpCache/],
@@ -198,10 +198,7 @@ suite('with other dispatchers and interceptors', () => {
     const posted = await get(agent, 'http://mocked.example/', { method: 'POST', body: 'sent' })
     assert.deepEqual([posted.status, posted.body], [201, 'made'])
     pool.intercept({ path: '/error' }).replyWithError(new Error('mocked error'))
-    await assert.rejects(
-      clients.request?.(agent, 'http://mocked.example/error') as Promise<unknown>,
-      /mocked error/,
-    )
+    await assert.rejects(requestText(agent, 'http://mocked.example/error'), /mocked error/)
   })
 
   test('ProxyAgent and EnvHttpProxyAgent', async (t) => {
@@ -217,10 +214,7 @@ suite('with other dispatchers and interceptors', () => {
       })
       t.after(() => upstream.destroy())
     })
-    proxy.listen(0)
-    await once(proxy, 'listening')
-    t.after(() => proxy.close())
-    const proxyUrl = `http://127.0.0.1:${(proxy.address() as AddressInfo).port}`
+    const proxyUrl = await listen(t, proxy)
     const dispatchers = [
       new undici.ProxyAgent({ uri: proxyUrl, proxyTunnel: true }),
       new undici.EnvHttpProxyAgent({ httpProxy: proxyUrl, noProxy: '', proxyTunnel: true }),
@@ -244,7 +238,7 @@ suite('with other dispatchers and interceptors', () => {
       ...process.env,
       HTTP_PROXY: 'http://127.0.0.1:1',
       NO_PROXY: '',
-      http_proxy: '',
+      http_proxy: 'http://127.0.0.1:1',
       no_proxy: '',
     }
     assert.equal((await run(process.execPath, args, { env })).stdout, 'content\n')
@@ -270,7 +264,9 @@ suite('with other dispatchers and interceptors', () => {
     })
     const agent = testAgent(t, { expireAfter: '1h' })
     const retrying = new undici.RetryAgent(agent, { minTimeout: 1, maxTimeout: 5 })
-    assert.deepEqual(await outcomes(retrying, url, [{}, {}]), ['miss', 'hit'])
+    for (const status of ['miss', 'hit']) {
+      assert.equal(cacheInfo(await requestText(retrying, url))?.status, status)
+    }
     assert.equal(seen.length, 3)
   })
 
@@ -302,7 +298,7 @@ suite('with other dispatchers and interceptors', () => {
           const response = await fetchWith(dispatcher, named)
           assert.equal(cacheInfo(response)?.status, status)
           assert.equal(await response.text(), 'content')
-          const { body } = (await clients.request?.(dispatcher, `${named}/x`)) as { body: string }
+          const { body } = await requestText(dispatcher, `${named}/x`)
           assert.equal(body, 'content')
         }
         assert.equal(seen.length, 2)
@@ -338,11 +334,7 @@ suite('with other dispatchers and interceptors', () => {
       )
       socket.write(Buffer.from([0x81, 5, ...Buffer.from('hello')]))
     })
-    server.listen(0)
-    await once(server, 'listening')
-    t.after(() => server.closeAllConnections())
-    t.after(() => server.close())
-    const host = `127.0.0.1:${(server.address() as AddressInfo).port}`
+    const { host } = new URL(await listen(t, server))
     const agent = testAgent(t, { expireAfter: '1h' })
     await get(agent, `http://${host}/`)
     const socket = new undici.WebSocket(`ws://${host}/`, { dispatcher: agent })

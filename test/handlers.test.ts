@@ -5,7 +5,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { cacheInfo, type KeyvAdapterLike } from 'caching-agent'
 import * as undici from 'undici'
 import { fetchWith, get, testAgent } from './helpers/agent.ts'
-import { origin } from './helpers/origin.ts'
+import { listen, origin } from './helpers/origin.ts'
 
 const MEBIBYTE = 1024 * 1024
 
@@ -193,10 +193,7 @@ suite('what is not plain requests', () => {
       )
     })
     server.on('connect', (_, socket) => socket.end('HTTP/1.1 200 OK\r\n\r\nhello'))
-    server.listen(0)
-    await once(server, 'listening')
-    t.after(() => server.close())
-    const url = `http://127.0.0.1:${(server.address() as { port: number }).port}`
+    const url = await listen(t, server)
     const agent = testAgent(t, { expireAfter: '1h' })
     await get(agent, url)
     const upgraded = await undici.upgrade(url, { dispatcher: agent, protocol: 'echo' })

@@ -10,7 +10,7 @@ import {
   withTerms,
 } from 'caching-agent'
 import * as undici from 'undici'
-import { clients, fetchWith, get, outcomes, testAgent } from './helpers/agent.ts'
+import { clients, fetchWith, get, outcomes, requestText, testAgent } from './helpers/agent.ts'
 import { origin } from './helpers/origin.ts'
 
 const HOUR = 3_600_000
@@ -428,7 +428,7 @@ suite('terms of the async context', () => {
     await get(agent, url)
     const inside = await disabled(async () => {
       await new Promise((resolve) => setTimeout(resolve, 5))
-      return [await get(agent, url), await clients.request?.(agent, url)]
+      return [await get(agent, url), await requestText(agent, url)]
     })
     assert.equal(inside.length, 2)
     assert.equal(seen.length, 3)
@@ -462,8 +462,8 @@ suite('terms of the async context', () => {
     })
     const following = agent.compose(redirect({ maxRedirections: 3 }))
     // The connection is opened inside; the redirects of later requests are followed in its callbacks.
-    await disabled(() => clients.request?.(following, `${url}/inside`))
-    await clients.request?.(following, `${url}/outside`)
+    await disabled(() => requestText(following, `${url}/inside`))
+    await requestText(following, `${url}/outside`)
     assert.equal(await agent.cache.has(`${url}/outside`), true)
     assert.equal(await agent.cache.has(`${url}/end`), true)
   })

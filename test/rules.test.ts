@@ -70,6 +70,7 @@ suite('URL patterns', () => {
     ['and not two', 'example.*', 'http://example.co.uk/', false],
     ['braces are alternatives', 'example.{com,org}', 'http://example.org/', true],
     ['and nothing else', 'example.{com,org}', 'http://example.net/', false],
+    ['a label of digits', '*.08.example', 'http://a.08.example/', true],
     ['an IPv4 address', '127.0.0.1', 'http://127.0.0.1:8080/', true],
     ['an IPv4 address with a * in each label', '10.0.*.*', 'http://10.0.3.4/', true],
     ['an IPv6 address', '[::1]', 'http://[::1]:8080/', true],

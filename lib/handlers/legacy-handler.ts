@@ -6,7 +6,7 @@ import { readHeaders, toRawHeaders } from './raw-headers.ts'
 type Controller = Dispatcher.DispatchController
 
 /** The handler that the built-in fetch of Node 22 and 24 dispatches with. */
-export interface LegacyHandlerCallbacks {
+interface LegacyHandlerCallbacks {
   onConnect?(abort: (reason?: Error) => void, context?: unknown): void
   onHeaders?(status: number, headers: Buffer[], resume: () => void, statusText: string): unknown
   onData?(chunk: Buffer): unknown
@@ -19,7 +19,7 @@ export interface LegacyHandlerCallbacks {
 }
 
 /** Whether a handler is one of those that undici 6 and 7 dispatch with. */
-export function isLegacyHandler(handler: object): boolean {
+function isLegacyHandler(handler: object): boolean {
   const { onRequestStart, onConnect, onHeaders } = handler as Record<string, unknown>
   if (typeof onRequestStart === 'function') return false
   return typeof onConnect === 'function' || typeof onHeaders === 'function'
@@ -30,7 +30,7 @@ export function isLegacyHandler(handler: object): boolean {
  *
  * @throws TypeError
  */
-export function assertHandler(handler: unknown): asserts handler is object {
+function assertHandler(handler: unknown): asserts handler is object {
   const isHandler =
     typeof handler === 'object' &&
     handler !== null &&
@@ -44,7 +44,7 @@ export function assertHandler(handler: unknown): asserts handler is object {
 }
 
 /** Lets a legacy handler be called with the callbacks of today. */
-export class LegacyHandler implements Dispatcher.DispatchHandler {
+class LegacyHandler implements Dispatcher.DispatchHandler {
   readonly #handler: LegacyHandlerCallbacks
   readonly onBodySent?: (chunk: Buffer) => void
   readonly onRequestSent?: () => void
@@ -100,11 +100,21 @@ function rawList(raw: unknown, headers: object): Buffer[] {
   return isList ? (raw as Buffer[]) : toRawHeaders(readHeaders(headers))
 }
 
+/** An interceptor that lets legacy handlers be used with a dispatcher of today. */
+export function acceptLegacyHandlers(dispatch: Dispatcher['dispatch']): Dispatcher['dispatch'] {
+  return (options, handler) => {
+    assertHandler(handler)
+    return isLegacyHandler(handler)
+      ? dispatch(legacyOptions(options), new LegacyHandler(handler as LegacyHandlerCallbacks))
+      : dispatch(options, handler)
+  }
+}
+
 /**
  * The options of a legacy dispatch as a dispatcher of today wants them: legacy handlers cannot do
  * HTTP/2, and the fetch that uses them sends `Content-Length` twice where the caller has set it.
  */
-export function legacyOptions(options: Dispatcher.DispatchOptions): Dispatcher.DispatchOptions {
+function legacyOptions(options: Dispatcher.DispatchOptions): Dispatcher.DispatchOptions {
   return { ...options, allowH2: false, headers: singleContentLength(options.headers) } as never
 }
 

@@ -86,7 +86,8 @@ export class StoringHandler implements Dispatcher.DispatchHandler {
       fields: readHeaders(headers),
       requestTime: this.#requestTime,
       responseTime,
-      isRedirected: (this.#context?.history?.length ?? 0) > 0,
+      // The history begins with the request itself.
+      isRedirected: (this.#context?.history?.length ?? 0) > 1,
     }
   }
 

@@ -37,7 +37,7 @@ export function openStore(option: StoreOption, events: Events): Stores {
 
 function openUrl(url: string, events: Events): Stores {
   if (url === 'memory:' || url === 'memory://') return openMemory(events)
-  const path = /^sqlite:(?:\/\/)?(.+)$/s.exec(url)?.[1]
+  const path = /^sqlite:(?:\/\/)?([^/].*|\/[^/].*)$/s.exec(url)?.[1]
   if (path === undefined) {
     throw new TypeError(
       `store: expected "sqlite://path", "memory:", a Keyv instance or a Keyv storage adapter, got ${inspect(url)}`,

@@ -7,7 +7,8 @@ import * as undici from 'undici'
 export function testAgent(t: Pick<TestContext, 'after'>, options: AgentOptions = {}): CachingAgent {
   const isStored = options.store !== undefined || options.cache !== undefined
   const agent = cachingAgent({ ...(!isStored && { store: 'memory:' }), ...options })
-  t.after(() => agent.destroy())
+  // MockAgent cannot be destroyed.
+  t.after(() => agent.destroy().catch(() => agent.close()))
   return agent
 }
 
@@ -58,6 +59,12 @@ function plain(headers: Iterable<[string, string]> | Record<string, unknown>) {
   )
 }
 
+/** undici's request, its content read as text. */
+export async function requestText(dispatcher: undici.Dispatcher, url: string): Promise<Answer> {
+  const { statusCode, headers, body } = await undici.request(url, { dispatcher })
+  return { status: statusCode, body: await body.text(), headers: plain(headers) }
+}
+
 /** All ways to make a request. */
 export const clients: Readonly<Record<string, Client>> = {
   async 'built-in fetch'(dispatcher, url) {
@@ -70,10 +77,7 @@ export const clients: Readonly<Record<string, Client>> = {
     const headers = plain([...response.headers])
     return { status: response.status, body: await response.text(), headers }
   },
-  async request(dispatcher, url) {
-    const { statusCode, headers, body } = await undici.request(url, { dispatcher })
-    return { status: statusCode, body: await body.text(), headers: plain(headers) }
-  },
+  request: requestText,
   async stream(dispatcher, url) {
     const { PassThrough } = await import('node:stream')
     const sink = new PassThrough()
