@@ -19,9 +19,10 @@ async function precache(page: string, file: string): Promise<void> {
   const links = linksOf(await response.text(), response.url)
   console.log(`Found ${links.size} links`)
 
-  // Sixteen workers take from one iterator, so that each link is fetched once.
+  // As many workers as a browser has connections to one server. They take from one iterator, so that
+  // each link is fetched once.
   const queue = links.values()
-  const workers = Array.from({ length: 16 }, async () => {
+  const workers = Array.from({ length: 6 }, async () => {
     for (const link of queue) await fetchLink(link).catch((error) => report(link, error))
   })
   await Promise.all(workers)

@@ -1,5 +1,5 @@
 // A program that knows nothing of the cache, before and after one line.
-// With the URL of a registry (https://registry.npmjs.org): asks that. Without: one on this machine.
+// With the URL of a package registry: asks that. Without: one on this machine.
 
 import { readFileSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'

@@ -13,6 +13,7 @@ import {
   checkAgentOptions,
   checkCacheOptions,
   checkTerms,
+  mergeTerms,
   type Terms,
 } from './options.ts'
 
@@ -79,7 +80,7 @@ export class CachingAgent extends Dispatcher {
    */
   with(terms: Terms): CachingAgent {
     checkTerms(terms, 'with')
-    return new DerivedAgent(this.inner, this.caching, { ...this.terms, ...terms })
+    return new DerivedAgent(this.inner, this.caching, mergeTerms(this.terms, terms))
   }
 
   /**

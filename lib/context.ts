@@ -1,6 +1,6 @@
 import { AsyncLocalStorage } from 'node:async_hooks'
 import { DO_NOT_CACHE } from './expiration.ts'
-import { checkTerms, type Terms } from './options.ts'
+import { checkTerms, mergeTerms, type Terms } from './options.ts'
 
 const current = new AsyncLocalStorage<Terms | undefined>()
 
@@ -12,7 +12,7 @@ const current = new AsyncLocalStorage<Terms | undefined>()
  */
 export function withTerms<T>(terms: Terms, fn: () => T): T {
   checkTerms(terms, 'withTerms')
-  return current.run({ ...current.getStore(), ...terms }, fn)
+  return current.run(mergeTerms(current.getStore(), terms), fn)
 }
 
 /** Runs a function whose requests pass the cache by: nothing is read from it and nothing is written. */

@@ -7,7 +7,7 @@ import { parseHttpDate } from './rfc9111/fields.ts'
  *
  * - a number of milliseconds; `0` means {@link EXPIRE_IMMEDIATELY}, `-1` and `Infinity` mean {@link NEVER_EXPIRE};
  * - a duration with its unit, such as `'90s'`, `'1h'` or `'7 days'`;
- * - a point in time, as a `Date` or as an HTTP-date;
+ * - a point in time, as a `Date`, as an HTTP-date, or as `JSON.stringify` writes a `Date`;
  * - one of the constants {@link NEVER_EXPIRE}, {@link EXPIRE_IMMEDIATELY} and {@link DO_NOT_CACHE}.
  */
 export type Expiration = number | string | Date
@@ -69,7 +69,9 @@ function parseDuration(text: string): number | undefined {
   return ms(text.trim() as ms.StringValue) as number | undefined
 }
 
+/** An HTTP-date, or what `JSON.stringify` makes of a `Date`. */
 function dateOf(text: string): number | undefined {
+  if (/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z$/.test(text)) return Date.parse(text)
   return parseHttpDate(text, Date.now())
 }
 

@@ -13,14 +13,15 @@ import { ValidatingHandler } from './handlers/validating-handler.ts'
 import { cacheKey } from './key.ts'
 import { type CacheStatus, formatCacheStatus } from './observe/cache-status.ts'
 import { asError } from './observe/events.ts'
-import { type CacheOptions, checkCacheOptions, type Terms } from './options.ts'
+import { type CacheOptions, checkCacheOptions, mergeTerms, type Terms } from './options.ts'
 import { hasContent, headersWith, type Request, readRequest } from './request.ts'
+import { fieldValue } from './rfc9111/fields.ts'
 import { currentAge, expirationTime } from './rfc9111/freshness.ts'
 import { invalidatedUrls } from './rfc9111/invalidation.ts'
 import type { Fields } from './rfc9111/message.ts'
 import { type ForwardReason, mayCollapse, reuse, whyBypass } from './rfc9111/reuse.ts'
 import { isPublic, mayStore, type NotStored, storedFields } from './rfc9111/storing.ts'
-import { conditionalFields, freshenedFields } from './rfc9111/validation.ts'
+import { conditionalFields, freshenedFields, isAbout } from './rfc9111/validation.ts'
 import { nominate, nominatedNames } from './rfc9111/vary.ts'
 import { compileRules, expirationByRule, type RequestTerms, type Rules } from './rules.ts'
 import type { Entry, NewEntry } from './storage/responses.ts'
@@ -78,7 +79,14 @@ export function cachingDispatch(dispatch: Dispatch, caching: Caching, own?: Term
     const request = isOther ? undefined : readRequest(options)
     if (request === undefined) return dispatch(options, handler)
 
-    const terms = caching.rules.termsFor(request.target, { ...own, ...contextTerms() })
+    let terms: RequestTerms
+    try {
+      terms = caching.rules.termsFor(request.target, mergeTerms(own, contextTerms()))
+    } catch (error) {
+      // A function of the user's threw.
+      caching.cache.events.error('rule', error)
+      return dispatch(options, handler)
+    }
     const isDisabled = neverCaches(terms)
     const bypass = isDisabled ? 'do-not-cache' : whyBypass(request, request.content === 'some')
     if (bypass === undefined) {
@@ -219,6 +227,7 @@ class CachedRequest {
     const headers = headersWith(this.#options.headers, conditionalFields(stored))
     const storing = new StoringHandler(this.#exchange({ fwd }, flight))
     const handler = new ValidatingHandler(storing, (notModified) => {
+      if (!isAbout(stored.fields, notModified.fields)) return this.#forward('stale', flight)
       const { entry, isStored } = this.#freshen(stored, notModified)
       flight.settle(isStored ? 'answered' : 'unusable')
       this.#control.attach(undefined)
@@ -298,8 +307,14 @@ class CachedRequest {
       ...(typeof expires === 'number' && { expires }),
     }
     const entry = { ...kept, ...update }
-    const isStored = expires !== 'do-not-cache' && mayStore(this.#request, entry) === true
-    if (!isStored) return { entry, isStored }
+    // Where it is kept depends on what Vary nominates.
+    const isSameVariant = fieldValue(fields, 'vary') === fieldValue(stored.fields, 'vary')
+    const mayBeStored = expires !== 'do-not-cache' && mayStore(this.#request, entry) === true
+    const isStored = isSameVariant && mayBeStored
+    if (!isStored) {
+      this.#caching.cache.responses.delete(stored.cacheKey).catch(() => {})
+      return { entry, isStored }
+    }
     return { entry: this.#caching.cache.responses.freshen(stored, update), isStored }
   }
 

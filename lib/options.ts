@@ -98,6 +98,12 @@ export function checkCacheOptions(options: CacheOptions, who = 'cacheInterceptor
   }
 }
 
+/** Terms with more specific ones over them; what these leave undefined stays. */
+export function mergeTerms(terms: Terms | undefined, over: Terms | undefined): Terms {
+  const given = Object.entries(over ?? {}).filter(([, value]) => value !== undefined)
+  return { ...terms, ...Object.fromEntries(given) }
+}
+
 /** Refuses terms with unknown names or malformed values; `where` names the option they belong to. */
 export function checkTerms(terms: Terms, where: string): void {
   checkNames(where, terms, TERMS)

@@ -58,15 +58,16 @@ const STREAM_PATIENCE = 100
 export async function hasContent(content: Request['content']): Promise<boolean> {
   if (!(content instanceof Readable)) return content === 'some'
   const { promise, resolve } = Promise.withResolvers<boolean>()
+  if (content.readableEnded) return false
   const look = () => resolve(content.readableLength > 0)
   const giveUp = () => resolve(true)
   const timer = setTimeout(giveUp, STREAM_PATIENCE)
-  content.on('readable', look).on('close', giveUp)
+  content.on('readable', look).on('end', look).on('close', giveUp).on('error', giveUp)
   try {
     return await promise
   } finally {
     clearTimeout(timer)
-    content.off('readable', look).off('close', giveUp)
+    content.off('readable', look).off('end', look).off('close', giveUp).off('error', giveUp)
     // Without listeners a stream returns to its initial mode, in the next tick.
     await new Promise((resume) => setImmediate(resume))
   }

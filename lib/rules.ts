@@ -118,7 +118,15 @@ function isExplicit(fields: Fields, responseTime: number): boolean {
  */
 export function compileMatcher(matcher: UrlMatcher, where: string): (url: URL) => boolean {
   if (typeof matcher === 'string') return compilePattern(matcher, where)
-  if (typeof matcher === 'function') return (url) => Boolean(matcher(new URL(url)))
+  if (typeof matcher === 'function') {
+    return (url) => {
+      const matches: unknown = matcher(new URL(url))
+      if (typeof matches === 'boolean') return matches
+      throw new TypeError(
+        `${where}: expected the function to return a boolean, got ${inspect(matches)}`,
+      )
+    }
+  }
   // Unlike `test`, `search` does not remember where the last match of a global expression ended.
   if (matcher instanceof RegExp) return (url) => url.href.search(matcher) !== -1
   if (typeof matcher?.test === 'function') return (url) => matcher.test(url.href)

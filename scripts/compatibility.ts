@@ -3,7 +3,7 @@
 //   node scripts/compatibility.ts                    the corners
 //   node scripts/compatibility.ts --all              every combination
 //   node scripts/compatibility.ts --only 22x8 26x7   these ones
-import { mkdtemp, rm } from 'node:fs/promises'
+import { rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
@@ -11,6 +11,7 @@ import {
   copyProject,
   environmentOf,
   installedPackage,
+  newFolder,
   nodeBinary,
   run,
   tail,
@@ -94,7 +95,7 @@ function title(combination: string): string {
 /** Tests a copy of the project, so that neither the work tree nor its undici is touched. */
 async function testCombination(combination: string): Promise<Outcome> {
   const { node, undici } = partsOf(combination)
-  const folder = await mkdtemp(join(tmpdir(), 'caching-agent-compatibility-'))
+  const folder = await newFolder(join(tmpdir(), 'caching-agent-compatibility-'))
   try {
     await copyProject(folder, { undici: undici.path })
     const wrong = await wrongVersions(combination, folder)
@@ -127,16 +128,22 @@ function outcomeOf(code: number | undefined, output: string): Outcome {
   const passed = code === 0 && count('pass') > 0
   const failed = count('fail') + count('cancelled')
   const skipped = count('skipped') + count('todo')
-  const bad = failed > 0 ? `${failed} FAILED` : count('tests') > 0 ? 'FAILED' : 'NO TESTS'
+  const bad = () => {
+    if (code === undefined) return 'HUNG'
+    if (failed > 0) return `${failed} FAILED`
+    return count('tests') > 0 ? 'FAILED' : 'NO TESTS'
+  }
   const good = `${count('pass')} passed${skipped > 0 ? `, ${skipped} skipped` : ''}`
-  return { passed, cell: passed ? good : bad, details: detailsOf(code, output) }
+  return { passed, cell: passed ? good : bad(), details: detailsOf(code, output) }
 }
 
 function detailsOf(code: number | undefined, output: string): string {
-  // Node repeats the failing tests, with their errors, after everything else.
-  const [, failing = ''] = output.split(/^✖ failing tests:$/m)
-  const names = [...failing.matchAll(/^✖ .*$/gm)].map(([line]) => line)
-  return [`exit code ${code ?? 'none: killed'}`, ...names, tail(output, 60)].join('\n')
+  // Node repeats the failing tests, with their errors, after everything else, if it comes that far.
+  const failing = output.split(/^✖ failing tests:$/m).at(-1) ?? ''
+  const names = [...failing.matchAll(/^ *✖ .*$/gm)].map(([line]) => line)
+  // A file that does not even load says why on its standard error, which is somewhere in between.
+  const [unloaded = ''] = /(?:^.*\n){0,4}^\w*Error: .*$/m.exec(output) ?? []
+  return [`exit code ${code ?? 'none: killed'}`, ...names, unloaded, tail(output, 60)].join('\n')
 }
 
 function table(): string {

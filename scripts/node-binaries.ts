@@ -1,7 +1,17 @@
 // What the scripts that try the package elsewhere share: running programs, and getting exact versions of
 // Node, undici and npm out of the registry, each into a folder of its own that later runs find again.
 import { type ChildProcess, spawn } from 'node:child_process'
-import { cp, mkdir, mkdtemp, readdir, rename, rm, symlink, writeFile } from 'node:fs/promises'
+import {
+  chmod,
+  cp,
+  mkdir,
+  mkdtemp,
+  readdir,
+  rename,
+  rm,
+  symlink,
+  writeFile,
+} from 'node:fs/promises'
 import { basename, delimiter, dirname, join, relative, sep } from 'node:path'
 
 /** The project's own folder. */
@@ -26,7 +36,7 @@ export interface Result {
 
 /** Runs a program to its end without a shell and without standard input. */
 export function run(program: string, args: string[], options: RunOptions): Promise<Result> {
-  const { cwd, env = process.env, timeout = 20_000 } = options
+  const { cwd, env = process.env, timeout = 300_000 } = options
   return new Promise((resolve, reject) => {
     // In a group of its own, because what it started in turn has to end with it.
     const detached = process.platform !== 'win32'
@@ -123,7 +133,7 @@ export async function installedPackage(name: string, range: string): Promise<Pac
   await mkdir(PACKAGES, { recursive: true })
   if ((await readdir(PACKAGES)).includes(basename(folder))) return found
   // Under another name until it is complete: an interrupted run leaves nothing that looks finished.
-  const partial = await mkdtemp(`${folder}.`)
+  const partial = await newFolder(`${folder}.`)
   await writeFile(join(partial, 'package.json'), '{ "private": true }')
   // By force, because this may be for another Node than the one that runs npm.
   const args = ['install', '--force', '--ignore-scripts', '--no-audit', '--no-fund']
@@ -131,6 +141,13 @@ export async function installedPackage(name: string, range: string): Promise<Pac
   await runOrThrow('npm', [...args, `${name}@${version}`], options)
   await rename(partial, folder)
   return found
+}
+
+/** A new folder that every user may read, because tests of permissions run Node as somebody else. */
+export async function newFolder(prefix: string): Promise<string> {
+  const folder = await mkdtemp(prefix)
+  await chmod(folder, 0o755)
+  return folder
 }
 
 export interface NodeBinary {

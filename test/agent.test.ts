@@ -17,16 +17,15 @@ suite('install', () => {
   test('caches what fetch and undici request, and restores what was there before', async (t) => {
     const { url, seen } = await origin(t, (_, response) => response.end('content'))
     const before = undici.getGlobalDispatcher()
-    {
-      await using installation = install({ store: 'memory:', expireAfter: '1h' })
-      await (await fetch(url)).text()
-      assert.equal(cacheInfo(await fetch(url))?.status, 'hit')
-      assert.equal(cacheInfo(await undici.fetch(url))?.status, 'hit')
-      const { headers, body } = await undici.request(url)
-      await body.dump()
-      assert.equal(cacheInfo({ headers })?.status, 'hit')
-      assert.equal(await installation.agent.cache.count(), 1)
-    }
+    const installation = install({ store: 'memory:', expireAfter: '1h' })
+    await (await fetch(url)).text()
+    assert.equal(cacheInfo(await fetch(url))?.status, 'hit')
+    assert.equal(cacheInfo(await undici.fetch(url))?.status, 'hit')
+    const { headers, body } = await undici.request(url)
+    await body.dump()
+    assert.equal(cacheInfo({ headers })?.status, 'hit')
+    assert.equal(await installation.agent.cache.count(), 1)
+    await installation[Symbol.asyncDispose]()
     assert.equal(undici.getGlobalDispatcher(), before)
     assert.equal(cacheInfo(await fetch(url)), undefined)
     assert.equal(seen.length, 2)
@@ -34,6 +33,7 @@ suite('install', () => {
 
   test('nests: each restores what it found', async (t) => {
     const { url } = await origin(t, (_, response) => response.end('content'))
+    install({ store: 'memory:' })[Symbol.dispose]()
     const outer = install({ store: 'memory:', expireAfter: '1h' })
     const inner = install({ store: 'memory:', expireAfter: '1h' })
     await (await fetch(url)).text()
@@ -108,13 +108,13 @@ suite('an agent', () => {
     await new Promise<void>((resolve) => cachingAgent({ store: 'memory:' }).close(resolve))
     await new Promise<void>((resolve) => cachingAgent({ store: 'memory:' }).destroy(resolve))
     await new Promise<void>((resolve) => cachingAgent({ store: 'memory:' }).destroy(null, resolve))
-    await using agent = cachingAgent({ store: 'memory:' })
-    assert.equal(agent.isMockActive, false)
+    await cachingAgent({ store: 'memory:' })[Symbol.asyncDispose]()
   })
 
   test('does not close a cache that it was given', async (t) => {
     const { url } = await origin(t, (_, response) => response.end('content'))
-    await using cache = new HttpCache({ store: 'sqlite://:memory:' })
+    const cache = new HttpCache({ store: 'sqlite://:memory:' })
+    t.after(() => cache[Symbol.asyncDispose]())
     const first = cachingAgent({ cache, expireAfter: '1h' })
     await get(first, url)
     await first.close()

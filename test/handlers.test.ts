@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
+import { Readable } from 'node:stream'
 import { suite, test } from 'node:test'
 import { setTimeout as delay } from 'node:timers/promises'
 import { cacheInfo, type KeyvAdapterLike } from 'caching-agent'
@@ -261,6 +262,26 @@ suite('what is not plain requests', () => {
         await get(agent, `${url}/${callback}`)
       }
     }
+  })
+
+  test('a stream that fails before it shows whether it has content fails its own request only', async (t) => {
+    const { url } = await origin(t, (_, response) => response.end('content'))
+    const agent = testAgent(t, { expireAfter: '1h' })
+    const body = new Readable({ read: () => body.destroy(new Error('the stream failed')) })
+    const request = undici.request(url, { dispatcher: agent, method: 'GET', body })
+    await assert.rejects(request)
+    assert.equal((await get(agent, url)).body, 'content')
+  })
+
+  test('a stream that has ended already is no content', async (t) => {
+    const { url, seen } = await origin(t, (_, response) => response.end('content'))
+    const agent = testAgent(t, { expireAfter: '1h' })
+    await get(agent, url)
+    const body = Readable.from([])
+    for await (const _ of body);
+    const response = await undici.request(url, { dispatcher: agent, method: 'GET', body })
+    assert.equal(await response.body.text(), 'content')
+    assert.equal(seen.length, 1)
   })
 
   test('headers in every shape that undici accepts count for the key and for conditions', async (t) => {

@@ -546,6 +546,35 @@ suite('basic RFC 9111, where no expiration is given', () => {
     assert.deepEqual((await get(agent, url)).body, 'response 3')
   })
 
+  test('§4.3.4: a 304 about another response does not freshen the stored one', async (t) => {
+    const { url, seen } = await origin(t, (request, response) => {
+      const isConditional = request.headers['if-none-match'] !== undefined
+      response.writeHead(isConditional ? 304 : 200, { ETag: isConditional ? '"other"' : '"a"' })
+      response.end(isConditional ? undefined : 'content')
+    })
+    const agent = testAgent(t, { expireAfter: 0 })
+    assert.deepEqual(await outcomes(agent, url, [{}, {}]), ['miss', 'miss'])
+    assert.equal((await get(agent, url)).status, 200)
+    assert.equal(seen.length, 5)
+  })
+
+  test('§4.3.4: a 304 that changes Vary does not make the response one for all', async (t) => {
+    const { url } = await origin(t, (request, response) => {
+      const language = String(request.headers['accept-language'])
+      const isValid = request.headers['if-none-match'] === `"${language}"`
+      if (isValid) response.setHeader('Vary', 'Accept-Language')
+      response.setHeader('ETag', `"${language}"`)
+      response.statusCode = isValid ? 304 : 200
+      response.end(isValid ? undefined : language)
+    })
+    const agent = testAgent(t, { expireAfter: 0 })
+    const as = (language: string) => ({ headers: { 'accept-language': language } })
+    await get(agent, url, as('de'))
+    assert.equal((await get(agent, url, as('de'))).body, 'de')
+    assert.equal(await agent.cache.has(url), false)
+    assert.equal((await get(agent, url, as('en'))).body, 'en')
+  })
+
   test('§4.1: variants are kept side by side, and each is found again', async (t) => {
     const { url, seen } = await origin(t, (request, response) => {
       response.setHeader('Vary', 'Accept-Language')

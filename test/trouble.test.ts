@@ -155,6 +155,24 @@ suite('a store that fails never fails a request', () => {
   })
 })
 
+suite('a function of the user that fails never fails a request', () => {
+  const failing: [string, () => never | Promise<boolean>][] = [
+    ['throws', throws],
+    ['is asynchronous', async () => true],
+  ]
+  for (const [what, matcher] of failing) {
+    test(`one that ${what}`, async (t) => {
+      const { url } = await origin(t, (_, response) => response.end('content'))
+      const agent = testAgent(t, { urlsExpireAfter: [[matcher as unknown as () => boolean, '1h']] })
+      const errors: CacheError[] = []
+      agent.cache.on('error', (error) => errors.push(error))
+      assert.equal((await get(agent, url)).body, 'content')
+      await delay(5)
+      assert.equal(errors[0]?.operation, 'rule')
+    })
+  }
+})
+
 suite('management says when the store fails', () => {
   test('instead of an answer that looks right', async () => {
     const cache = new HttpCache({ store: adapter({ get: rejects, delete: rejects }) })

@@ -4,6 +4,7 @@ import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSy
 import { tmpdir } from 'node:os'
 import { basename, dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { atDistance } from './distance.ts'
 import { serveFiles } from './files.ts'
 import { findNginx, startNginx } from './nginx.ts'
 import { freePort, type Origin, startServer } from './server.ts'
@@ -22,7 +23,7 @@ export interface Site extends Origin {
 
 /**
  * Serves a folder of documents with an index, or the folder of a page with that page: by nginx where
- * there is one (unless ORIGIN=node), otherwise by Node.
+ * there is one (unless ORIGIN=node), otherwise by Node; 50 milliseconds away (or DISTANCE).
  */
 export async function startSite(docs: string = INSTALLED): Promise<Site> {
   const nginx = process.env.ORIGIN === 'node' ? undefined : findNginx()
@@ -33,13 +34,15 @@ export async function startSite(docs: string = INSTALLED): Promise<Site> {
   if (!isPage) writeFileSync(index, await indexPage(root))
 
   const elsewhere = isPage ? {} : { '/all-documents.html': index }
-  const origin = nginx
+  const near = nginx
     ? await startNginx(nginx, root, elsewhere)
     : await startServer(serveFiles(root, elsewhere))
+  const distance = Number(process.env.DISTANCE ?? 50)
+  const origin = await atDistance(near, distance)
   return {
     url: origin.url,
     page: `${origin.url}/${isPage ? basename(docs) : 'all-documents.html'}`,
-    server: nginx ? 'nginx' : 'Node',
+    server: `${nginx ? 'nginx' : 'Node'}, ${distance} ms away,`,
     async close() {
       await origin.close()
       rmSync(folder, { recursive: true })

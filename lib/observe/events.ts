@@ -3,7 +3,7 @@ import { EventEmitter } from 'node:events'
 /** Trouble that the cache had and its callers did not notice. */
 export interface CacheError {
   /** What the cache was doing. */
-  readonly operation: 'open' | 'read' | 'write' | 'delete' | 'list'
+  readonly operation: 'open' | 'read' | 'write' | 'delete' | 'rule'
   readonly error: Error
 }
 

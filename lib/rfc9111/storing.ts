@@ -52,6 +52,8 @@ export function mayStore(request: RequestMessage, response: StoredResponse): tru
   if (explicit === undefined && !isHeuristicallyCacheable(status) && !directives.has('public')) {
     return 'status'
   }
+  // What must be validated at each use, but cannot be, could never be reused either.
+  if (directives.get('no-cache') === '' && !hasValidator(response)) return 'no-freshness'
   // Without freshness and without a validator a stored response could never be reused.
   if ((explicit ?? heuristicLifetime(response)) > 0 || hasValidator(response)) return true
   return 'no-freshness'

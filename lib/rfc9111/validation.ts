@@ -12,6 +12,15 @@ export function conditionalFields(stored: StoredResponse): Readonly<Record<strin
   }
 }
 
+/**
+ * §4.3.4: whether a 304 is about a stored response. A strong validator that it names must be the stored
+ * one; where it names none, it confirms the response whose validators were sent.
+ */
+export function isAbout(stored: Fields, notModified: Fields): boolean {
+  const etag = fieldValue(notModified, 'etag')
+  return etag === undefined || etag.startsWith('W/') || etag === fieldValue(stored, 'etag')
+}
+
 /** Fields that describe the stored content itself; the header section of a 304 must not change them (§3.2). */
 const OF_THE_CONTENT = ['content-encoding', 'content-length', 'content-range', 'content-type']
 

@@ -188,7 +188,8 @@ export class GrowingContent implements Content {
   readonly #chunks: (Buffer | undefined)[] = []
   readonly #readers = new Set<GrowingReader>()
   readonly #writes = new Set<Promise<void>>()
-  #tail: Buffer[] = []
+  /** The chunk that is being filled, as large as it has had to be so far. */
+  #tail = Buffer.alloc(0)
   #tailLength = 0
   #held = 0
   #state: 'growing' | 'complete' | 'failed' = 'growing'
@@ -215,18 +216,17 @@ export class GrowingContent implements Content {
   }
 
   append(bytes: Buffer): void {
-    // Whoever gets the bytes next may change them.
-    let rest = Buffer.from(bytes)
-    this.length += rest.length
-    this.#held += rest.length
-    while (this.#tailLength + rest.length >= CHUNK_SIZE) {
-      const room = CHUNK_SIZE - this.#tailLength
-      this.#tail.push(rest.subarray(0, room))
-      rest = rest.subarray(room)
-      this.#seal()
+    this.length += bytes.length
+    this.#held += bytes.length
+    // Copies them: whoever gets the bytes next may change them.
+    for (let copied = 0; copied < bytes.length; ) {
+      const length = Math.min(bytes.length - copied, CHUNK_SIZE - this.#tailLength)
+      this.#reserve(this.#tailLength + length)
+      bytes.copy(this.#tail, this.#tailLength, copied, copied + length)
+      this.#tailLength += length
+      copied += length
+      if (this.#tailLength === CHUNK_SIZE) this.#seal()
     }
-    if (rest.length > 0) this.#tail.push(rest)
-    this.#tailLength += rest.length
     if (this.#held > MEMORY_LIMIT) this.#isCongested = true
     if (this.#isCongested && this.#readers.size === 0) {
       this.giveUp(new Error('the store is slower than the network'))
@@ -234,10 +234,19 @@ export class GrowingContent implements Content {
     this.#wake()
   }
 
+  #reserve(length: number): void {
+    if (length <= this.#tail.length) return
+    const grown = Buffer.allocUnsafeSlow(
+      Math.min(CHUNK_SIZE, Math.max(length, 2 * this.#tail.length)),
+    )
+    this.#tail.copy(grown, 0, 0, this.#tailLength)
+    this.#tail = grown
+  }
+
   #seal(): void {
-    const chunk = Buffer.concat(this.#tail)
+    const chunk = this.#tail.subarray(0, this.#tailLength)
     const index = this.#chunks.push(chunk) - 1
-    this.#tail = []
+    this.#tail = Buffer.alloc(0)
     this.#tailLength = 0
     if (this.#givenUp) this.#forget()
     else this.#write(index, chunk)
@@ -306,7 +315,7 @@ export class GrowingContent implements Content {
    */
   async saved(): Promise<Buffer | ChunksRecord> {
     if (this.#givenUp) throw this.#givenUp
-    if (this.length <= INLINE_LIMIT) return Buffer.concat(this.#tail)
+    if (this.length <= INLINE_LIMIT) return this.#tail.subarray(0, this.#tailLength)
     if (this.#tailLength > 0) this.#seal()
     await Promise.all(this.#writes)
     if (this.#givenUp) throw this.#givenUp
@@ -349,17 +358,13 @@ export class GrowingContent implements Content {
 
   async #bytesAt(position: number): Promise<Buffer> {
     const index = Math.floor(position / CHUNK_SIZE)
-    let offset = position - index * CHUNK_SIZE
+    const offset = position - index * CHUNK_SIZE
     if (index < this.#chunks.length) {
       const held = this.#chunks[index]
       if (held) return Buffer.from(held.subarray(offset))
       return (await this.#store.read(this, index)).subarray(offset)
     }
-    for (const bytes of this.#tail) {
-      if (offset < bytes.length) return Buffer.from(bytes.subarray(offset))
-      offset -= bytes.length
-    }
-    throw new Error('the content is shorter than its length')
+    return Buffer.from(this.#tail.subarray(offset, this.#tailLength))
   }
 
   #wake(): void {

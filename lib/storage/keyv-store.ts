@@ -36,10 +36,11 @@ interface InnerKeyv extends KeyvLike {
 }
 
 /**
- * How bytes pass through a Keyv: as they are, through a Keyv of our own over a store that takes bytes;
- * as base64 text through any other, which may serialise, compress or encrypt as it likes.
+ * How bytes pass through a Keyv: as they are, through a Keyv of our own over a store that takes bytes,
+ * and copied where it keeps the very object that it is given; as base64 text through any other Keyv,
+ * which may serialise, compress or encrypt as it likes.
  */
-type Encoding = 'bytes' | 'text'
+type Encoding = 'bytes' | 'copied bytes' | 'text'
 
 /** A Keyv over a store that keeps bytes as bytes: neither serialised nor wrapped in an envelope. */
 export function bytesKeyv(store: unknown): KeyvLike {
@@ -77,20 +78,21 @@ export function keyvStore(
   prefix = '',
 ): ByteStore {
   const inner = keyv as InnerKeyv
-  const encode = (bytes: Buffer) =>
-    encoding === 'bytes' ? Buffer.from(bytes) : bytes.toString('base64')
+  const isText = encoding === 'text'
+  const copy = (bytes: Uint8Array) =>
+    encoding === 'bytes' && Buffer.isBuffer(bytes) ? bytes : Buffer.from(bytes)
+  const encode = (bytes: Buffer) => (isText ? bytes.toString('base64') : copy(bytes))
   const decode = (value: unknown): Buffer | undefined => {
     if (value === undefined || value === null) return undefined
     if (typeof value === 'string') return Buffer.from(value, 'base64')
-    // Memory stores return the very bytes they keep.
-    if (value instanceof Uint8Array) return Buffer.from(value)
+    if (value instanceof Uint8Array) return copy(value)
     throw new TypeError(`expected the text that was stored, got ${typeof value}`)
   }
 
   return {
     async get(key) {
       const read = () =>
-        encoding === 'bytes' && inner.getRaw ? inner.getRaw(prefix + key) : inner.get(prefix + key)
+        !isText && inner.getRaw ? inner.getRaw(prefix + key) : inner.get(prefix + key)
       return decode(await errors.during(read, (value) => value !== undefined))
     },
 

@@ -57,7 +57,11 @@ function openUrl(url: string, events: Events): Stores {
 function openMemory(events: Events): Stores {
   const open = () => {
     const keyv = bytesKeyv(new Map())
-    return keyvStore(keyv, 'bytes', new KeyvErrors(keyv, (error) => events.error('open', error)))
+    return keyvStore(
+      keyv,
+      'copied bytes',
+      new KeyvErrors(keyv, (error) => events.error('open', error)),
+    )
   }
   return { heads: open(), chunks: open(), close: async () => undefined }
 }

@@ -1,0 +1,78 @@
+// Checked by the compiler; that it runs shows only that nothing here throws.
+import { test } from 'node:test'
+import {
+  type CacheInfo,
+  type CachingAgent,
+  cacheInfo,
+  cacheInterceptor,
+  cachingAgent,
+  DO_NOT_CACHE,
+  EXPIRE_IMMEDIATELY,
+  HttpCache,
+  NEVER_EXPIRE,
+  type Terms,
+  withTerms,
+} from 'caching-agent'
+import { Keyv } from 'keyv'
+import { Keyv as Keyv5 } from 'keyv5'
+import { Agent, type Dispatcher, setGlobalDispatcher, fetch as undiciFetch } from 'undici'
+
+test('what is right compiles', () => {
+  const right = () => {
+    const agent: CachingAgent = cachingAgent({
+      expireAfter: '1h',
+      urlsExpireAfter: {
+        'a.com': NEVER_EXPIRE,
+        'b.com': { expireAfter: 1000, partitionBy: false },
+      },
+      cacheControl: true,
+      partitionBy: ['authorization'],
+      store: 'memory:',
+      dispatcher: new Agent(),
+    })
+    setGlobalDispatcher(agent)
+    const composed: Dispatcher = new Agent().compose(cacheInterceptor({ store: new Map() }))
+    cachingAgent({ store: new Keyv(), expireAfter: new Date(), dispatcher: composed })
+    cachingAgent({ store: new Keyv5(), expireAfter: DO_NOT_CACHE })
+    cachingAgent({ store: new Keyv({ store: new Map() }), expireAfter: EXPIRE_IMMEDIATELY })
+    cachingAgent({
+      cache: new HttpCache({ store: 'sqlite://x' }),
+      urlsExpireAfter: [
+        [/a/, '1h'],
+        [(url) => url.port === '80', { expireAfter: 0 }],
+        [{ test: (url: string) => url === '' }, -1],
+      ],
+    })
+    const number: Promise<number> = withTerms({ expireAfter: '1h' }, async () => 1)
+    const derived: Dispatcher = agent.with({ expireAfter: '1h' } satisfies Terms)
+    const info: Promise<CacheInfo | undefined> = fetch('').then(cacheInfo)
+    return [number, info, undiciFetch('', { dispatcher: derived }).then(cacheInfo)]
+  }
+  void right
+})
+
+test('what is wrong does not', () => {
+  const wrong = () => {
+    // @ts-expect-error there is no such option
+    cachingAgent({ expiresAfter: '1h' })
+    // @ts-expect-error an expiration is no boolean
+    cachingAgent({ expireAfter: true })
+    // @ts-expect-error the cache is not told by its URL
+    cachingAgent({ cache: 'memory:' })
+    // @ts-expect-error a number is no store
+    cachingAgent({ store: 42 })
+    // @ts-expect-error the interceptor has no dispatcher of its own
+    cacheInterceptor({ dispatcher: new Agent() })
+    // @ts-expect-error a store belongs to the cache, not to one request
+    cachingAgent().with({ store: 'memory:' })
+    // @ts-expect-error nor do rules
+    withTerms({ urlsExpireAfter: {} }, () => {})
+    // @ts-expect-error a matcher is asked at once
+    cachingAgent({ urlsExpireAfter: [[async () => true, '1h']] })
+    // @ts-expect-error only true would switch credentials off, and false does
+    cachingAgent({ partitionBy: true })
+    // @ts-expect-error nobody makes an agent but cachingAgent
+    new CachingAgent()
+  }
+  void wrong
+})
