@@ -165,6 +165,7 @@ class CachedRequest {
     const { cache } = this.#caching
     const beginning = Date.now()
     const isBypass = await hasContent(this.#request.content)
+    if (this.#control.finished) return
     if (isBypass) return this.#bypass('content')
     this.#request = await cache.protect(this.#request, this.#terms.partitionBy)
     const credentials = this.#terms.partitionBy.map((name) => this.#request.fields[name] ?? '')
@@ -231,7 +232,7 @@ class CachedRequest {
       const { entry, isStored } = this.#freshen(stored, notModified)
       flight.settle(isStored ? 'answered' : 'unusable')
       this.#control.attach(undefined)
-      const status = { fwd, fwdStatus: 304, stored: true, expires: expirationTime(entry) }
+      const status = { fwd, fwdStatus: 304, stored: isStored, expires: expirationTime(entry) }
       this.#playOrFetch(entry, status).catch((error: unknown) => this.#control.fail(asError(error)))
     })
     this.#send({ ...this.#options, headers: headers as never }, handler)
@@ -244,8 +245,13 @@ class CachedRequest {
     this.#forward('uri-miss', this.#caching.cache.flights.open(this.#cacheKey))
   }
 
-  #send(options: Options, handler: Handler): void {
-    this.#dispatch(options, handler)
+  #send(options: Options, handler: Handler & Pick<StoringHandler, 'onResponseError'>): void {
+    try {
+      this.#dispatch(options, handler)
+    } catch (error) {
+      // An interceptor under the cache threw; whoever waits for this request must not wait in vain.
+      handler.onResponseError(undefined, asError(error))
+    }
   }
 
   #exchange(status: CacheStatus, flight: Flight): Exchange {

@@ -17,8 +17,9 @@ export interface Request extends RequestMessage {
 
 /** Reads the options of a dispatch; undefined where they are none that a cache understands. */
 export function readRequest(options: Dispatcher.DispatchOptions): Request | undefined {
-  const { origin, path } = options
-  if (!origin || typeof path !== 'string' || !path.startsWith('/')) return undefined
+  const { origin, path, method } = options
+  if (typeof method !== 'string' || !origin || typeof path !== 'string' || !path.startsWith('/'))
+    return undefined
   const fields = readFields(options.headers)
   const server = URL.canParse(String(origin)) ? new URL(String(origin)) : undefined
   if (server === undefined || fields === undefined) return undefined
@@ -36,7 +37,7 @@ export function readRequest(options: Dispatcher.DispatchOptions): Request | unde
   // undici's dns interceptor dispatches to an address, with the name as server name and in Host.
   const resolved = (options as { servername?: unknown }).servername === target.hostname
   return {
-    method: options.method.toUpperCase(),
+    method: method.toUpperCase(),
     url: target.href,
     target,
     server: named && !resolved ? server.origin : undefined,

@@ -234,6 +234,24 @@ suite('what is not plain requests', () => {
     await assert.rejects(invalid, { code: 'UND_ERR_INVALID_ARG' })
   })
 
+  test('an interceptor under the cache that throws fails its request, and leaves nobody waiting', async (t) => {
+    const dispatcher = new undici.Agent().compose(() => (_options, _handler) => {
+      throw new Error('thrown by an interceptor')
+    })
+    const agent = testAgent(t, { expireAfter: '1h', dispatcher })
+    const requests = Array.from({ length: 3 }, () =>
+      undici.request('http://127.0.0.1:1/', { dispatcher: agent }),
+    )
+    for (const { status } of await Promise.allSettled(requests)) assert.equal(status, 'rejected')
+    assert.equal(agent.cache.flights.size, 0)
+  })
+
+  test('a dispatch without a method is refused as undici does', async (t) => {
+    const agent = testAgent(t, { expireAfter: '1h' })
+    const options = { origin: 'http://127.0.0.1:1', path: '/' } as undici.Dispatcher.RequestOptions
+    await assert.rejects(agent.request(options), { code: 'UND_ERR_INVALID_ARG' })
+  })
+
   test('a handler without callbacks of either kind is refused as undici does', (t) => {
     const agent = testAgent(t, { expireAfter: '1h' })
     const options = { origin: 'http://127.0.0.1:1', path: '/', method: 'GET' as const }

@@ -104,7 +104,7 @@ function outcome(parameters: ReadonlyMap<string | undefined, string>): CacheInfo
   const fwd = parameters.get('fwd')
   if (parameters.has('hit')) return parameters.get('ttl')?.startsWith('-') ? 'stale' : 'hit'
   if (fwd === 'bypass' || fwd === 'method') return 'bypass'
-  return parameters.get('fwd-status') === '304' && parameters.has('stored') ? 'revalidated' : 'miss'
+  return parameters.get('fwd-status') === '304' ? 'revalidated' : 'miss'
 }
 
 function header({ headers }: ResponseLike, name: string): string | undefined {
