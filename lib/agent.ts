@@ -6,8 +6,9 @@ import {
   setGlobalDispatcher,
 } from 'undici'
 import type { HttpCache } from './cache.ts'
+import type { Caching } from './cached-request.ts'
 import { acceptLegacyHandlers } from './handlers/legacy-handler.ts'
-import { type Caching, cachingDispatch, createCaching } from './interceptor.ts'
+import { cachingDispatch, createCaching } from './interceptor.ts'
 import {
   type AgentOptions,
   checkAgentOptions,

@@ -18,6 +18,11 @@ export interface ChunksRecord {
   readonly length: number
 }
 
+/** Thrown where content that should be in the store is not, or is damaged. */
+export class LostContentError extends Error {
+  override name = 'LostContentError'
+}
+
 /** Reads content from one end to the other, at the reader's pace. */
 export interface ContentReader {
   /**
@@ -63,7 +68,9 @@ export class Chunks {
     const key = chunkKey(generation, index)
     const bytes = await this.#store.get(key)
     const chunk = bytes && decodeRecord(key, bytes)?.content
-    if (chunk === undefined) throw new Error('a chunk of the stored content is missing or damaged')
+    if (chunk === undefined) {
+      throw new LostContentError('a chunk of the stored content is missing or damaged')
+    }
     return chunk
   }
 
@@ -150,7 +157,7 @@ export function chunkedContent(chunks: Chunks, record: ChunksRecord): Content {
           const index = Math.floor(position / chunkSize)
           const chunk = await chunks.read(record, index)
           if (chunk.length !== Math.min(chunkSize, length - index * chunkSize)) {
-            throw new Error('a chunk of the stored content has a wrong length')
+            throw new LostContentError('a chunk of the stored content has a wrong length')
           }
           const bytes = chunk.subarray(position - index * chunkSize)
           position += bytes.length

@@ -12,12 +12,10 @@ export interface KeyvLike {
   on(event: string, listener: (error: unknown) => void): unknown
 }
 
-/** The parts of a Keyv storage adapter, or of a Map, by which it is recognised. */
+/** The parts of a Keyv storage adapter, or of a Map, by which it is recognised. They differ in all their types. */
 export interface KeyvAdapterLike {
-  // biome-ignore lint/suspicious/noExplicitAny: adapters differ in their value types, and none of them matters here
-  get(key: string): any
-  // biome-ignore lint/suspicious/noExplicitAny: as above
-  set(key: string, value: any, ...rest: any[]): any
+  get(key: string): unknown
+  set(key: string, value: never, ...rest: never[]): unknown
   delete(key: string): unknown
   clear(): unknown
 }

@@ -30,6 +30,9 @@ export interface Entry extends StoredResponse {
 /** What is known of a response before its content has been received. */
 export type NewEntry = Omit<Entry, 'content' | 'length' | 'chunksUntil'>
 
+/** What a validation changes in a stored response. */
+export type Freshening = Pick<Entry, 'fields' | 'requestTime' | 'responseTime' | 'expires'>
+
 /** How long a response that can be validated is kept after it became stale, in milliseconds: 30 days. */
 const STALE_RETENTION = 30 * 86_400_000
 
@@ -194,16 +197,19 @@ export class Responses {
     }
   }
 
-  /** Stores a response anew whose fields have been freshened; its content stays where it is. */
-  freshen(
-    entry: Entry,
-    update: Pick<Entry, 'fields' | 'requestTime' | 'responseTime' | 'expires'>,
-  ): Entry {
+  /**
+   * A response with its fields freshened; its content stays where it is. It is stored anew, or no longer
+   * at all where it must not be.
+   */
+  freshen(entry: Entry, update: Freshening, isStorable: boolean): Entry {
     const { expires: _, ...kept } = entry
-    const recent: Recent = { entry: { ...kept, ...update }, isObsolete: false }
-    this.#add(recent)
-    void this.#rewrite(recent)
-    return recent.entry
+    const freshened: Entry = { ...kept, ...update }
+    if (isStorable) {
+      const recent: Recent = { entry: freshened, isObsolete: false }
+      this.#add(recent)
+      void this.#rewrite(recent)
+    } else void this.delete(entry.cacheKey).catch(() => {})
+    return freshened
   }
 
   async #commit(recent: Recent, content: GrowingContent): Promise<void> {
