@@ -3,7 +3,6 @@ import type { Dispatcher } from 'undici'
 import type { HttpCache } from './cache.ts'
 import type { Flight } from './handlers/flights.ts'
 import { Playback } from './handlers/playback.ts'
-import { toRawHeaders } from './handlers/raw-headers.ts'
 import { withCacheStatus } from './handlers/relaying-handler.ts'
 import type { RequestControl } from './handlers/request-control.ts'
 import { type Exchange, StoringHandler } from './handlers/storing-handler.ts'
@@ -227,7 +226,7 @@ export class CachedRequest {
     const playback = new Playback(control, reader, first)
     control.attach(playback)
     try {
-      control.responseStart(stored.status, fields, toRawHeaders(fields), stored.statusText)
+      control.responseStart(stored.status, fields, stored.statusText)
     } catch (error) {
       control.abort(asError(error))
     }
@@ -244,7 +243,7 @@ export class CachedRequest {
       }),
     }
     this.#control.attach(new Playback(this.#control, undefined))
-    this.#control.responseStart(504, fields, toRawHeaders(fields), 'Gateway Timeout')
+    this.#control.responseStart(504, fields, 'Gateway Timeout')
     this.#control.responseEnd({})
   }
 }

@@ -60,8 +60,8 @@ class LegacyHandler implements Dispatcher.DispatchHandler {
     this.#handler.onConnect?.((reason) => controller.abort(reason as Error), context)
   }
 
-  onRequestUpgrade(controller: Controller, status: number, headers: object, socket: Duplex): void {
-    this.#handler.onUpgrade?.(status, rawList(controller?.rawHeaders, headers), socket)
+  onRequestUpgrade(_controller: Controller, status: number, headers: object, socket: Duplex): void {
+    this.#handler.onUpgrade?.(status, toRawHeaders(readHeaders(headers)), socket)
   }
 
   onResponseStarted(): void {
@@ -74,7 +74,7 @@ class LegacyHandler implements Dispatcher.DispatchHandler {
     headers: object,
     statusText?: string,
   ): void {
-    const raw = rawList(controller.rawHeaders, headers)
+    const raw = toRawHeaders(readHeaders(headers))
     const resume = () => controller.resume()
     if (this.#handler.onHeaders?.(status, raw, resume, statusText ?? '') === false) {
       controller.pause()
@@ -85,19 +85,14 @@ class LegacyHandler implements Dispatcher.DispatchHandler {
     if (this.#handler.onData?.(chunk) === false) controller.pause()
   }
 
-  onResponseEnd(controller: Controller, trailers: object): void {
-    this.#handler.onComplete?.(rawList(controller.rawTrailers, trailers))
+  onResponseEnd(_controller: Controller, trailers: object): void {
+    this.#handler.onComplete?.(toRawHeaders(readHeaders(trailers)))
   }
 
   onResponseError(_controller: Controller, error: Error): void {
     if (!this.#handler.onError) throw error
     this.#handler.onError(error)
   }
-}
-
-function rawList(raw: unknown, headers: object): Buffer[] {
-  const isList = Array.isArray(raw) && raw.every((item) => Buffer.isBuffer(item))
-  return isList ? (raw as Buffer[]) : toRawHeaders(readHeaders(headers))
 }
 
 /** An interceptor that lets legacy handlers be used with a dispatcher of today. */

@@ -13,21 +13,14 @@ export function toHandlerHeaders(fields: Fields): HandlerHeaders {
   )
 }
 
-/** Fields as a flat list of names and values: `fetch` reads only this, the older one as Buffers only. */
+/**
+ * Fields as a flat list of names and values: `fetch` reads only this, the older one as Buffers only. It is
+ * always made of the fields, as interceptors such as undici 7's decompress change these and not the list.
+ */
 export function toRawHeaders(fields: Fields): Buffer[] {
   return Object.entries(fields).flatMap(([name, value]) =>
     [value].flat().flatMap((line) => [Buffer.from(name, 'latin1'), Buffer.from(line, 'latin1')]),
   )
-}
-
-/**
- * Raw headers as a flat list of Buffers, and more after them. HTTP/1 delivers such a list, HTTP/2 and
- * mocks an object, strings or nothing at all, for which the fields stand in.
- */
-export function appendRawHeader(rawHeaders: unknown, fields: Fields, ...more: string[]): Buffer[] {
-  const isList = Array.isArray(rawHeaders) && rawHeaders.every((item) => Buffer.isBuffer(item))
-  const lines = isList ? (rawHeaders as Buffer[]) : toRawHeaders(fields)
-  return [...lines, ...more.map((text) => Buffer.from(text, 'latin1'))]
 }
 
 /** A copy of a field section without a prototype or odd values, by lower-case name. */

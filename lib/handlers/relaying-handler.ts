@@ -1,7 +1,7 @@
 import type { Duplex } from 'node:stream'
 import type { Dispatcher } from 'undici'
 import type { Fields } from '../rfc9111/message.ts'
-import { appendRawHeader, readHeaders, toHandlerHeaders } from './raw-headers.ts'
+import { readHeaders, toHandlerHeaders, toRawHeaders } from './raw-headers.ts'
 
 type Controller = Dispatcher.DispatchController
 type Handler = Dispatcher.DispatchHandler
@@ -59,11 +59,8 @@ export class RelayingHandler implements Handler {
       this.#handler.onResponseStart?.(controller, status, headers as never, statusText)
       return
     }
-    const raw = controller?.rawHeaders
     const told = withCacheStatus(fields, this.#cacheStatus)
-    if (controller) {
-      controller.rawHeaders = appendRawHeader(raw, fields, 'Cache-Status', this.#cacheStatus)
-    }
+    if (controller) controller.rawHeaders = toRawHeaders(told)
     this.#handler.onResponseStart?.(controller, status, toHandlerHeaders(told), statusText)
   }
 

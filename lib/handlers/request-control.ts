@@ -96,8 +96,8 @@ export class RequestControl implements Controller {
     this.#handler.onResponseStart?.(this, status, toHandlerHeaders(headers), statusText)
   }
 
-  responseStart(status: number, headers: Fields, rawHeaders: Buffer[], statusText = ''): void {
-    this.rawHeaders = rawHeaders
+  responseStart(status: number, headers: Fields, statusText = ''): void {
+    this.rawHeaders = toRawHeaders(headers)
     runInTerms(this.#terms, () =>
       this.#handler.onResponseStart?.(this, status, toHandlerHeaders(headers), statusText),
     )

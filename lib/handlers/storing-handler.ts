@@ -5,7 +5,7 @@ import type { NotStored } from '../rfc9111/storing.ts'
 import type { NewEntry, Recording } from '../storage/responses.ts'
 import type { Flight } from './flights.ts'
 import { Playback } from './playback.ts'
-import { appendRawHeader, readHeaders } from './raw-headers.ts'
+import { readHeaders } from './raw-headers.ts'
 import { withCacheStatus } from './relaying-handler.ts'
 import type { RequestControl } from './request-control.ts'
 
@@ -92,7 +92,7 @@ export class StoringHandler implements Dispatcher.DispatchHandler {
   }
 
   onResponseStart(
-    controller: Controller,
+    _controller: Controller,
     status: number,
     headers: object,
     statusText?: string,
@@ -109,13 +109,8 @@ export class StoringHandler implements Dispatcher.DispatchHandler {
     this.#exchange.flight.settle(typeof stored === 'string' ? 'unusable' : 'answered')
 
     const member = this.#exchange.cacheStatus(received, stored)
-    const raw = controller?.rawHeaders
-    this.#control.responseStart(
-      status,
-      member === undefined ? fields : withCacheStatus(fields, member),
-      appendRawHeader(raw, fields, ...(member === undefined ? [] : ['Cache-Status', member])),
-      statusText,
-    )
+    const told = member === undefined ? fields : withCacheStatus(fields, member)
+    this.#control.responseStart(status, told, statusText)
   }
 
   #record(entry: NewEntry, fields: Fields): void {
