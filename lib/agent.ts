@@ -198,6 +198,8 @@ function usesEnvProxy(): boolean {
 /** A cache under the whole process: see {@link install}. */
 export interface Installation extends Disposable, AsyncDisposable {
   readonly agent: CachingAgent
+  /** The agent's stored responses and their management. */
+  readonly cache: HttpCache
   /** Restores the dispatcher that was there before, and closes the agent. */
   uninstall(): Promise<void>
 }
@@ -238,6 +240,7 @@ export function install(options: AgentOptions = {}): Installation {
   }
   return {
     agent,
+    cache: agent.cache,
     uninstall,
     [Symbol.dispose]: () => void uninstall().catch(() => {}),
     [Symbol.asyncDispose]: uninstall,

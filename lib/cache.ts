@@ -114,17 +114,18 @@ export class HttpCache {
   }
 
   /**
-   * Deletes the responses stored for a URL: all its variants, for all credentials, of GET and HEAD.
+   * Deletes the responses stored for a URL (all its variants, for all credentials, of GET and HEAD), or
+   * for a cache key as `cacheInfo` tells it.
    *
    * @returns whether there were any
    * @throws TypeError where the URL is not one; Error where the store fails
    */
-  async delete(url: string | URL): Promise<boolean> {
-    const request = requestFor(url)
-    const deletions = ['GET', 'HEAD'].map((method) =>
-      this.responses.delete(cacheKey(method, request)),
-    )
-    return (await Promise.all(deletions)).includes(true)
+  async delete(
+    which: string | URL | { readonly url: string | URL } | { readonly key: string },
+  ): Promise<boolean> {
+    const keys = typeof which === 'object' && 'key' in which ? [which.key] : keysFor(which)
+    const deletions = await Promise.all(keys.map((key) => this.responses.delete(key)))
+    return deletions.includes(true)
   }
 
   /** Deletes all stored responses. @throws Error where the store fails */
@@ -181,6 +182,11 @@ function requestFor(url: string | URL, method = 'GET', headers: Fields = {}) {
   if (request === undefined)
     throw new TypeError(`expected an http or https URL, got ${inspect(url)}`)
   return request
+}
+
+function keysFor(which: string | URL | { readonly url: string | URL }): string[] {
+  const request = requestFor(which instanceof URL || typeof which === 'string' ? which : which.url)
+  return ['GET', 'HEAD'].map((method) => cacheKey(method, request))
 }
 
 function describe(entry: Entry): StoredResponseInfo {

@@ -24,7 +24,7 @@ suite('install', () => {
     const { headers, body } = await undici.request(url)
     await body.dump()
     assert.equal(cacheInfo({ headers })?.status, 'hit')
-    assert.equal(await installation.agent.cache.count(), 1)
+    assert.equal(await installation.cache.count(), 1)
     await installation[Symbol.asyncDispose]()
     assert.equal(undici.getGlobalDispatcher(), before)
     assert.equal(cacheInfo(await fetch(url)), undefined)

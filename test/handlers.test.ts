@@ -480,6 +480,19 @@ suite('identical requests at the same time', () => {
     assert.equal(seen.length, 3)
   })
 
+  test('a late one does not join a stream that seems to have no end', async (t) => {
+    t.mock.timers.enable({ apis: ['Date'], now: Date.now() })
+    const { url, seen } = await origin(t, (_, response, count) => response.write(`event ${count}`))
+    const agent = testAgent(t, { expireAfter: '1h' })
+    for (const count of [1, 2]) {
+      const response = await fetchWith(agent, url)
+      const { value } = await (response.body as ReadableStream<Uint8Array>).getReader().read()
+      assert.equal(Buffer.from(value as Uint8Array).toString(), `event ${count}`)
+      t.mock.timers.tick(6000)
+    }
+    assert.equal(seen.length, 2)
+  })
+
   test('a late one joins a response that is still arriving', async (t) => {
     const { url, seen } = await origin(t, async (_, response) => {
       for (let index = 0; index < 10; index++) {

@@ -217,6 +217,10 @@ export class GrowingContent implements Content {
     return this.#isCongested
   }
 
+  get isComplete(): boolean {
+    return this.#state === 'complete'
+  }
+
   /** Why the content will not be stored; undefined as long as it will. */
   get givenUp(): Error | undefined {
     return this.#givenUp

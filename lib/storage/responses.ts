@@ -109,7 +109,9 @@ export class Responses {
   async find(cacheKey: string, request: RequestMessage): Promise<Entry[]> {
     await this.#clearing
     await this.#deletions.get(cacheKey)
-    const recent = [...(this.#recent.get(cacheKey) ?? [])].map(({ entry }) => entry)
+    const recent = [...(this.#recent.get(cacheKey) ?? [])]
+      .map(({ entry }) => entry)
+      .filter((entry) => !seemsEndless(entry))
     const matching = recent.filter(({ nominated }) => nominatedMatch(nominated, request))
     if (matching.length > 0) return matching
     try {
@@ -486,6 +488,19 @@ export class Responses {
 }
 
 const SECRET_KEY = 'secret'
+
+/** How long a response of unknown length may be on its way before it seems endless, in milliseconds. */
+const ENDLESS_AFTER = 5000
+
+/**
+ * Whether a response is still arriving that has not announced how long it is, and has been for a while.
+ * It may be a stream of events under another name, whose past nobody asks for.
+ */
+function seemsEndless(entry: Entry): boolean {
+  const isArriving = entry.content instanceof GrowingContent && !entry.content.isComplete
+  const isAnnounced = entry.fields['content-length'] !== undefined
+  return isArriving && !isAnnounced && Date.now() - entry.responseTime > ENDLESS_AFTER
+}
 
 /** How long from `now` on a response is worth keeping, in milliseconds: fresh, and stale but of use. */
 function retention(response: StoredResponse, now: number): number {
