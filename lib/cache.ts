@@ -6,8 +6,9 @@ import { readRequest } from './request.ts'
 import { expirationTime } from './rfc9111/freshness.ts'
 import type { Fields, RequestMessage } from './rfc9111/message.ts'
 import { nominatedMatch } from './rfc9111/vary.ts'
+import type { Entry } from './storage/entry.ts'
 import { DEFAULT_STORE, openStore, type StoreOption } from './storage/open-store.ts'
-import { type Entry, Responses } from './storage/responses.ts'
+import { Responses } from './storage/responses.ts'
 
 /** The options of {@link HttpCache}. */
 export interface HttpCacheOptions {
@@ -198,7 +199,7 @@ function describe(entry: Entry): StoredResponseInfo {
     status: entry.status,
     statusText: entry.statusText,
     headers: entry.fields,
-    size: entry.length,
+    size: entry.content.length,
     storedAt: new Date(entry.responseTime),
     expires: expires === Infinity ? undefined : new Date(expires),
     isExpired: Date.now() >= expires,

@@ -17,7 +17,7 @@ import type { NotStored } from './rfc9111/storing.ts'
 import { conditionalFields, isAbout } from './rfc9111/validation.ts'
 import type { RequestTerms, Rules } from './rules.ts'
 import { LostContentError } from './storage/content.ts'
-import type { Entry, NewEntry } from './storage/responses.ts'
+import type { Entry, NewEntry } from './storage/entry.ts'
 import { freshening, storing } from './storing.ts'
 
 type Dispatch = Dispatcher['dispatch']

@@ -6,7 +6,7 @@ import { isPublic, mayStore, type NotStored, storedFields } from './rfc9111/stor
 import { freshenedFields } from './rfc9111/validation.ts'
 import { nominate, nominatedNames } from './rfc9111/vary.ts'
 import { expirationByRule, type RequestTerms } from './rules.ts'
-import type { Entry, Freshening, NewEntry } from './storage/responses.ts'
+import type { Entry, Freshening, NewEntry } from './storage/entry.ts'
 
 /** What to store of a response, or why it is not stored. */
 export function storing(

@@ -113,6 +113,29 @@ suite('a store that fails never fails a request', () => {
     assert.deepEqual(await outcomes(agent, url, [{}, {}]), ['miss', 'hit'])
   })
 
+  test('a response that is validated while a slow store still writes it is stored all the same', async (t) => {
+    const { url, seen } = await origin(t, (request, response) => {
+      response.setHeader('ETag', '"a"')
+      response.setHeader('X-Count', String(seen.length))
+      response.statusCode = request.headers['if-none-match'] ? 304 : 200
+      response.end(response.statusCode === 304 ? undefined : 'x'.repeat(100_000))
+    })
+    const map = new Map<string, unknown>()
+    const store = adapter({
+      get: async (key: string) => map.get(key),
+      set: async (key: string, value: unknown) => {
+        await delay(100)
+        map.set(key, value)
+        return true
+      },
+    })
+    const agent = testAgent(t, { expireAfter: 0, store })
+    assert.deepEqual(await outcomes(agent, url, [{}, {}]), ['miss', 'revalidated'])
+    const stored = await agent.cache.get(url)
+    assert.deepEqual([stored?.size, stored?.headers['x-count']], [100_000, '2'])
+    assert.equal((await get(agent, url)).body.length, 100_000)
+  })
+
   test('a store that refuses chunks keeps nothing of a large response', async (t) => {
     const { url } = await origin(t, (_, response) => response.end(Buffer.alloc(2_000_000, 'x')))
     const map = new Map<string, unknown>()

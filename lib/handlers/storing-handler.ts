@@ -2,7 +2,8 @@ import type { Duplex } from 'node:stream'
 import type { Dispatcher } from 'undici'
 import type { Fields } from '../rfc9111/message.ts'
 import type { NotStored } from '../rfc9111/storing.ts'
-import type { NewEntry, Recording } from '../storage/responses.ts'
+import type { NewEntry } from '../storage/entry.ts'
+import type { Recording } from '../storage/responses.ts'
 import type { Flight } from './flights.ts'
 import { Playback } from './playback.ts'
 import { readHeaders } from './raw-headers.ts'
@@ -150,7 +151,7 @@ export class StoringHandler implements Dispatcher.DispatchHandler {
 
   onResponseEnd(_controller: Controller, trailers: object): void {
     this.#trailers = readHeaders(trailers)
-    const length = this.#recording?.content.length
+    const length = this.#recording?.content.received
     const isWhole = this.#expectedLength === undefined || this.#expectedLength === length
     this.#recording?.complete(isWhole)
     if (this.#playback === undefined) this.#control.responseEnd(this.#trailers)

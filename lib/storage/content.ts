@@ -37,12 +37,18 @@ export interface ContentReader {
 
 /** The content of a stored response. */
 export interface Content {
+  /** Where it is kept, if it is too long to be kept in the record of its response. */
+  readonly chunks: ChunksRecord | undefined
+  /** The number of bytes; undefined while they are still being received. */
+  readonly length: number | undefined
   open(position?: number): ContentReader
 }
 
 /** Content held in memory. */
 export function inlineContent(bytes: Buffer): Content {
   return {
+    chunks: undefined,
+    length: bytes.length,
     open: (position = 0) => ({
       async read() {
         const start = position
@@ -149,6 +155,8 @@ function chunkKey(generation: string, index: number): string {
 export function chunkedContent(chunks: Chunks, record: ChunksRecord): Content {
   const { generation, chunkSize, length } = record
   return {
+    chunks: record,
+    length,
     open(position = 0) {
       chunks.retain(generation)
       return {
@@ -180,7 +188,7 @@ interface GrowingReader {
 export class GrowingContent implements Content {
   readonly generation: string = randomBytes(12).toString('hex')
   /** The number of bytes received so far. */
-  length = 0
+  received = 0
   /** Called when a second reader wants the content, so that the first no longer sets the pace. */
   onReader: (() => void) | undefined
   /** Called when nobody reads the content any more, although there is more to come. */
@@ -227,7 +235,7 @@ export class GrowingContent implements Content {
   }
 
   append(bytes: Buffer): void {
-    this.length += bytes.length
+    this.received += bytes.length
     this.#held += bytes.length
     // Copies them: whoever gets the bytes next may change them.
     for (let copied = 0; copied < bytes.length; ) {
@@ -321,20 +329,31 @@ export class GrowingContent implements Content {
   /**
    * Waits until the store has all chunks of complete content.
    *
-   * @returns the content itself where it is short, else where it is kept
+   * @returns the content as it is kept
    * @throws where the content could not be stored
    */
-  async saved(): Promise<Buffer | ChunksRecord> {
+  async saved(): Promise<Content> {
     if (this.#givenUp) throw this.#givenUp
-    if (this.length <= INLINE_LIMIT) return this.#tail.subarray(0, this.#tailLength)
+    if (this.received <= INLINE_LIMIT) {
+      return inlineContent(this.#tail.subarray(0, this.#tailLength))
+    }
     if (this.#tailLength > 0) this.#seal()
     await Promise.all(this.#writes)
     if (this.#givenUp) throw this.#givenUp
-    return this.record
+    return chunkedContent(this.#store, this.record)
   }
 
+  /** Where the chunks are that have been written. */
   get record(): ChunksRecord {
-    return { generation: this.generation, chunkSize: CHUNK_SIZE, length: this.length }
+    return { generation: this.generation, chunkSize: CHUNK_SIZE, length: this.received }
+  }
+
+  get chunks(): ChunksRecord | undefined {
+    return this.received > INLINE_LIMIT ? this.record : undefined
+  }
+
+  get length(): number | undefined {
+    return this.isComplete ? this.received : undefined
   }
 
   open(position = 0): ContentReader {
@@ -355,7 +374,7 @@ export class GrowingContent implements Content {
 
   async #read(reader: GrowingReader): Promise<Buffer | null> {
     for (;;) {
-      if (reader.position < this.length) {
+      if (reader.position < this.received) {
         const bytes = await this.#bytesAt(reader.position)
         reader.position += bytes.length
         if (this.#givenUp) this.#forget()
@@ -383,4 +402,16 @@ export class GrowingContent implements Content {
     this.#waiting = []
     for (const resolve of waiting) resolve()
   }
+}
+
+/** All of some content that is in memory, or short enough to be. */
+export async function readAll(content: Content): Promise<Buffer> {
+  const reader = content.open()
+  const parts: Buffer[] = []
+  try {
+    for (let bytes = await reader.read(); bytes; bytes = await reader.read()) parts.push(bytes)
+  } finally {
+    reader.close()
+  }
+  return Buffer.concat(parts)
 }

@@ -1,0 +1,53 @@
+import { digest } from '../key.ts'
+import { hasValidator, remainingFreshness } from '../rfc9111/freshness.ts'
+import type { Nominated, StoredResponse } from '../rfc9111/message.ts'
+import type { Content } from './content.ts'
+
+/** A stored response with its content. */
+export interface Entry extends StoredResponse {
+  readonly cacheKey: string
+  readonly method: string
+  readonly statusText: string
+  readonly content: Content
+  /** Until when the store keeps the chunks of the content, in milliseconds since the epoch. */
+  readonly chunksUntil: number
+}
+
+/** What is known of a response before its content has been received. */
+export type NewEntry = Omit<Entry, 'content' | 'chunksUntil'>
+
+/** What a validation changes in a stored response. */
+export type Freshening = Pick<Entry, 'fields' | 'requestTime' | 'responseTime' | 'expires'>
+
+/** How long a response that can be validated is kept after it became stale, in milliseconds: 30 days. */
+export const STALE_RETENTION: number = 30 * 86_400_000
+
+/** How long a response without a validator is kept after it became stale, in milliseconds: a day. */
+const STALE_RETENTION_WITHOUT_VALIDATOR = 86_400_000
+
+/** How long from `now` on a response is worth keeping, in milliseconds: fresh, and stale but of use. */
+export function retention(response: StoredResponse, now: number): number {
+  const stale = hasValidator(response) ? STALE_RETENTION : STALE_RETENTION_WITHOUT_VALIDATOR
+  return Math.max(0, remainingFreshness(response, now)) + stale
+}
+
+/** The key of the record of one of several variants. */
+export function variantKey(cacheKey: string, nominated: Nominated): string {
+  return digest([cacheKey, ...canonical(nominated)])
+}
+
+/** Whether two responses are for the same requests. */
+export function isSameVariant(a: Nominated, b: Nominated): boolean {
+  return canonical(a).join() === canonical(b).join()
+}
+
+/** Whether two responses are for different requests, so that both can be kept. */
+export function mayCoexist(a: Nominated, b: Nominated): boolean {
+  return Object.keys(a).length > 0 && Object.keys(b).length > 0 && !isSameVariant(a, b)
+}
+
+function canonical(nominated: Nominated): string[] {
+  return Object.entries(nominated)
+    .sort(([a], [b]) => (a < b ? -1 : 1))
+    .map((pair) => JSON.stringify(pair))
+}

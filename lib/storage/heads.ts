@@ -1,0 +1,180 @@
+import { randomBytes } from 'node:crypto'
+import type { Events } from '../observe/events.ts'
+import type { Nominated } from '../rfc9111/message.ts'
+import type { ByteStore } from './byte-store.ts'
+import {
+  type Chunks,
+  type ChunksRecord,
+  chunkedContent,
+  inlineContent,
+  readAll,
+} from './content.ts'
+import { type Entry, type NewEntry, retention } from './entry.ts'
+import { decodeRecord, encodeRecord } from './records.ts'
+
+/** One of several responses for a cache key. */
+export interface Variant {
+  readonly nominated: Nominated
+  /** Until when it is worth keeping, in milliseconds since the epoch. */
+  readonly until: number
+}
+
+/** What is kept at a cache key: the only response for it, or where its variants are. */
+export type Head =
+  | { readonly kind: 'response'; readonly entry: Entry }
+  /** The most recently stored comes first. */
+  | { readonly kind: 'variants'; readonly variants: readonly Variant[] }
+
+/** A time in JSON, which has no infinity. */
+type Time = number | 'never'
+
+/** The metadata of a head as JSON. */
+type HeadRecord =
+  | {
+      readonly kind: 'response'
+      readonly response: Omit<NewEntry, 'expires'> & { readonly expires?: Time }
+      readonly chunks?: ChunksRecord
+      readonly chunksUntil: Time
+    }
+  | {
+      readonly kind: 'variants'
+      readonly variants: readonly { readonly nominated: Nominated; readonly until: Time }[]
+    }
+
+const SECRET_KEY = 'secret'
+
+/** The heads of stored responses in a store: metadata, with short content inline. */
+export class Heads {
+  readonly #store: ByteStore
+  readonly #chunks: Chunks
+  readonly #events: Events
+  #secret: Promise<Buffer> | undefined
+  readonly #substituteSecret = randomBytes(32)
+
+  constructor(store: ByteStore, chunks: Chunks, events: Events) {
+    this.#store = store
+    this.#chunks = chunks
+    this.#events = events
+  }
+
+  /** What is at a key; undefined where there is nothing, or nothing that can be read or belongs there. */
+  async read(key: string, cacheKey: string): Promise<Head | undefined> {
+    const bytes = await this.#store.get(key)
+    if (bytes === undefined) return undefined
+    const head = this.#decode(key, bytes)
+    if (head === undefined) {
+      const message = `the stored record ${key} is damaged or of another version`
+      this.#events.error('read', new Error(message))
+      return undefined
+    }
+    return head.kind === 'response' && head.entry.cacheKey !== cacheKey ? undefined : head
+  }
+
+  #decode(key: string, bytes: Buffer): Head | undefined {
+    const decoded = decodeRecord(key, bytes)
+    const record = decoded?.metadata as HeadRecord | null | undefined
+    if (record?.kind === 'variants') {
+      const variants = record.variants.map((variant) => ({
+        ...variant,
+        until: fromJson(variant.until),
+      }))
+      return { kind: 'variants', variants }
+    }
+    if (decoded === undefined || record?.kind !== 'response') return undefined
+    const { response, chunks, chunksUntil } = record
+    const { expires, ...rest } = response
+    const entry: Entry = {
+      ...rest,
+      ...(expires !== undefined && { expires: fromJson(expires) }),
+      content: chunks ? chunkedContent(this.#chunks, chunks) : inlineContent(decoded.content),
+      chunksUntil: fromJson(chunksUntil),
+    }
+    return { kind: 'response', entry }
+  }
+
+  /** Writes a response, whose content is in memory or has been written already. */
+  async write(key: string, entry: Entry): Promise<void> {
+    const { content, chunksUntil, expires, ...response } = entry
+    const { chunks } = content
+    const record: HeadRecord = {
+      kind: 'response',
+      response: { ...response, ...(expires !== undefined && { expires: toJson(expires) }) },
+      ...(chunks && { chunks }),
+      chunksUntil: toJson(chunksUntil),
+    }
+    const inline = chunks ? Buffer.alloc(0) : await readAll(content)
+    const now = Date.now()
+    const timeToLive = Math.min(retention(entry, now), chunksUntil - now)
+    await this.#store.set(key, encodeRecord(key, record, inline), finite(timeToLive))
+  }
+
+  async writeVariants(cacheKey: string, variants: readonly Variant[]): Promise<void> {
+    const record: HeadRecord = {
+      kind: 'variants',
+      variants: variants.map((variant) => ({ ...variant, until: toJson(variant.until) })),
+    }
+    const until = Math.max(...variants.map((variant) => variant.until))
+    const bytes = encodeRecord(cacheKey, record, Buffer.alloc(0))
+    await this.#store.set(cacheKey, bytes, finite(until - Date.now()))
+  }
+
+  async delete(key: string): Promise<void> {
+    await this.#store.delete([key])
+  }
+
+  async clear(): Promise<void> {
+    await this.#store.clear()
+    this.#secret = undefined
+  }
+
+  /** All stored responses, without an order. @throws where the store cannot list what it has */
+  async *entries(): AsyncGenerator<Entry> {
+    const entries = this.#store.entries()
+    if (entries === undefined) throw new Error('the store cannot list what it has')
+    for await (const [key, bytes] of entries) {
+      const head = this.#decode(key, bytes)
+      if (head?.kind === 'response') yield head.entry
+    }
+  }
+
+  /**
+   * The secret under which credentials are hashed: made once for a store, and kept in it. While the
+   * store fails another one stands in: what is stored under it is not found again, which is a miss.
+   */
+  async secret(): Promise<Buffer> {
+    this.#secret ??= this.#loadSecret()
+    try {
+      return await this.#secret
+    } catch {
+      this.#secret = undefined
+      return this.#substituteSecret
+    }
+  }
+
+  async #loadSecret(): Promise<Buffer> {
+    const kept = await this.#readSecret()
+    if (kept) return kept
+    const made = encodeRecord(SECRET_KEY, null, randomBytes(32))
+    await this.#store.set(SECRET_KEY, made, undefined)
+    // Another process may have made one at the same time: the one that is kept counts.
+    return (await this.#readSecret()) ?? this.#substituteSecret
+  }
+
+  async #readSecret(): Promise<Buffer | undefined> {
+    const bytes = await this.#store.get(SECRET_KEY)
+    return bytes && decodeRecord(SECRET_KEY, bytes)?.content
+  }
+}
+
+function toJson(time: number): Time {
+  return time === Infinity ? 'never' : time
+}
+
+function fromJson(time: Time): number {
+  return time === 'never' ? Infinity : time
+}
+
+/** A time to live as stores want it: whole milliseconds, undefined for ever. */
+export function finite(milliseconds: number): number | undefined {
+  return Number.isFinite(milliseconds) ? Math.max(1, Math.ceil(milliseconds)) : undefined
+}
