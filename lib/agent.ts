@@ -2,6 +2,7 @@ import {
   Agent,
   Dispatcher,
   EnvHttpProxyAgent,
+  errors,
   getGlobalDispatcher,
   setGlobalDispatcher,
 } from 'undici'
@@ -100,8 +101,9 @@ export class CachingAgent extends Dispatcher {
   override close(): Promise<void>
   override close(callback: () => void): void
   override close(callback?: () => void): Promise<void> | undefined {
-    const closed = this.closing(() => this.inner.close())
-    return whenDone(closed, callback)
+    // Requests that the cache answers are none of the inner dispatcher's, which would not wait for them.
+    const closed = this.caching.active.close().then(() => this.inner.close())
+    return whenDone(this.thenCloseCache(closed), callback)
   }
 
   /** Aborts requests that are under way, writes what is complete, and destroys the inner dispatcher. */
@@ -113,20 +115,21 @@ export class CachingAgent extends Dispatcher {
     callback?: () => void,
   ): Promise<void> | undefined {
     const reason = typeof error === 'function' ? null : (error ?? null)
-    const destroyed = this.closing(() => this.inner.destroy(reason))
-    return whenDone(destroyed, typeof error === 'function' ? error : callback)
+    this.caching.active.abort(reason ?? new errors.ClientDestroyedError())
+    const destroyed = (async () => this.inner.destroy(reason))()
+    return whenDone(this.thenCloseCache(destroyed), typeof error === 'function' ? error : callback)
+  }
+
+  private async thenCloseCache(closed: Promise<void>): Promise<void> {
+    try {
+      await closed
+    } finally {
+      if (this.caching.ownsCache) await this.cache.close()
+    }
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close()
-  }
-
-  private async closing(closeInner: () => Promise<void>): Promise<void> {
-    try {
-      await closeInner()
-    } finally {
-      if (this.caching.ownsCache) await this.cache.close()
-    }
   }
 
   get isMockActive(): boolean {

@@ -2,7 +2,7 @@ import { inspect } from 'node:util'
 import { Flights } from './handlers/flights.ts'
 import { cacheKey, hasCredentials, protectCredentials } from './key.ts'
 import { type CacheEvents, Events } from './observe/events.ts'
-import { readRequest } from './request.ts'
+import { type Request, readRequest } from './request.ts'
 import { expirationTime } from './rfc9111/freshness.ts'
 import type { Fields, RequestMessage } from './rfc9111/message.ts'
 import { nominatedMatch } from './rfc9111/vary.ts'
@@ -108,9 +108,16 @@ export class HttpCache {
   async #select(url: string | URL, { method, headers }: StoredRequest): Promise<Entry | undefined> {
     const request = requestFor(url, method, headers)
     const entries = await this.responses.all(cacheKey(request.method, request))
-    const asked = headers && (await this.protect(request, []))
+    // Which fields were taken for credentials, and so hashed, depends on the terms of the time.
+    const asked = [await this.protect(request, []), await this.protect(request, namesOf(headers))]
     return entries
-      .filter(({ nominated }) => asked === undefined || nominatedMatch(nominated, asked))
+      .filter(({ nominated }) =>
+        Object.entries(nominated).every(
+          ([name, value]) =>
+            headers === undefined ||
+            asked.some((fields) => nominatedMatch({ [name]: value }, fields)),
+        ),
+      )
       .sort((a, b) => b.responseTime - a.responseTime)[0]
   }
 
@@ -124,7 +131,8 @@ export class HttpCache {
   async delete(
     which: string | URL | { readonly url: string | URL } | { readonly key: string },
   ): Promise<boolean> {
-    const keys = typeof which === 'object' && 'key' in which ? [which.key] : keysFor(which)
+    const isKey = typeof which === 'object' && 'key' in which
+    const keys = isKey ? [which.key] : keysOf(requestFor(isUrl(which) ? which : which.url))
     const deletions = await Promise.all(keys.map((key) => this.responses.delete(key)))
     return deletions.includes(true)
   }
@@ -158,6 +166,15 @@ export class HttpCache {
   }
 
   /**
+   * §4.4: what is stored for a target is not found any more. A store that fails tells so by an event.
+   *
+   * @internal
+   */
+  invalidate(request: Pick<Request, 'target' | 'server'>): void {
+    for (const key of keysOf(request)) this.responses.delete(key).catch(() => {})
+  }
+
+  /**
    * A request with keyed hashes in place of its credentials, as the cache compares and keeps them.
    *
    * @internal
@@ -185,8 +202,16 @@ function requestFor(url: string | URL, method = 'GET', headers: Fields = {}) {
   return request
 }
 
-function keysFor(which: string | URL | { readonly url: string | URL }): string[] {
-  const request = requestFor(which instanceof URL || typeof which === 'string' ? which : which.url)
+function namesOf(headers: StoredRequest['headers'] = {}): string[] {
+  return Object.keys(headers).map((name) => name.toLowerCase())
+}
+
+function isUrl(value: string | URL | object): value is string | URL {
+  return typeof value === 'string' || value instanceof URL
+}
+
+/** The cache keys under which there may be a response that answers GET or HEAD. */
+function keysOf(request: Pick<Request, 'target' | 'server'>): string[] {
   return ['GET', 'HEAD'].map((method) => cacheKey(method, request))
 }
 

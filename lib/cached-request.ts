@@ -1,6 +1,7 @@
 import { Readable } from 'node:stream'
 import type { Dispatcher } from 'undici'
 import type { HttpCache } from './cache.ts'
+import type { ActiveRequests } from './handlers/active-requests.ts'
 import type { Flight } from './handlers/flights.ts'
 import { Playback } from './handlers/playback.ts'
 import { withCacheStatus } from './handlers/relaying-handler.ts'
@@ -18,7 +19,7 @@ import { conditionalFields, isAbout } from './rfc9111/validation.ts'
 import type { RequestTerms, Rules } from './rules.ts'
 import { LostContentError } from './storage/content.ts'
 import type { Entry, NewEntry } from './storage/entry.ts'
-import { freshening, storing } from './storing.ts'
+import { freshening, isPartitioned, storing } from './storing.ts'
 
 type Dispatch = Dispatcher['dispatch']
 type Handler = Dispatcher.DispatchHandler
@@ -31,6 +32,7 @@ export interface Caching {
   readonly ownsCache: boolean
   readonly rules: Rules
   readonly cacheStatus: boolean
+  readonly active: ActiveRequests
 }
 
 /** One request that the cache may answer, from its dispatch to its end. */
@@ -42,6 +44,8 @@ export class CachedRequest {
   readonly #terms: RequestTerms
   readonly #cacheKey: string
   #request: Request
+  /** What requests have in common that may wait for one another. */
+  #flightKey = ''
   #isCollapsed = false
   /** Set when what is stored turned out to be unreadable. */
   #isUnreadable = false
@@ -64,6 +68,7 @@ export class CachedRequest {
   }
 
   begin(): void {
+    this.#caching.active.add(this.#control)
     this.#control.begin()
     this.#answer().catch((error: unknown) => {
       this.#control.abort(asError(error))
@@ -80,7 +85,7 @@ export class CachedRequest {
     if (isBypass) return this.#bypass('content')
     this.#request = await cache.protect(this.#request, this.#terms.partitionBy)
     const credentials = this.#terms.partitionBy.map((name) => this.#request.fields[name] ?? '')
-    const flightKey = [this.#cacheKey, ...credentials].join()
+    this.#flightKey = [this.#cacheKey, ...credentials].join()
     let mayWait = mayCollapse(this.#request)
 
     for (;;) {
@@ -96,7 +101,7 @@ export class CachedRequest {
           return this.#refuse()
         case 'validate':
         case 'forward': {
-          const underWay = mayWait ? cache.flights.underWay(flightKey, beginning) : undefined
+          const underWay = mayWait ? cache.flights.underWay(this.#flightKey, beginning) : undefined
           if (underWay !== undefined) {
             const outcome = await underWay
             if (this.#control.finished) return
@@ -106,7 +111,7 @@ export class CachedRequest {
             continue
           }
           this.#isCollapsed = false
-          const flight = cache.flights.open(flightKey)
+          const flight = cache.flights.open(this.#flightKey)
           if (decision.action === 'forward') return this.#forward(decision.reason, flight)
           return this.#validate(decision.stored, decision.reason, flight)
         }
@@ -120,9 +125,9 @@ export class CachedRequest {
   async #find(): Promise<Entry[]> {
     const { responses } = this.#caching.cache
     const request = this.#request
-    const same = responses.find(this.#cacheKey, request)
-    if (request.method !== 'HEAD') return same
-    return [...(await same), ...(await responses.find(cacheKey('GET', request), request))]
+    const keys = [this.#cacheKey, ...(request.method === 'HEAD' ? [cacheKey('GET', request)] : [])]
+    const found = await Promise.all(keys.map((key) => responses.find(key, request)))
+    return found.flat().filter((stored) => isPartitioned(stored, this.#terms))
   }
 
   /** Relays the answer without storing it; nobody waits for it. */
@@ -139,11 +144,11 @@ export class CachedRequest {
     const headers = headersWith(this.#options.headers, conditionalFields(stored))
     const storingHandler = new StoringHandler(this.#exchange({ fwd }, flight))
     const handler = new ValidatingHandler(storingHandler, (notModified) => {
+      this.#control.attach(undefined)
       if (!isAbout(stored.fields, notModified.fields)) return this.#forward('stale', flight)
       const { update, isStorable } = freshening(this.#request, stored, notModified, this.#terms)
       const entry = this.#caching.cache.responses.freshen(stored, update, isStorable)
       flight.settle(isStorable ? 'answered' : 'unusable')
-      this.#control.attach(undefined)
       const status = { fwd, fwdStatus: 304, stored: isStorable, expires: expirationTime(entry) }
       this.#playOrFetch(entry, status).catch((error: unknown) => this.#control.fail(asError(error)))
     })
@@ -154,15 +159,17 @@ export class CachedRequest {
   async #playOrFetch(entry: Entry, status: CacheStatus): Promise<void> {
     if (await this.#play(entry, status)) return
     this.#isUnreadable = true
-    this.#forward('uri-miss', this.#caching.cache.flights.open(this.#cacheKey))
+    this.#forward('uri-miss', this.#caching.cache.flights.open(this.#flightKey))
   }
 
   #send(options: Options, handler: Handler & Pick<StoringHandler, 'onResponseError'>): void {
+    // An interceptor under the cache may throw; whoever waits for this request must not wait in vain.
+    const fail = (error: unknown) => handler.onResponseError(undefined, asError(error))
     try {
-      this.#dispatch(options, handler)
+      const result: unknown = this.#dispatch(options, handler)
+      if (result instanceof Promise) result.catch(fail)
     } catch (error) {
-      // An interceptor under the cache threw; whoever waits for this request must not wait in vain.
-      handler.onResponseError(undefined, asError(error))
+      fail(error)
     }
   }
 
@@ -242,9 +249,10 @@ export class CachedRequest {
         'cache-status': formatCacheStatus({ detail: 'only-if-cached' }, Date.now()),
       }),
     }
-    this.#control.attach(new Playback(this.#control, undefined))
+    const playback = new Playback(this.#control, undefined)
+    this.#control.attach(playback)
     this.#control.responseStart(504, fields, 'Gateway Timeout')
-    this.#control.responseEnd({})
+    playback.start()
   }
 }
 

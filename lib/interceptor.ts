@@ -2,6 +2,7 @@ import type { Dispatcher } from 'undici'
 import { HttpCache } from './cache.ts'
 import { CachedRequest, type Caching } from './cached-request.ts'
 import { contextTerms } from './context.ts'
+import { ActiveRequests } from './handlers/active-requests.ts'
 import { acceptLegacyHandlers } from './handlers/legacy-handler.ts'
 import { RelayingHandler } from './handlers/relaying-handler.ts'
 import { RequestControl } from './handlers/request-control.ts'
@@ -45,13 +46,14 @@ export function createCaching(options: CacheOptions): Caching {
     ownsCache: cache === undefined,
     rules,
     cacheStatus,
+    active: new ActiveRequests(),
   }
 }
 
 /** A dispatch that answers from the cache what it may; `own` are terms for all its requests. */
 export function cachingDispatch(dispatch: Dispatch, caching: Caching, own?: Terms): Dispatch {
   return acceptLegacyHandlers((options, handler) => {
-    const isOther = options.upgrade || options.method === 'CONNECT'
+    const isOther = caching.active.isClosed || options.upgrade || options.method === 'CONNECT'
     const request = isOther ? undefined : readRequest(options)
     if (request === undefined) return dispatch(options, handler)
 
@@ -81,7 +83,7 @@ export function cachingDispatch(dispatch: Dispatch, caching: Caching, own?: Term
     const status = caching.cacheStatus && formatCacheStatus({ fwd, ...detail }, Date.now())
     const invalidate = (code: number, fields: Fields) => {
       for (const url of invalidatedUrls(request, { status: code, fields })) {
-        caching.cache.delete(url).catch(() => {})
+        caching.cache.invalidate({ ...request, target: new URL(url) })
       }
     }
     const relay = new RelayingHandler(

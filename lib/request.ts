@@ -1,6 +1,7 @@
 import { stringify } from 'node:querystring'
 import { Readable } from 'node:stream'
 import type { Dispatcher } from 'undici'
+import { fieldValue } from './rfc9111/fields.ts'
 import type { Fields, RequestMessage } from './rfc9111/message.ts'
 
 /** A request as it reached `dispatch`, in the terms of HTTP. */
@@ -15,11 +16,15 @@ export interface Request extends RequestMessage {
   readonly content: 'none' | 'some' | Readable
 }
 
+/** The value of a `Host` field (RFC 9110 §7.2). */
+const HOST = /^(?:[\w.-]+|\[[\da-f:.]+\])(?::\d+)?$/i
+
 /** Reads the options of a dispatch; undefined where they are none that a cache understands. */
 export function readRequest(options: Dispatcher.DispatchOptions): Request | undefined {
   const { origin, path, method } = options
-  if (typeof method !== 'string' || !origin || typeof path !== 'string' || !path.startsWith('/'))
-    return undefined
+  if (typeof method !== 'string' || !origin || typeof path !== 'string') return undefined
+  // What a URL parser would change in the path, two requests may differ by.
+  if (!path.startsWith('/') || /[\\#]/.test(path)) return undefined
   const fields = readFields(options.headers)
   const server = URL.canParse(String(origin)) ? new URL(String(origin)) : undefined
   if (server === undefined || fields === undefined) return undefined
@@ -27,20 +32,21 @@ export function readRequest(options: Dispatcher.DispatchOptions): Request | unde
 
   const target = new URL(server.origin + pathWithQuery(path, options.query))
   target.hash = ''
-  const host = typeof fields.host === 'string' ? fields.host : undefined
-  const named = host !== undefined && host.toLowerCase() !== server.host
-  if (named && URL.canParse(`${server.protocol}//${host}`)) {
+  const host = fieldValue(fields, 'host') ?? server.host
+  const isNamed = host.toLowerCase() !== server.host
+  if (isNamed) {
+    if (!HOST.test(host)) return undefined
     target.host = host
-    // A target with another port keeps that of the server unless the field says so.
+    // Without a port of its own the field means the default one.
     if (!/:\d+$/.test(host)) target.port = ''
   }
   // undici's dns interceptor dispatches to an address, with the name as server name and in Host.
-  const resolved = (options as { servername?: unknown }).servername === target.hostname
+  const isResolved = (options as { servername?: unknown }).servername === target.hostname
   return {
     method: method.toUpperCase(),
     url: target.href,
     target,
-    server: named && !resolved ? server.origin : undefined,
+    server: isNamed && !isResolved ? server.origin : undefined,
     fields,
     content: contentOf(options.body),
   }

@@ -1,6 +1,5 @@
 import type { Received } from './handlers/storing-handler.ts'
 import type { Request } from './request.ts'
-import { fieldValue } from './rfc9111/fields.ts'
 import type { Fields } from './rfc9111/message.ts'
 import { isPublic, mayStore, type NotStored, storedFields } from './rfc9111/storing.ts'
 import { freshenedFields } from './rfc9111/validation.ts'
@@ -19,10 +18,8 @@ export function storing(
   const { status, statusText, fields, requestTime, responseTime } = received
   const expires = expirationByRule(terms, fields, responseTime)
   if (expires === 'do-not-cache') return 'do-not-cache'
-  const names = nominatedNames(received)
+  const names = distinguishingNames(fields, terms)
   if (names === '*') return 'vary-any'
-  // Credentials count as nominated: a response is reused only for the same, unless it is for everybody.
-  const credentials = isPublic(received) ? [] : terms.partitionBy
   const entry: NewEntry = {
     cacheKey,
     method: request.method,
@@ -32,11 +29,26 @@ export function storing(
     fields: withDate(storedFields(fields), responseTime),
     requestTime,
     responseTime,
-    nominated: nominate([...new Set([...names, ...credentials])], request),
+    nominated: nominate(names, request),
     ...(expires !== undefined && { expires }),
   }
   const verdict = mayStore(request, entry)
   return verdict === true ? entry : verdict
+}
+
+/**
+ * The request fields by which responses differ: those that `Vary` nominates and, unless the response is
+ * for everybody, the credentials.
+ */
+function distinguishingNames(fields: Fields, { partitionBy }: RequestTerms): string[] | '*' {
+  const names = nominatedNames({ fields })
+  if (names === '*') return '*'
+  return [...new Set([...names, ...(isPublic({ fields }) ? [] : partitionBy)])].sort()
+}
+
+/** Whether a stored response distinguishes requests by all credentials that count for these terms. */
+export function isPartitioned(stored: Entry, { partitionBy }: RequestTerms): boolean {
+  return isPublic(stored) || partitionBy.every((name) => Object.hasOwn(stored.nominated, name))
 }
 
 /** §4.3.4: what a 304 changes in a stored response, and whether the result may be stored again. */
@@ -57,9 +69,10 @@ export function freshening(
   }
   const { expires: _, ...kept } = stored
   const mayBeStored = mayStore(request, { ...kept, ...update }) === true
-  // Where a response is kept depends on what its Vary nominates.
-  const isSameVariant = fieldValue(fields, 'vary') === fieldValue(stored.fields, 'vary')
-  return { update, isStorable: expires !== 'do-not-cache' && mayBeStored && isSameVariant }
+  // Where it is kept, and who may have it, depends on the fields by which it differs from others.
+  const names = distinguishingNames(fields, terms)
+  const isInPlace = String(names) === String(Object.keys(stored.nominated).sort())
+  return { update, isStorable: expires !== 'do-not-cache' && mayBeStored && isInPlace }
 }
 
 /** RFC 9110 §6.6.1: a response without a date gets that of its receipt. */

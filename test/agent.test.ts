@@ -73,7 +73,7 @@ suite('an agent', () => {
   test('with() shares everything, and closing what it returns closes nothing', async (t) => {
     const { url } = await origin(t, (_, response) => response.end('content'))
     const agent = testAgent(t, { expireAfter: '1h' })
-    const derived = agent.with({ expireAfter: '2h' }).with({ partitionBy: false })
+    const derived = agent.with({ expireAfter: '2h' }).with({ cacheControl: false })
     assert.equal(derived.cache, agent.cache)
     const { info } = await get(derived, url)
     assert.ok((info?.ttl as number) > 3_700_000)
@@ -102,6 +102,28 @@ suite('an agent', () => {
     await closed
     assert.equal(map.size, 1)
     await assert.rejects(fetchWith(agent, `${url}/2`), TypeError)
+  })
+
+  test('close() waits for what the cache itself is still doing', async (t) => {
+    const { url } = await origin(t, (_, response) => response.end(Buffer.alloc(1_000_000)))
+    const agent = cachingAgent({ expireAfter: '1h', store: 'sqlite://:memory:' })
+    await get(agent, url)
+    const hit = await undici.request(url, { dispatcher: agent })
+    const early = undici.request(`${url}/early`, { dispatcher: agent })
+    const closed = agent.close()
+    assert.equal((await hit.body.arrayBuffer()).byteLength, 1_000_000)
+    assert.equal((await (await early).body.arrayBuffer()).byteLength, 1_000_000)
+    await closed
+  })
+
+  test('destroy() aborts hits as well', async (t) => {
+    const { url } = await origin(t, (_, response) => response.end(Buffer.alloc(1_000_000)))
+    const agent = cachingAgent({ expireAfter: '1h', store: 'memory:' })
+    await get(agent, url)
+    const { body } = await undici.request(url, { dispatcher: agent })
+    const read = assert.rejects(body.arrayBuffer(), { code: 'UND_ERR_DESTROYED' })
+    await agent.destroy()
+    await read
   })
 
   test('close() and destroy() take callbacks, as those of undici do', async () => {

@@ -219,6 +219,39 @@ suite('what is not plain requests', () => {
     assert.deepEqual(hints, [103])
   })
 
+  test('an interceptor under the cache that rejects fails its request, and leaves nobody waiting', async (t) => {
+    const rejecting = (_options: unknown, _handler: unknown) =>
+      Promise.reject(new Error('rejected'))
+    const dispatcher = new undici.Agent().compose(() => rejecting as never)
+    const agent = testAgent(t, { expireAfter: '1h', dispatcher })
+    await assert.rejects(undici.request('http://127.0.0.1:1/', { dispatcher: agent }), /rejected/)
+    assert.equal(agent.cache.flights.size, 0)
+  })
+
+  test('a 504 for only-if-cached waits while it is paused', async (t) => {
+    const agent = testAgent(t, { expireAfter: '1h' })
+    const events: string[] = []
+    const { promise, resolve } = Promise.withResolvers<undici.Dispatcher.DispatchController>()
+    const handler: undici.Dispatcher.DispatchHandler = {
+      onRequestStart() {},
+      onResponseStart(controller, status) {
+        events.push(String(status))
+        controller.pause()
+        resolve(controller)
+      },
+      onResponseEnd: () => events.push('end'),
+      onResponseError: () => events.push('error'),
+    }
+    const headers = { 'cache-control': 'only-if-cached' }
+    agent.dispatch({ origin: 'http://127.0.0.1:1', path: '/', method: 'GET', headers }, handler)
+    const controller = await promise
+    await delay(10)
+    assert.deepEqual(events, ['504'])
+    controller.resume()
+    await delay(10)
+    assert.deepEqual(events, ['504', 'end'])
+  })
+
   test('a request that cannot be sent is told to its caller', async (t) => {
     const agent = testAgent(t, { expireAfter: '1h' })
     await assert.rejects(fetchWith(agent, 'http://127.0.0.1:1/'), TypeError)
@@ -464,6 +497,22 @@ suite('identical requests at the same time', () => {
     await closed
     assert.equal(seen.length, 1)
     assert.equal(await agent.cache.count(), 0)
+  })
+
+  test('one that validates a response which is still arriving strands nobody', async (t) => {
+    const { url } = await origin(t, (request, response) => {
+      const isValid = request.headers['if-none-match'] === '"1"'
+      response.writeHead(isValid ? 304 : 200, { ETag: '"1"', 'Cache-Control': 'max-age=0' })
+      response.end(isValid ? undefined : Buffer.alloc(MEBIBYTE))
+    })
+    const agent = testAgent(t)
+    const leader = await undici.request(url, { dispatcher: agent })
+    await delay(50)
+    const { body, info } = await get(agent, url)
+    assert.deepEqual([body.length, info?.status], [MEBIBYTE, 'revalidated'])
+    assert.equal((await leader.body.arrayBuffer()).byteLength, MEBIBYTE)
+    await agent.cache.responses.settled()
+    assert.equal((await agent.cache.get(url))?.size, MEBIBYTE)
   })
 
   test('one that asks for a new answer does not get one that was under way', async (t) => {

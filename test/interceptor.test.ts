@@ -575,6 +575,31 @@ suite('basic RFC 9111, where no expiration is given', () => {
     assert.equal((await get(agent, url, as('en'))).body, 'en')
   })
 
+  test('§4.3.4: a 304 that is late does not mix with what was stored meanwhile', async (t) => {
+    let version = 1
+    const { url } = await origin(t, (request, response) => {
+      const condition = request.headers['if-none-match']
+      if (condition) {
+        setTimeout(() => response.writeHead(304, { ETag: condition }).end(), 100)
+      } else
+        response.writeHead(200, { ETag: `"${version}"` }).end(String(version).repeat(10 * version))
+    })
+    const agent = testAgent(t, { expireAfter: 0 })
+    await get(agent, url)
+    const late = get(agent, url)
+    await new Promise((resolve) => setTimeout(resolve, 30))
+    version = 2
+    await get(agent, url, { headers: { 'cache-control': 'no-cache', 'if-none-match': '"0"' } })
+    await agent.cache.delete(url)
+    await get(agent, url)
+    assert.equal((await late).body, '1'.repeat(10))
+    await agent.cache.responses.settled()
+    const stored = await agent.cache.get(url)
+    let content = ''
+    for await (const bytes of stored?.content() ?? []) content += bytes
+    assert.deepEqual([stored?.headers.etag, content], ['"2"', '2'.repeat(20)])
+  })
+
   test('§4.1: variants are kept side by side, and each is found again', async (t) => {
     const { url, seen } = await origin(t, (request, response) => {
       response.setHeader('Vary', 'Accept-Language')
@@ -608,6 +633,35 @@ suite('basic RFC 9111, where no expiration is given', () => {
     await get(agent, url, { method: 'PUT', body: 'x' })
     assert.equal((await get(agent, url)).info?.status, 'hit')
     await get(agent, url, { method: 'POST', body: 'x' })
+    assert.equal((await get(agent, url)).info?.status, 'miss')
+  })
+
+  test('§4.4: … also where its Host is one of its own', async (t) => {
+    const { url } = await origin(t, (_, response) => {
+      response.setHeader('Cache-Control', 'max-age=60')
+      response.end('content')
+    })
+    const agent = testAgent(t)
+    const request = async (method: 'GET' | 'POST') => {
+      const headers = { host: 'named.example' }
+      const response = await undici.request(url, { dispatcher: agent, method, headers })
+      await response.body.dump()
+      return cacheInfo({ headers: response.headers } as never)?.status
+    }
+    assert.deepEqual([await request('GET'), await request('GET')], ['miss', 'hit'])
+    await request('POST')
+    assert.equal(await request('GET'), 'miss')
+  })
+
+  test('a clock that is set back does not make responses fresh for longer', async (t) => {
+    t.mock.timers.enable({ apis: ['Date'], now: 1_800_000_000_000 })
+    const { url } = await origin(t, (_, response) => {
+      response.setHeader('Cache-Control', 'max-age=60')
+      response.end('content')
+    })
+    const agent = testAgent(t)
+    await get(agent, url)
+    t.mock.timers.setTime(1_799_990_000_000)
     assert.equal((await get(agent, url)).info?.status, 'miss')
   })
 
@@ -667,6 +721,42 @@ suite('credentials', () => {
       'miss',
       'miss',
     ])
+  })
+
+  test('a 304 that makes a public response personal keeps it from others', async (t) => {
+    for (const fields of [{ 'Set-Cookie': 'sid=of-alice' }, { 'Cache-Control': 'private' }]) {
+      const { url } = await origin(t, (request, response) => {
+        const isValid = request.headers['if-none-match'] !== undefined
+        response.writeHead(isValid ? 304 : 200, {
+          ETag: '"a"',
+          'Cache-Control': 'public, max-age=0',
+          ...(isValid && fields),
+        })
+        response.end(isValid ? undefined : 'content')
+      })
+      const agent = testAgent(t)
+      const as = (authorization: string) => ({ headers: { authorization } })
+      await get(agent, url, as('alice'))
+      await get(agent, url, as('alice'))
+      const { response } = await get(agent, url, as('bob'))
+      assert.equal(response.headers.get('set-cookie'), null)
+    }
+  })
+
+  test('what was stored without a name that counts as credentials now is not reused', async (t) => {
+    const { url } = await origin(t, (request, response) => {
+      response.end(`for ${request.headers['x-key']}`)
+    })
+    const before = testAgent(t, { expireAfter: '1h', partitionBy: ['x-other'] })
+    const now = testAgent(t, { expireAfter: '1h', partitionBy: ['x-key'], cache: before.cache })
+    const as = (key: string) => ({ headers: { 'x-key': key } })
+    await get(before, url, as('alice'))
+    assert.equal((await get(now, url, as('bob'))).body, 'for bob')
+    assert.equal((await get(now, url, as('alice'))).body, 'for alice')
+    await now.cache.delete(url)
+    await get(now, url, as('alice'))
+    assert.equal(await now.cache.has(url, as('alice')), true)
+    assert.equal(await now.cache.has(url, as('eve')), false)
   })
 
   test('partitionBy: false gives everybody the same, other names partition too', async (t) => {

@@ -79,6 +79,59 @@ suite('a store that fails never fails a request', () => {
     assert.match(errors[0]?.error.message ?? '', /did not read within 500 ms/)
   })
 
+  test('one that is slow in the middle of a hit is waited for', async (t) => {
+    const { url } = await origin(t, (_, response) => response.end(Buffer.alloc(1_000_000, 'x')))
+    const map = new Map<string, unknown>()
+    let isSlow = false
+    const store = adapter({
+      get: async (key: string) => {
+        if (isSlow && key.endsWith('.2')) await delay(700)
+        return map.get(key)
+      },
+      set: async (key: string, value: unknown) => map.set(key, value) && true,
+    })
+    const agent = testAgent(t, { expireAfter: '1h', store })
+    await get(agent, url)
+    await agent.cache.responses.settled()
+    isSlow = true
+    const { body, info } = await get(agent, url)
+    assert.deepEqual([body.length, info?.status], [1_000_000, 'hit'])
+  })
+
+  test('one that hangs when something is deleted holds up nobody', async (t) => {
+    const { url } = await origin(t, (_, response) => response.end('content'))
+    const agent = testAgent(t, { expireAfter: '1h', store: adapter({ delete: hangs }) })
+    await get(agent, url)
+    await get(agent, url, { method: 'POST' })
+    const start = performance.now()
+    assert.equal((await get(agent, url)).info?.status, 'miss')
+    assert.ok(performance.now() - start < 500)
+  })
+
+  test('management is not held up by traffic', async (t) => {
+    const { url } = await origin(t, (_, response) => response.end('content'))
+    const map = new Map<string, unknown>()
+    const store = adapter({
+      get: async (key: string) => map.get(key),
+      set: async (key: string, value: unknown) => {
+        await delay(20)
+        map.set(key, value)
+        return true
+      },
+    })
+    const agent = testAgent(t, { expireAfter: '1h', store })
+    let isBusy = true
+    const traffic = Array.from({ length: 8 }, async (_, client) => {
+      for (let index = 0; isBusy; index++) await get(agent, `${url}/${client}/${index}`)
+    })
+    await delay(50)
+    const start = performance.now()
+    assert.equal(await agent.cache.has(`${url}/0/0`), true)
+    assert.ok(performance.now() - start < 1000)
+    isBusy = false
+    await Promise.all(traffic)
+  })
+
   test('a store that is well again is used again', async (t) => {
     t.mock.timers.enable({ apis: ['Date'], now: Date.now() })
     const { url } = await origin(t, (_, response) => response.end('content'))

@@ -57,13 +57,13 @@ export class Playback implements Dispatcher.DispatchController {
 
   resume(): void {
     this.#paused = false
-    if (this.#hasStarted) void this.#run()
+    if (this.#hasStarted) this.#continue()
   }
 
   /** Begins to play; to be called when the handler has been given the header section. */
   start(): void {
     this.#hasStarted = true
-    void this.#run()
+    this.#continue()
   }
 
   abort(reason: Error): void {
@@ -72,6 +72,15 @@ export class Playback implements Dispatcher.DispatchController {
     this.#reason = reason
     this.#finish()
     this.#control.fail(reason)
+  }
+
+  #continue(): void {
+    // What even the handler's onResponseError throws is nobody's to handle, as in undici.
+    this.#run().catch((error: unknown) =>
+      process.nextTick(() => {
+        throw error
+      }),
+    )
   }
 
   /** Delivers until there is nothing more, or until it is paused. */

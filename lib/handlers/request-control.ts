@@ -32,6 +32,8 @@ export class RequestControl implements Controller {
   #aborted = false
   #reason: Error | null = null
   #finished = false
+  /** Called when the request has ended in any way. */
+  onFinished: (() => void) | undefined
 
   constructor(handler: Handler) {
     this.#handler = handler
@@ -118,10 +120,12 @@ export class RequestControl implements Controller {
       this.#finished = false
       throw error
     }
+    this.onFinished?.()
   }
 
   upgrade(status: number, headers: Fields, socket: Duplex): void {
     this.#finished = true
+    this.onFinished?.()
     this.rawHeaders = toRawHeaders(headers)
     this.#handler.onRequestUpgrade?.(this, status, toHandlerHeaders(headers), socket)
   }
@@ -130,6 +134,7 @@ export class RequestControl implements Controller {
   fail(error: Error): void {
     if (this.#finished) return
     this.#finished = true
+    this.onFinished?.()
     runInTerms(this.#terms, () => this.#handler.onResponseError?.(this, error))
   }
 

@@ -132,12 +132,15 @@ export class StoringHandler implements Dispatcher.DispatchHandler {
     if (this.#control.finished) return
     const reader = content.open(this.#delivered)
     this.#playback = new Playback(this.#control, reader, undefined, () => this.#trailers)
-    content.onRoom = () => this.#controller?.resume()
-    content.onUnread = () =>
-      this.#controller?.abort(new Error('nobody reads the response any more'))
+    const controller = this.#controller
+    // Readers come and go inside the callbacks of other connections, where undici cannot be called back.
+    const resume = () => queueMicrotask(() => controller?.resume())
+    const nobodyReads = new Error('nobody reads the response any more')
+    content.onRoom = resume
+    content.onUnread = () => queueMicrotask(() => controller?.abort(nobodyReads))
     this.#control.attach(this.#playback)
-    this.#controller?.resume()
     this.#playback.start()
+    resume()
   }
 
   onResponseData(controller: Controller, chunk: Buffer): void {

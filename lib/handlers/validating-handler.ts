@@ -51,7 +51,9 @@ export class ValidatingHandler implements Dispatcher.DispatchHandler {
   }
 
   onResponseEnd(controller: Controller, trailers: object): void {
-    if (this.#notModified) this.#onNotModified(this.#notModified)
+    const notModified = this.#notModified
+    // Outside undici's parser, which must not be entered again by what is resumed now.
+    if (notModified) queueMicrotask(() => this.#onNotModified(notModified))
     else this.#storing.onResponseEnd(controller, trailers)
   }
 

@@ -48,6 +48,9 @@ function select<S extends StoredResponse>(
     )
 }
 
+/** How far the clocks of two processes that share a store may differ, in milliseconds. */
+const MAX_CLOCK_SKEW = 60_000
+
 function whyNotReusable(
   stored: StoredResponse,
   directives: ReadonlyMap<string, string>,
@@ -64,7 +67,11 @@ function whyNotReusable(
   const maxAge = directiveTime(directives, 'max-age') ?? Infinity
   if (age > maxAge || (maxAge === 0 && age >= 0)) return 'request'
 
-  const remaining = freshnessLifetime(stored) - age
+  // The clock has been set back: nobody knows how old the response is.
+  const lifetime = freshnessLifetime(stored)
+  if (lifetime !== Infinity && stored.responseTime > now + MAX_CLOCK_SKEW) return 'stale'
+
+  const remaining = lifetime - age
   if (remaining > 0) {
     return remaining >= (directiveTime(directives, 'min-fresh') ?? 0) ? undefined : 'request'
   }

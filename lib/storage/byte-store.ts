@@ -4,7 +4,8 @@
  * the bytes that it was given.
  */
 export interface ByteStore {
-  get(key: string): Promise<Buffer | undefined>
+  /** @param deadline how long it may take, in milliseconds, for a store that has deadlines */
+  get(key: string, deadline?: number): Promise<Buffer | undefined>
   /** @param timeToLive in milliseconds; undefined for ever */
   set(key: string, bytes: Buffer, timeToLive: number | undefined): Promise<void>
   delete(keys: readonly string[]): Promise<void>

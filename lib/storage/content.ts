@@ -11,6 +11,9 @@ export const CHUNK_SIZE: number = 256 * 1024
 /** Unwritten content up to this length is held for a store that is slower than the network, in bytes. */
 const MEMORY_LIMIT = 8 * 1024 * 1024
 
+/** How long a store may take for a chunk in the middle of content, in milliseconds. */
+const MIDWAY_DEADLINE = 10_000
+
 /** Where longer content is kept, as its response's record tells. */
 export interface ChunksRecord {
   readonly generation: string
@@ -21,6 +24,11 @@ export interface ChunksRecord {
 /** Thrown where content that should be in the store is not, or is damaged. */
 export class LostContentError extends Error {
   override name = 'LostContentError'
+}
+
+/** Why content is not stored although the store does not refuse it. */
+export class GivenUpError extends Error {
+  override name = 'GivenUpError'
 }
 
 /** Reads content from one end to the other, at the reader's pace. */
@@ -72,7 +80,8 @@ export class Chunks {
 
   async read({ generation }: Pick<ChunksRecord, 'generation'>, index: number): Promise<Buffer> {
     const key = chunkKey(generation, index)
-    const bytes = await this.#store.get(key)
+    // Once a caller has been given the beginning, there is no way back to the network.
+    const bytes = await this.#store.get(key, index === 0 ? undefined : MIDWAY_DEADLINE)
     const chunk = bytes && decodeRecord(key, bytes)?.content
     if (chunk === undefined) {
       throw new LostContentError('a chunk of the stored content is missing or damaged')
@@ -127,6 +136,8 @@ export class Chunks {
   async #remove(record: ChunksRecord): Promise<void> {
     const { generation, chunkSize, length } = record
     clearTimeout(this.#doomed.get(generation)?.timer)
+    // Somebody has begun to read since; the last reader removes them.
+    if (this.#readers.has(generation)) return
     this.#doomed.delete(generation)
     const keys = Array.from({ length: Math.ceil(length / chunkSize) }, (_, index) =>
       chunkKey(generation, index),
@@ -248,7 +259,7 @@ export class GrowingContent implements Content {
     }
     if (this.#held > MEMORY_LIMIT) this.#isCongested = true
     if (this.#isCongested && this.#readers.size === 0) {
-      this.giveUp(new Error('the store is slower than the network'))
+      this.giveUp(new GivenUpError('the store is slower than the network'))
     }
     this.#wake()
   }

@@ -6,6 +6,8 @@ import type { Content } from './content.ts'
 /** A stored response with its content. */
 export interface Entry extends StoredResponse {
   readonly cacheKey: string
+  /** Which response it is: no other one ever has the same, and validation does not change it. */
+  readonly generation: string
   readonly method: string
   readonly statusText: string
   readonly content: Content
@@ -14,7 +16,7 @@ export interface Entry extends StoredResponse {
 }
 
 /** What is known of a response before its content has been received. */
-export type NewEntry = Omit<Entry, 'content' | 'chunksUntil'>
+export type NewEntry = Omit<Entry, 'content' | 'chunksUntil' | 'generation'>
 
 /** What a validation changes in a stored response. */
 export type Freshening = Pick<Entry, 'fields' | 'requestTime' | 'responseTime' | 'expires'>

@@ -30,7 +30,10 @@ export function guardStore(store: ByteStore, events: Events): ByteStore {
     deadline: number,
     call: () => Promise<T>,
   ): Promise<T> {
-    if (Date.now() < restUntil) throw new StoreAtRestError('the store is left alone after failures')
+    const isMidway = deadline > READ_DEADLINE && operation === 'read'
+    if (Date.now() < restUntil && !isMidway) {
+      throw new StoreAtRestError('the store is left alone after failures')
+    }
     try {
       const result = await withDeadline(call(), deadline, operation)
       failures = 0
@@ -47,7 +50,7 @@ export function guardStore(store: ByteStore, events: Events): ByteStore {
   }
 
   return {
-    get: (key) => guarded('read', READ_DEADLINE, async () => store.get(key)),
+    get: (key, deadline = READ_DEADLINE) => guarded('read', deadline, async () => store.get(key)),
     set: (key, bytes, timeToLive) =>
       guarded('write', WRITE_DEADLINE, async () => store.set(key, bytes, timeToLive)),
     delete: (keys) => guarded('delete', WRITE_DEADLINE, async () => store.delete(keys)),

@@ -9,7 +9,7 @@ import {
   inlineContent,
   readAll,
 } from './content.ts'
-import { type Entry, type NewEntry, retention } from './entry.ts'
+import { type Entry, retention } from './entry.ts'
 import { decodeRecord, encodeRecord } from './records.ts'
 
 /** One of several responses for a cache key. */
@@ -32,7 +32,9 @@ type Time = number | 'never'
 type HeadRecord =
   | {
       readonly kind: 'response'
-      readonly response: Omit<NewEntry, 'expires'> & { readonly expires?: Time }
+      readonly response: Omit<Entry, 'content' | 'chunksUntil' | 'expires'> & {
+        readonly expires?: Time
+      }
       readonly chunks?: ChunksRecord
       readonly chunksUntil: Time
     }

@@ -2,7 +2,7 @@ import type { Events } from '../observe/events.ts'
 import type { Nominated, RequestMessage } from '../rfc9111/message.ts'
 import { nominatedMatch } from '../rfc9111/vary.ts'
 import type { Stores } from './byte-store.ts'
-import { Chunks, type Content, GrowingContent } from './content.ts'
+import { Chunks, GivenUpError, GrowingContent } from './content.ts'
 import {
   type Entry,
   type Freshening,
@@ -65,13 +65,13 @@ export class Responses {
    * none has the request's nominated fields, one of the others, to tell so. Trouble is a miss.
    */
   async find(cacheKey: string, request: RequestMessage): Promise<Entry[]> {
-    await this.#clearing
-    await this.#deletions.get(cacheKey)
     const recent = [...(this.#recent.get(cacheKey) ?? [])]
       .map(({ entry }) => entry)
       .filter((entry) => !seemsEndless(entry))
     const matching = recent.filter(({ nominated }) => nominatedMatch(nominated, request))
-    if (matching.length > 0) return matching
+    // What is being deleted is not there any more, however long the store takes for it.
+    const isDeleted = this.#clearing !== undefined || this.#deletions.has(cacheKey)
+    if (matching.length > 0 || isDeleted) return matching
     try {
       return [...recent, ...(await this.#load(cacheKey, request))]
     } catch {
@@ -99,7 +99,12 @@ export class Responses {
     const timeToLive = retention(response, now) + STALE_RETENTION
     const content = new GrowingContent(this.#chunks, finite(timeToLive))
     const recent: Recent = {
-      entry: { ...response, content, chunksUntil: now + timeToLive },
+      entry: {
+        ...response,
+        generation: content.generation,
+        content,
+        chunksUntil: now + timeToLive,
+      },
       isObsolete: false,
     }
     this.#add(recent)
@@ -109,10 +114,11 @@ export class Responses {
       content,
       complete: (isWhole) => {
         content.complete()
-        if (!isWhole) content.giveUp(new Error('the content is not as long as it was announced'))
+        if (!isWhole) content.giveUp(new GivenUpError('the content has not its announced length'))
         void this.#commit(recent, content)
       },
       abandon: (error) => {
+        if (content.isComplete) return
         content.fail(error)
         this.#remove(recent)
         this.#discard(content)
@@ -143,7 +149,8 @@ export class Responses {
         if (recent.isObsolete) this.#discard(content)
         else await this.#write({ ...entry, content: saved })
       } catch (error) {
-        if (content.givenUp) this.#events.error('write', error)
+        // What the store refused has been told already.
+        if (error instanceof GivenUpError) this.#events.error('write', error)
         this.#discard(content)
       } finally {
         this.#remove(recent)
@@ -153,16 +160,16 @@ export class Responses {
 
   async #rewrite(recent: Recent): Promise<void> {
     const { entry } = recent
-    const { cacheKey, nominated, content } = entry
+    const { cacheKey, nominated, generation } = entry
     await this.#exclusively(cacheKey, async () => {
       try {
         const isVariant = (await this.#heads.read(cacheKey, cacheKey))?.kind === 'variants'
         const key = isVariant ? variantKey(cacheKey, nominated) : cacheKey
         const head = await this.#heads.read(key, cacheKey)
         // Another response may have taken its place meanwhile, here or in another process.
-        const isArriving = content.length === undefined
-        if (recent.isObsolete || isArriving || !isKept(content, head)) return
-        await this.#heads.write(key, entry)
+        const isKept = head?.kind === 'response' && head.entry.generation === generation
+        if (recent.isObsolete || !isKept) return
+        await this.#heads.write(key, { ...entry, content: head.entry.content })
       } catch {
         // It has been told; the response is validated once more the next time.
       } finally {
@@ -231,11 +238,11 @@ export class Responses {
   }
 
   #add(recent: Recent): void {
-    const { cacheKey, nominated, content } = recent.entry
+    const { cacheKey, nominated, generation } = recent.entry
     const all = this.#recent.get(cacheKey) ?? new Set()
     for (const other of all) {
       // What is freshened while it is being received or written is still to be written first.
-      const isSameResponse = other.entry.content === content
+      const isSameResponse = other.entry.generation === generation
       if (isSameResponse || !isSameVariant(other.entry.nominated, nominated)) continue
       other.isObsolete = true
       all.delete(other)
@@ -307,15 +314,15 @@ export class Responses {
       await this.#heads.clear()
       await this.#chunks.clear()
     })()
-    this.#clearing = clearing.catch(() => {})
+    this.#clearing = clearing
     await clearing.finally(() => {
-      this.#clearing = undefined
+      if (this.#clearing === clearing) this.#clearing = undefined
     })
   }
 
   /** All stored responses for a cache key. */
   async all(cacheKey: string): Promise<Entry[]> {
-    await this.settled()
+    await this.#changes.get(cacheKey)
     return this.#load(cacheKey)
   }
 
@@ -325,9 +332,9 @@ export class Responses {
     yield* this.#heads.entries()
   }
 
-  /** Waits until all that has been received is written. */
+  /** Waits until all that has been received by now is written. */
   async settled(): Promise<void> {
-    while (this.#changes.size > 0) await Promise.all(this.#changes.values())
+    await Promise.all(this.#changes.values())
   }
 
   async close(): Promise<void> {
@@ -340,14 +347,6 @@ export class Responses {
   secret(): Promise<Buffer> {
     return this.#heads.secret()
   }
-}
-
-/** Whether what is stored refers to the same chunks as a response, or to none as well. */
-function isKept(content: Content, head: Head | undefined): boolean {
-  return (
-    head?.kind === 'response' &&
-    head.entry.content.chunks?.generation === content.chunks?.generation
-  )
 }
 
 /** How long a response of unknown length may be on its way before it seems endless, in milliseconds. */
