@@ -17,6 +17,7 @@ import { suite, type TestContext, test } from 'node:test'
 import { setTimeout as delay } from 'node:timers/promises'
 import { promisify } from 'node:util'
 import { type CacheError, cachingAgent } from 'caching-agent'
+import { request } from 'undici'
 import { get, outcomes, testAgent } from './helpers/agent.ts'
 import { folder } from './helpers/folder.ts'
 import { origin } from './helpers/origin.ts'
@@ -123,7 +124,7 @@ suite('the SQLite file', () => {
     assert.ok(size() < 200_000, `${size()} bytes are left`)
   })
 
-  test('holds the content of overwritten responses no longer than they are read', async (t) => {
+  test('holds the content of overwritten responses only as long as it may be read elsewhere', async (t) => {
     const { url } = await origin(t, (_, response) => response.end(Buffer.alloc(1_000_000, 'x')))
     const path = join(folder(t), 'cache.sqlite')
     const agent = testAgent(t, { store: `sqlite://${path}`, expireAfter: '1h' })
@@ -131,9 +132,33 @@ suite('the SQLite file', () => {
       await get(agent, url, { headers: { 'cache-control': 'no-cache' } })
     }
     await agent.close()
-    const database = new DatabaseSync(path, { readOnly: true })
+    const database = new DatabaseSync(path)
     t.after(() => database.close())
-    assert.equal(database.prepare('SELECT count(*) AS n FROM chunks_1').get()?.n, 4)
+    const rows = (until: number) =>
+      database.prepare('SELECT count(*) AS n FROM chunks_1 WHERE expires > ?').get(until)?.n
+    assert.deepEqual([rows(0), rows(Date.now() + 15_000)], [20, 4])
+
+    database.exec(`UPDATE chunks_1 SET expires = 1 WHERE expires < ${Date.now() + 15_000}`)
+    const next = testAgent(t, { store: `sqlite://${path}`, expireAfter: '1h' })
+    assert.equal((await get(next, url)).info?.status, 'hit')
+    await delay(1300)
+    assert.equal(rows(0), 4)
+  })
+
+  test('lets another process read on what is overwritten by one that ends', async (t) => {
+    const { url } = await origin(t, (_, response, count) =>
+      response.end(Buffer.alloc(3_000_000, String(count))),
+    )
+    const path = join(folder(t), 'cache.sqlite')
+    const agent = testAgent(t, { store: `sqlite://${path}`, expireAfter: '1h' })
+    await get(agent, url)
+    await agent.cache.responses.settled()
+    const { body } = await request(url, { dispatcher: agent })
+    const other = cachingAgent({ store: `sqlite://${path}`, expireAfter: '1h' })
+    await get(other, url, { headers: { 'cache-control': 'no-cache' } })
+    await other.close()
+    assert.equal(await body.text(), '1'.repeat(3_000_000))
+    assert.equal((await get(agent, url)).body, '2'.repeat(3_000_000))
   })
 })
 

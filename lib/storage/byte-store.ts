@@ -9,6 +9,12 @@ export interface ByteStore {
   /** @param timeToLive in milliseconds; undefined for ever */
   set(key: string, bytes: Buffer, timeToLive: number | undefined): Promise<void>
   delete(keys: readonly string[]): Promise<void>
+  /**
+   * Gives keys that have a time to live another one; absent where the store can only write them anew.
+   *
+   * @param timeToLive in milliseconds
+   */
+  expire?(keys: readonly string[], timeToLive: number): Promise<void>
   /** Removes all keys of this store and of no other. */
   clear(): Promise<void>
   /** All keys, each with its bytes; undefined where the store cannot list them. */

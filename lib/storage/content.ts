@@ -68,11 +68,22 @@ export function inlineContent(bytes: Buffer): Content {
   }
 }
 
+/** How long the chunks of overwritten content are kept for readers in other processes, in milliseconds. */
+const READERS_GRACE = 10_000
+
+/** Chunks that are to be removed. */
+interface Doomed {
+  readonly record: ChunksRecord
+  readonly timer: NodeJS.Timeout | undefined
+  /** Whether no head has ever referred to them, so that no other process can be reading them. */
+  readonly isUnknown?: boolean
+}
+
 /** The chunks of all contents in a store: reads and writes them, and keeps count of their readers. */
 export class Chunks {
   readonly #store: ByteStore
   readonly #readers = new Map<string, number>()
-  readonly #doomed = new Map<string, { record: ChunksRecord; timer: NodeJS.Timeout | undefined }>()
+  readonly #doomed = new Map<string, Doomed>()
 
   constructor(store: ByteStore) {
     this.#store = store
@@ -109,41 +120,50 @@ export class Chunks {
     else {
       this.#readers.delete(generation)
       const doomed = this.#doomed.get(generation)
-      if (doomed) this.remove(doomed.record, 0)
+      if (doomed) void this.#remove(doomed.record)
     }
   }
 
   /**
    * Removes the chunks of content that nothing refers to any more: after its last reader here, and
-   * after a while, in which readers in other processes come to their end.
-   *
-   * @param delay in milliseconds
+   * after a while, in which readers in other processes come to their end. A store that can do so is
+   * told to wait, as this process may not last as long.
    */
-  remove(record: ChunksRecord, delay: number): void {
+  remove(record: ChunksRecord): void {
     const { generation } = record
+    const isReady = this.#store.expire !== undefined
+    const timer = setTimeout(() => void this.#remove(record), isReady ? 0 : READERS_GRACE).unref()
     clearTimeout(this.#doomed.get(generation)?.timer)
-    const isRead = this.#readers.has(generation)
-    const timer = isRead ? undefined : setTimeout(() => void this.#remove(record), delay).unref()
     this.#doomed.set(generation, { record, timer })
   }
 
-  /** Removes at once what is to be removed. */
-  async flush(): Promise<void> {
-    const unread = [...this.#doomed.values()].filter(({ timer }) => timer !== undefined)
-    await Promise.all(unread.map(({ record }) => this.#remove(record)))
+  /** Removes at once what nobody has ever been able to find. */
+  discard(record: ChunksRecord): void {
+    const { generation } = record
+    this.#doomed.set(generation, { record, timer: undefined, isUnknown: true })
+    void this.#remove(record)
   }
 
-  async #remove(record: ChunksRecord): Promise<void> {
-    const { generation, chunkSize, length } = record
-    clearTimeout(this.#doomed.get(generation)?.timer)
-    // Somebody has begun to read since; the last reader removes them.
+  /** Removes at once what is to be removed, and is not being read here. */
+  async flush(): Promise<void> {
+    await Promise.all([...this.#doomed.values()].map(({ record }) => this.#remove(record)))
+  }
+
+  async #remove({ generation, chunkSize, length }: ChunksRecord): Promise<void> {
+    const doomed = this.#doomed.get(generation)
+    clearTimeout(doomed?.timer)
+    // Somebody is reading; the last reader removes them.
     if (this.#readers.has(generation)) return
     this.#doomed.delete(generation)
     const keys = Array.from({ length: Math.ceil(length / chunkSize) }, (_, index) =>
       chunkKey(generation, index),
     )
+    const removal =
+      this.#store.expire && !doomed?.isUnknown
+        ? this.#store.expire(keys, READERS_GRACE)
+        : this.#store.delete(keys)
     // A failure has been told already; what is left expires by itself.
-    await this.#store.delete(keys).catch(() => {})
+    await removal.catch(() => {})
   }
 
   /** Removes all chunks but those that are being read. */

@@ -54,6 +54,10 @@ export function guardStore(store: ByteStore, events: Events): ByteStore {
     set: (key, bytes, timeToLive) =>
       guarded('write', WRITE_DEADLINE, async () => store.set(key, bytes, timeToLive)),
     delete: (keys) => guarded('delete', WRITE_DEADLINE, async () => store.delete(keys)),
+    ...(store.expire && {
+      expire: (keys, timeToLive) =>
+        guarded('delete', LIST_DEADLINE, async () => store.expire?.(keys, timeToLive)),
+    }),
     clear: () => guarded('delete', LIST_DEADLINE, async () => store.clear()),
     entries: () => store.entries(),
   }

@@ -15,9 +15,6 @@ import {
 } from './entry.ts'
 import { finite, type Head, Heads, type Variant } from './heads.ts'
 
-/** How long the chunks of overwritten content are kept for readers in other processes, in milliseconds. */
-const READERS_GRACE = 10_000
-
 /** How many variants of one response are kept; the least recently stored goes first. */
 const MAX_VARIANTS = 100
 
@@ -227,14 +224,14 @@ export class Responses {
   async #dispose(cacheKey: string, head: Head | undefined): Promise<void> {
     if (head?.kind === 'response') {
       const { chunks } = head.entry.content
-      if (chunks) this.#chunks.remove(chunks, READERS_GRACE)
+      if (chunks) this.#chunks.remove(chunks)
     }
     if (head?.kind !== 'variants') return
     for (const { nominated } of head.variants) await this.#deleteVariant(cacheKey, nominated)
   }
 
   #discard(content: GrowingContent): void {
-    if (content.received > 0) this.#chunks.remove(content.record, 0)
+    if (content.received > 0) this.#chunks.discard(content.record)
   }
 
   #add(recent: Recent): void {

@@ -1,7 +1,7 @@
 import { closeSync, existsSync, mkdirSync, openSync, renameSync, statSync } from 'node:fs'
 import { dirname } from 'node:path'
 import type { DatabaseSync, StatementSync } from 'node:sqlite'
-import { setTimeout as delay } from 'node:timers/promises'
+import { setTimeout as delay, setImmediate as nextTurn } from 'node:timers/promises'
 import { pathToFileURL } from 'node:url'
 import type { Events } from '../observe/events.ts'
 import type { ByteStore, Stores } from './byte-store.ts'
@@ -9,8 +9,13 @@ import { KeyvSqlite } from './keyv-sqlite.ts'
 import { bytesKeyv, KeyvErrors, keyvStore } from './keyv-store.ts'
 
 /** Tables of another format have another name, so that releases can share a file. */
-const HEADS_TABLE = 'responses_1'
-const CHUNKS_TABLE = 'chunks_1'
+const TABLES = { heads: 'responses_1', chunks: 'chunks_1' }
+
+/** How long after opening the file, or after rows were given little time, expired rows are removed, in milliseconds. */
+const PRUNE_DELAY = 1000
+
+/** How many rows are removed or changed at a time, so that nothing else waits for long. */
+const STEP = 50
 
 /** How long SQLite itself waits for another process's lock, blocking this one, in milliseconds. */
 const BUSY_TIMEOUT = 20
@@ -54,6 +59,10 @@ export function openSqlite(path: string, events: Events): Stores {
     get: async (key) => (await connect())[name].get(key),
     set: async (key, bytes, timeToLive) => (await connect())[name].set(key, bytes, timeToLive),
     delete: async (keys) => (await connect())[name].delete(keys),
+    expire: async (keys, timeToLive) => {
+      await connect()
+      await database.expire(TABLES[name], keys, timeToLive)
+    },
     clear: async () => {
       await (await connect())[name].clear()
       await database.shrink()
@@ -91,7 +100,9 @@ async function createTables(
     const keyv = bytesKeyv(adapter)
     return keyvStore(keyv, 'bytes', new KeyvErrors(keyv, (error) => events.error('open', error)))
   }
-  return { heads: await open(HEADS_TABLE), chunks: await open(CHUNKS_TABLE) }
+  const stores = { heads: await open(TABLES.heads), chunks: await open(TABLES.chunks) }
+  database.pruneLater(PRUNE_DELAY)
+  return stores
 }
 
 /** An SQLite database on `node:sqlite`: the driver under the adapter. */
@@ -103,6 +114,7 @@ class SqliteDatabase {
   #database: DatabaseSync | undefined
   #file: { readonly dev: number; readonly ino: number } | undefined
   #closed = false
+  #pruning: NodeJS.Timeout | undefined
 
   constructor(path: string, events: Events) {
     this.#path = path
@@ -238,6 +250,37 @@ class SqliteDatabase {
     return this.#openFile()
   }
 
+  /** Gives rows another time to live. */
+  async expire(table: string, keys: readonly string[], timeToLive: number): Promise<void> {
+    const expires = Date.now() + timeToLive
+    for (let index = 0; index < keys.length; index += STEP) {
+      const some = JSON.stringify(keys.slice(index, index + STEP))
+      const sql = `UPDATE ${table} SET expires = ? WHERE namespace = '' AND key IN (SELECT value FROM json_each(?))`
+      await this.query(sql, [expires, some])
+      await nextTurn()
+    }
+    this.pruneLater(timeToLive + PRUNE_DELAY)
+  }
+
+  /** Removes expired rows later on, if the process lasts as long. */
+  pruneLater(delay: number): void {
+    clearTimeout(this.#pruning)
+    this.#pruning = setTimeout(() => {
+      // It is done by the next process, if not by this one.
+      this.#prune().catch(() => {})
+    }, delay).unref()
+  }
+
+  async #prune(): Promise<void> {
+    for (const table of Object.values(TABLES)) {
+      const expired = `SELECT rowid FROM ${table} WHERE expires IS NOT NULL AND expires < ? LIMIT ${STEP}`
+      const sql = `DELETE FROM ${table} WHERE rowid IN (${expired}) RETURNING rowid`
+      while (!this.#closed && (await this.query(sql, [Date.now()])).length === STEP)
+        await nextTurn()
+    }
+    if (!this.#closed) await this.query('PRAGMA incremental_vacuum(1000)', [])
+  }
+
   /** Gives the space of deleted rows back to the file system. */
   async shrink(): Promise<void> {
     await this.query('PRAGMA incremental_vacuum', [])
@@ -246,6 +289,7 @@ class SqliteDatabase {
 
   close(): void {
     this.#closed = true
+    clearTimeout(this.#pruning)
     this.#statements.clear()
     this.#database?.close()
     this.#database = undefined
