@@ -217,7 +217,7 @@ export class CachedRequest {
       reader?.close()
       if (error instanceof LostContentError) {
         cache.events.error('read', error)
-        cache.responses.delete(stored.cacheKey).catch(() => {})
+        void cache.responses.deleteLost(stored)
       }
       return false
     }

@@ -126,13 +126,12 @@ export class Chunks {
 
   /**
    * Removes the chunks of content that nothing refers to any more: after its last reader here, and
-   * after a while, in which readers in other processes come to their end. A store that can do so is
-   * told to wait, as this process may not last as long.
+   * after a while, in which those that have found it already begin to read. Readers in other processes
+   * get as long again from a store that can be told so.
    */
   remove(record: ChunksRecord): void {
     const { generation } = record
-    const isReady = this.#store.expire !== undefined
-    const timer = setTimeout(() => void this.#remove(record), isReady ? 0 : READERS_GRACE).unref()
+    const timer = setTimeout(() => void this.#remove(record), READERS_GRACE).unref()
     clearTimeout(this.#doomed.get(generation)?.timer)
     this.#doomed.set(generation, { record, timer })
   }

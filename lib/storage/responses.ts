@@ -157,22 +157,39 @@ export class Responses {
 
   async #rewrite(recent: Recent): Promise<void> {
     const { entry } = recent
-    const { cacheKey, nominated, generation } = entry
-    await this.#exclusively(cacheKey, async () => {
+    await this.#exclusively(entry.cacheKey, async () => {
       try {
-        const isVariant = (await this.#heads.read(cacheKey, cacheKey))?.kind === 'variants'
-        const key = isVariant ? variantKey(cacheKey, nominated) : cacheKey
-        const head = await this.#heads.read(key, cacheKey)
-        // Another response may have taken its place meanwhile, here or in another process.
-        const isKept = head?.kind === 'response' && head.entry.generation === generation
-        if (recent.isObsolete || !isKept) return
-        await this.#heads.write(key, { ...entry, content: head.entry.content })
+        const kept = await this.#place(entry)
+        if (kept && !recent.isObsolete) {
+          await this.#heads.write(kept.key, { ...entry, content: kept.entry.content })
+        }
       } catch {
         // It has been told; the response is validated once more the next time.
       } finally {
         this.#remove(recent)
       }
     })
+  }
+
+  /** Deletes a response whose content is lost, if it is still stored. A failure is told by an event. */
+  async deleteLost(entry: Entry): Promise<void> {
+    await this.#exclusively(entry.cacheKey, async () => {
+      const kept = await this.#place(entry)
+      if (kept) await this.#heads.delete(kept.key)
+    }).catch(() => {})
+  }
+
+  /**
+   * Where a response is stored; undefined where it is not any more, because another one took its place,
+   * here or in another process, or it was deleted.
+   */
+  async #place(wanted: Entry): Promise<{ key: string; entry: Entry } | undefined> {
+    const { cacheKey, nominated, generation } = wanted
+    const first = await this.#heads.read(cacheKey, cacheKey)
+    const key = first?.kind === 'variants' ? variantKey(cacheKey, nominated) : cacheKey
+    const head = first?.kind === 'variants' ? await this.#heads.read(key, cacheKey) : first
+    if (head?.kind !== 'response' || head.entry.generation !== generation) return undefined
+    return { key, entry: head.entry }
   }
 
   /** Writes a response to its place: the last step, before which there was nothing to be found. */
