@@ -9,6 +9,13 @@ import { toHandlerHeaders, toRawHeaders } from './raw-headers.ts'
 type Controller = Dispatcher.DispatchController
 type Handler = Dispatcher.DispatchHandler
 
+/** Callbacks about sending the request; the types of undici 7 do not know them all. */
+interface SendingCallbacks {
+  readonly onBodySent?: (chunk: Buffer) => void
+  readonly onRequestSent?: () => void
+  readonly onResponseStarted?: () => void
+}
+
 /** What undici rejects with when a request is aborted without a reason. */
 class RequestAbortedError extends Error {
   override name = 'AbortError'
@@ -139,8 +146,8 @@ export class RequestControl implements Controller {
   }
 
   /** The callbacks about sending that the handler wants: MockAgent behaves differently where there are any. */
-  get sendingCallbacks(): Pick<Handler, 'onBodySent' | 'onRequestSent' | 'onResponseStarted'> {
-    const { onBodySent, onRequestSent, onResponseStarted } = this.#handler
+  get sendingCallbacks(): SendingCallbacks {
+    const { onBodySent, onRequestSent, onResponseStarted } = this.#handler as SendingCallbacks
     return {
       ...(onBodySent && { onBodySent: onBodySent.bind(this.#handler) }),
       ...(onRequestSent && { onRequestSent: onRequestSent.bind(this.#handler) }),
