@@ -387,6 +387,25 @@ suite('a file that cannot be written', () => {
     assert.equal(await agent.cache.has(`${url}/newer`), true)
   })
 
+  test('for a moment, because another process writes, is written after it', async (t) => {
+    const { url } = await origin(t, (_, response) => response.end('content'))
+    const path = join(folder(t), 'cache.sqlite')
+    const agent = testAgent(t, { store: `sqlite://${path}`, expireAfter: '1h' })
+    const errors = errorsOf(agent)
+    await get(agent, `${url}/before`)
+    await agent.cache.responses.settled()
+    const other = new DatabaseSync(path)
+    t.after(() => other.close())
+    other.exec('BEGIN IMMEDIATE')
+    await get(agent, url)
+    await delay(200)
+    other.exec('COMMIT')
+    await agent.cache.responses.settled()
+    assert.equal(await agent.cache.has(url), true)
+    await delay(5)
+    assert.deepEqual(errors, [])
+  })
+
   test('because it is locked from the beginning is used once it is free', async (t) => {
     const { url } = await origin(t, (_, response) => response.end('content'))
     const path = join(folder(t), 'cache.sqlite')
