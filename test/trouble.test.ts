@@ -72,10 +72,10 @@ suite('a store that fails never fails a request', () => {
     agent.cache.on('error', (error) => errors.push(error))
     const start = performance.now()
     assert.equal((await get(agent, url)).body, 'content')
-    assert.ok(performance.now() - start < 1000)
+    assert.ok(performance.now() - start < 1500)
     const next = performance.now()
     for (let index = 0; index < 5; index++) await get(agent, `${url}/${index}`)
-    assert.ok(performance.now() - next < 300)
+    assert.ok(performance.now() - next < 1500)
     assert.match(errors[0]?.error.message ?? '', /did not read within 500 ms/)
   })
 
@@ -105,7 +105,7 @@ suite('a store that fails never fails a request', () => {
     await get(agent, url, { method: 'POST' })
     const start = performance.now()
     assert.equal((await get(agent, url)).info?.status, 'miss')
-    assert.ok(performance.now() - start < 500)
+    assert.ok(performance.now() - start < 2000)
   })
 
   test('management is not held up by traffic', async (t) => {
@@ -127,7 +127,7 @@ suite('a store that fails never fails a request', () => {
     await delay(50)
     const start = performance.now()
     assert.equal(await agent.cache.has(`${url}/0/0`), true)
-    assert.ok(performance.now() - start < 1000)
+    assert.ok(performance.now() - start < 3000)
     isBusy = false
     await Promise.all(traffic)
   })
