@@ -101,9 +101,7 @@ export class CachingAgent extends Dispatcher {
   override close(): Promise<void>
   override close(callback: () => void): void
   override close(callback?: () => void): Promise<void> | undefined {
-    // Requests that the cache answers are none of the inner dispatcher's, which would not wait for them.
-    const closed = this.caching.active.close().then(() => this.inner.close())
-    return whenDone(this.thenCloseCache(closed), callback)
+    return whenDone(this.closing(), callback)
   }
 
   /** Aborts requests that are under way, writes what is complete, and destroys the inner dispatcher. */
@@ -114,15 +112,25 @@ export class CachingAgent extends Dispatcher {
     error?: Error | null | (() => void),
     callback?: () => void,
   ): Promise<void> | undefined {
-    const reason = typeof error === 'function' ? null : (error ?? null)
-    this.caching.active.abort(reason ?? new errors.ClientDestroyedError())
-    const destroyed = (async () => this.inner.destroy(reason))()
-    return whenDone(this.thenCloseCache(destroyed), typeof error === 'function' ? error : callback)
+    return typeof error === 'function'
+      ? whenDone(this.destroying(null), error)
+      : whenDone(this.destroying(error ?? null), callback)
   }
 
-  private async thenCloseCache(closed: Promise<void>): Promise<void> {
+  protected async closing(): Promise<void> {
     try {
-      await closed
+      // Requests that the cache answers are none of the inner dispatcher's, which would not wait for them.
+      await this.caching.active.close()
+      await this.inner.close()
+    } finally {
+      if (this.caching.ownsCache) await this.cache.close()
+    }
+  }
+
+  protected async destroying(reason: Error | null): Promise<void> {
+    this.caching.active.abort(reason ?? new errors.ClientDestroyedError())
+    try {
+      await this.inner.destroy(reason)
     } finally {
       if (this.caching.ownsCache) await this.cache.close()
     }
@@ -147,21 +155,9 @@ export class CachingAgent extends Dispatcher {
 
 /** What {@link CachingAgent.with} returns: closing it is left to the agent that it comes from. */
 class DerivedAgent extends CachingAgent {
-  override close(): Promise<void>
-  override close(callback: () => void): void
-  override close(callback?: () => void): Promise<void> | undefined {
-    return whenDone(Promise.resolve(), callback)
-  }
+  protected override async closing(): Promise<void> {}
 
-  override destroy(error?: Error | null): Promise<void>
-  override destroy(callback: () => void): void
-  override destroy(error: Error | null, callback: () => void): void
-  override destroy(
-    error?: Error | null | (() => void),
-    callback?: () => void,
-  ): Promise<void> | undefined {
-    return whenDone(Promise.resolve(), typeof error === 'function' ? error : callback)
-  }
+  protected override async destroying(): Promise<void> {}
 }
 
 /** undici's convention: a callback, or a promise where there is none. */

@@ -110,7 +110,7 @@ suite('an agent', () => {
     await get(agent, url)
     const hit = await undici.request(url, { dispatcher: agent })
     const early = undici.request(`${url}/early`, { dispatcher: agent })
-    const closed = agent.close()
+    const closed = Promise.all([agent.close(), agent.close()])
     assert.equal((await hit.body.arrayBuffer()).byteLength, 1_000_000)
     assert.equal((await (await early).body.arrayBuffer()).byteLength, 1_000_000)
     await closed

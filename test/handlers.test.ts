@@ -5,6 +5,7 @@ import { suite, test } from 'node:test'
 import { setTimeout as delay } from 'node:timers/promises'
 import { cacheInfo, type KeyvAdapterLike } from 'caching-agent'
 import * as undici from 'undici'
+import { adapter } from './helpers/adapter.ts'
 import { fetchWith, get, testAgent } from './helpers/agent.ts'
 import { listen, origin } from './helpers/origin.ts'
 
@@ -13,18 +14,11 @@ const MEBIBYTE = 1024 * 1024
 /** A store adapter whose reads take their time. */
 function slowStore(milliseconds: number): KeyvAdapterLike {
   const map = new Map<string, unknown>()
-  return {
-    get: async (key: string) => {
-      await delay(milliseconds)
-      return map.get(key)
-    },
-    set: async (key: string, value: unknown) => {
-      map.set(key, value)
-      return true
-    },
-    delete: async (key: string) => map.delete(key),
-    clear: async () => map.clear(),
+  const get = async (key: string) => {
+    await delay(milliseconds)
+    return map.get(key)
   }
+  return adapter({ get }, map)
 }
 
 suite('abort', () => {

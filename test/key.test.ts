@@ -106,7 +106,8 @@ suite('RFC 9110 §4.2.3 Equivalent URLs share a cache key', () => {
       ])
     fc.assert(
       fc.property(encoded, ([plain, other]) => {
-        assert.equal(keyOf(`http://a.com/x${plain}?${plain}`), keyOf(`http://a.com/x${other}?${other}`)) // biome-ignore format: one claim
+        const [first, second] = [plain, other].map((part) => keyOf(`http://a.com/x${part}?${part}`))
+        assert.equal(first, second)
       }),
     )
   })
@@ -125,7 +126,8 @@ suite('RFC 9110 §4.2.3 Equivalent URLs share a cache key', () => {
   test('other values of a parameter give another key', () => {
     fc.assert(
       fc.property(fc.string(), fc.string(), (a, b) => {
-        const [first, second] = [a, b].map((value) => keyOf(`http://a.com/?${queryOf([['v', value]])}`)) // biome-ignore format: one expression
+        const keyWith = (value: string) => keyOf(`http://a.com/?${queryOf([['v', value]])}`)
+        const [first, second] = [keyWith(a), keyWith(b)]
         assert.equal(first === second, a === b)
       }),
     )

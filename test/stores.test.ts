@@ -8,25 +8,12 @@ import { Keyv } from 'keyv'
 import { Keyv as Keyv5 } from 'keyv5'
 import { Events } from '../lib/observe/events.ts'
 import { openStore, type StoreOption } from '../lib/storage/open-store.ts'
+import { adapter } from './helpers/adapter.ts'
 import { get, outcomes, testAgent } from './helpers/agent.ts'
 import { origin } from './helpers/origin.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 'caching-agent-stores-'))
 process.on('exit', () => rmSync(folder, { recursive: true, force: true }))
-
-/** An adapter as those for servers are: asynchronous, and without a way to list what it has. */
-function asyncAdapter(): StoreOption {
-  const map = new Map<string, unknown>()
-  return {
-    get: async (key: string) => map.get(key),
-    set: async (key: string, value: unknown) => {
-      map.set(key, value)
-      return true
-    },
-    delete: async (key: string) => map.delete(key),
-    clear: async () => map.clear(),
-  }
-}
 
 let files = 0
 const stores: Record<string, () => StoreOption> = {
@@ -34,7 +21,7 @@ const stores: Record<string, () => StoreOption> = {
   'sqlite://': () => `sqlite://${join(folder, `store${files++}.sqlite`)}`,
   'sqlite://:memory:': () => 'sqlite://:memory:',
   'a Map': () => new Map(),
-  'an asynchronous adapter': asyncAdapter,
+  'an asynchronous adapter': () => adapter(),
   'a Keyv 6': () => new Keyv({ namespace: 'mine' }),
   'a Keyv 6 without a namespace': () => new Keyv(),
   'a Keyv 5': () => new Keyv5({ namespace: 'mine' }),

@@ -3,27 +3,9 @@ import { suite, test } from 'node:test'
 import { setTimeout as delay } from 'node:timers/promises'
 import { type CacheError, HttpCache, type KeyvAdapterLike } from 'caching-agent'
 import { Keyv } from 'keyv'
+import { adapter } from './helpers/adapter.ts'
 import { clients, get, outcomes, testAgent } from './helpers/agent.ts'
 import { origin } from './helpers/origin.ts'
-
-type Operation = 'get' | 'set' | 'delete' | 'clear'
-
-/** An adapter over a Map, with some of its operations replaced. */
-function adapter(
-  broken: Partial<Record<Operation, (...args: never[]) => unknown>>,
-): KeyvAdapterLike {
-  const map = new Map<string, unknown>()
-  return {
-    get: async (key: string) => map.get(key),
-    set: async (key: string, value: unknown) => {
-      map.set(key, value)
-      return true
-    },
-    delete: async (key: string) => map.delete(key),
-    clear: async () => map.clear(),
-    ...broken,
-  } as KeyvAdapterLike
-}
 
 function throws(): never {
   throw new Error('the store throws')

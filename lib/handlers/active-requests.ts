@@ -3,7 +3,7 @@ import type { RequestControl } from './request-control.ts'
 /** The requests of an agent that are under way, so that closing it can wait for them. */
 export class ActiveRequests {
   readonly #controls = new Set<RequestControl>()
-  #onIdle: (() => void) | undefined
+  #onIdle: (() => void)[] = []
   #isClosed = false
 
   /** Whether the agent has been closed, so that further requests are none of the cache's. */
@@ -15,7 +15,8 @@ export class ActiveRequests {
     this.#controls.add(control)
     control.onFinished = () => {
       this.#controls.delete(control)
-      if (this.#controls.size === 0) this.#onIdle?.()
+      if (this.#controls.size > 0) return
+      for (const resolve of this.#onIdle.splice(0)) resolve()
     }
   }
 
@@ -23,9 +24,7 @@ export class ActiveRequests {
   async close(): Promise<void> {
     this.#isClosed = true
     if (this.#controls.size === 0) return
-    await new Promise<void>((resolve) => {
-      this.#onIdle = resolve
-    })
+    await new Promise<void>((resolve) => this.#onIdle.push(resolve))
   }
 
   /** Accepts no more requests, and aborts those under way. */

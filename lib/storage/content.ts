@@ -136,7 +136,7 @@ export class Chunks {
     this.#doomed.set(generation, { record, timer })
   }
 
-  /** Removes at once what nobody has ever been able to find. */
+  /** Removes what no head has ever referred to, after its last reader here. */
   discard(record: ChunksRecord): void {
     const { generation } = record
     this.#doomed.set(generation, { record, timer: undefined, isUnknown: true })

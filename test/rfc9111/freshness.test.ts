@@ -13,26 +13,14 @@ import {
   remainingFreshness,
 } from '../../lib/rfc9111/freshness.ts'
 import type { Fields, StoredResponse } from '../../lib/rfc9111/message.ts'
+import { NOW, stored } from '../helpers/stored.ts'
 
 const SECOND = 1000
 const HOUR = 3_600_000
 const DAY = 86_400_000
-const NOW = Date.UTC(2026, 5, 15, 12)
 
 function date(time: number): string {
   return new Date(time).toUTCString()
-}
-
-function stored(fields: Fields, more: Partial<StoredResponse> = {}): StoredResponse {
-  return {
-    url: 'http://example.com/',
-    status: 200,
-    fields,
-    requestTime: NOW,
-    responseTime: NOW,
-    nominated: {},
-    ...more,
-  }
 }
 
 suite('§4.2.1 Calculating Freshness Lifetime', () => {

@@ -4,24 +4,12 @@ import fc from 'fast-check'
 import { currentAge, freshnessLifetime } from '../../lib/rfc9111/freshness.ts'
 import type { Fields, RequestMessage, StoredResponse } from '../../lib/rfc9111/message.ts'
 import { mayCollapse, requestDirectives, reuse, whyBypass } from '../../lib/rfc9111/reuse.ts'
+import { NOW, stored } from '../helpers/stored.ts'
 
-const NOW = Date.UTC(2026, 5, 15, 12)
 const MODIFIED = new Date(NOW - 10 * 86_400_000).toUTCString()
 
 function request(fields: Fields = {}, method = 'GET'): RequestMessage {
   return { method, url: 'http://example.com/', fields }
-}
-
-function stored(fields: Fields, more: Partial<StoredResponse> = {}): StoredResponse {
-  return {
-    url: 'http://example.com/',
-    status: 200,
-    fields,
-    requestTime: NOW,
-    responseTime: NOW,
-    nominated: {},
-    ...more,
-  }
 }
 
 /** The decision about one stored response in a word: its action and why. */
