@@ -18,6 +18,12 @@ export interface HttpCacheOptions {
    * @default 'sqlite://http_cache.sqlite'
    */
   readonly store?: StoreOption
+  /**
+   * Whether the cache is a shared one (RFC 9111 §1), as in front of an origin or of several users.
+   *
+   * @default false
+   */
+  readonly shared?: boolean
 }
 
 /** Which stored response is meant. */
@@ -49,10 +55,18 @@ export interface StoredResponseInfo {
 
 /** The stored responses of one or several agents, and their management. */
 export class HttpCache {
+  /** Whether the rules for shared caches apply (RFC 9111 §1), not those for private ones. */
+  readonly shared: boolean
   /** @internal */
   readonly responses: Responses
   /** @internal */
   readonly flights: Flights = new Flights()
+  /**
+   * Which stored responses are being validated in the background, by their generation.
+   *
+   * @internal
+   */
+  readonly validations: Set<string> = new Set()
   /** @internal */
   readonly events: Events = new Events()
 
@@ -60,10 +74,17 @@ export class HttpCache {
    * @throws TypeError where an option is malformed or unknown; Error where the store cannot be opened
    */
   constructor(options: HttpCacheOptions = {}) {
-    const unknown = Object.keys(options).find((name) => name !== 'store')
+    const unknown = Object.keys(options).find((name) => name !== 'store' && name !== 'shared')
     if (unknown !== undefined) {
-      throw new TypeError(`HttpCache: unknown option "${unknown}"; the only option is store`)
+      throw new TypeError(
+        `HttpCache: unknown option "${unknown}"; the options are store and shared`,
+      )
     }
+    const { shared = false } = options
+    if (typeof shared !== 'boolean') {
+      throw new TypeError(`shared: expected a boolean, got ${inspect(shared)}`)
+    }
+    this.shared = shared
     this.responses = new Responses(
       openStore(options.store ?? DEFAULT_STORE, this.events),
       this.events,
@@ -107,7 +128,7 @@ export class HttpCache {
 
   async #select(url: string | URL, { method, headers }: StoredRequest): Promise<Entry | undefined> {
     const request = requestFor(url, method, headers)
-    const entries = await this.responses.all(cacheKey(request.method, request))
+    const entries = await this.responses.all(this.key(request.method, request))
     // Which fields were taken for credentials, and so hashed, depends on the terms of the time.
     const asked = [await this.protect(request, []), await this.protect(request, namesOf(headers))]
     return entries
@@ -132,7 +153,7 @@ export class HttpCache {
     which: string | URL | { readonly url: string | URL } | { readonly key: string },
   ): Promise<boolean> {
     const isKey = typeof which === 'object' && 'key' in which
-    const keys = isKey ? [which.key] : keysOf(requestFor(isUrl(which) ? which : which.url))
+    const keys = isKey ? [which.key] : this.#keysOf(requestFor(isUrl(which) ? which : which.url))
     const deletions = await Promise.all(keys.map((key) => this.responses.delete(key)))
     return deletions.includes(true)
   }
@@ -166,12 +187,26 @@ export class HttpCache {
   }
 
   /**
+   * The key of what is stored for a target and a method.
+   *
+   * @internal
+   */
+  key(method: string, request: Pick<Request, 'target' | 'server'>): string {
+    return cacheKey(method, request, this.shared)
+  }
+
+  /** The cache keys under which there may be a response that answers GET or HEAD. */
+  #keysOf(request: Pick<Request, 'target' | 'server'>): string[] {
+    return ['GET', 'HEAD'].map((method) => this.key(method, request))
+  }
+
+  /**
    * §4.4: what is stored for a target is not found any more. A store that fails tells so by an event.
    *
    * @internal
    */
   invalidate(request: Pick<Request, 'target' | 'server'>): void {
-    for (const key of keysOf(request)) this.responses.delete(key).catch(() => {})
+    for (const key of this.#keysOf(request)) this.responses.delete(key).catch(() => {})
   }
 
   /**
@@ -208,11 +243,6 @@ function namesOf(headers: StoredRequest['headers'] = {}): string[] {
 
 function isUrl(value: string | URL | object): value is string | URL {
   return typeof value === 'string' || value instanceof URL
-}
-
-/** The cache keys under which there may be a response that answers GET or HEAD. */
-function keysOf(request: Pick<Request, 'target' | 'server'>): string[] {
-  return ['GET', 'HEAD'].map((method) => cacheKey(method, request))
 }
 
 function describe(entry: Entry): StoredResponseInfo {

@@ -1,29 +1,36 @@
 import { Readable } from 'node:stream'
 import type { Dispatcher } from 'undici'
 import type { HttpCache } from './cache.ts'
+import { delivery } from './delivery.ts'
 import type { ActiveRequests } from './handlers/active-requests.ts'
+import { BackgroundHandler, NotNeededError } from './handlers/background-handler.ts'
 import type { Flight } from './handlers/flights.ts'
 import { Playback } from './handlers/playback.ts'
 import { withCacheStatus } from './handlers/relaying-handler.ts'
-import type { RequestControl } from './handlers/request-control.ts'
-import { type Exchange, StoringHandler } from './handlers/storing-handler.ts'
+import { RequestControl } from './handlers/request-control.ts'
+import { type Exchange, type Received, StoringHandler } from './handlers/storing-handler.ts'
 import { ValidatingHandler } from './handlers/validating-handler.ts'
-import { cacheKey } from './key.ts'
 import { type CacheStatus, formatCacheStatus } from './observe/cache-status.ts'
 import { asError } from './observe/events.ts'
-import { hasContent, headersWith, type Request } from './request.ts'
-import { currentAge, expirationTime } from './rfc9111/freshness.ts'
-import { type ForwardReason, mayCollapse, reuse } from './rfc9111/reuse.ts'
-import type { NotStored } from './rfc9111/storing.ts'
-import { conditionalFields, isAbout } from './rfc9111/validation.ts'
+import { hasContent, headersWith, headersWithout, type Request } from './request.ts'
+import { answer } from './rfc9111/answer.ts'
+import { withoutFields } from './rfc9111/fields.ts'
+import { currentAge, expirationTime, hasValidator } from './rfc9111/freshness.ts'
+import type { Fields } from './rfc9111/message.ts'
+import { type ForwardReason, isForOthers, mayCollapse, type Reuse, reuse } from './rfc9111/reuse.ts'
+import { mayUseOnError } from './rfc9111/staleness.ts'
+import { type NotStored, reusableFields } from './rfc9111/storing.ts'
+import { agreesWithHead, conditionalFields, confirmed, isNamed } from './rfc9111/validation.ts'
 import type { RequestTerms, Rules } from './rules.ts'
 import { LostContentError } from './storage/content.ts'
 import type { Entry, NewEntry } from './storage/entry.ts'
-import { freshening, isPartitioned, storing } from './storing.ts'
+import { adoption, freshening, isPartitioned, storing } from './storing.ts'
 
 type Dispatch = Dispatcher['dispatch']
 type Handler = Dispatcher.DispatchHandler
 type Options = Dispatcher.DispatchOptions
+
+type Validation = Extract<Reuse<Entry>, { action: 'validate' }>
 
 /** What all requests of an agent share. */
 export interface Caching {
@@ -47,6 +54,8 @@ export class CachedRequest {
   /** What requests have in common that may wait for one another. */
   #flightKey = ''
   #isCollapsed = false
+  /** Whether nobody waits for the answer: it is for the cache alone. */
+  #isInBackground = false
   /** Set when what is stored turned out to be unreadable. */
   #isUnreadable = false
 
@@ -64,16 +73,19 @@ export class CachedRequest {
     this.#caching = caching
     this.#request = request
     this.#terms = terms
-    this.#cacheKey = cacheKey(request.method, request)
+    this.#cacheKey = caching.cache.key(request.method, request)
   }
 
   begin(): void {
     this.#caching.active.add(this.#control)
     this.#control.begin()
-    this.#answer().catch((error: unknown) => {
-      this.#control.abort(asError(error))
-      this.#control.fail(asError(error))
-    })
+    this.#answer().catch((error: unknown) => this.#break(error))
+  }
+
+  /** Ends a request that the cache itself has broken. */
+  #break(error: unknown): void {
+    this.#control.abort(asError(error))
+    this.#control.fail(asError(error))
   }
 
   /** The story of a request. */
@@ -91,12 +103,20 @@ export class CachedRequest {
     for (;;) {
       const candidates = this.#isUnreadable ? [] : await this.#find()
       if (this.#control.finished) return
-      const decision = reuse(this.#request, candidates, Date.now())
+      const decision = reuse(this.#request, candidates, Date.now(), this.#terms)
       switch (decision.action) {
         case 'reuse':
-          if (await this.#play(decision.stored, this.#hitStatus(decision.stored))) return
+        case 'reuse-and-validate': {
+          const { stored } = decision
+          const outcome = await this.#play(stored, reusableFields(stored), this.#hitStatus(stored))
+          if (outcome === 'partial') return this.#forward('partial', NOBODY)
+          if (outcome === 'played' && decision.action === 'reuse-and-validate') {
+            this.#validateInBackground(stored)
+          }
+          if (outcome === 'played') return
           this.#isUnreadable = true
           continue
+        }
         case 'refuse':
           return this.#refuse()
         case 'validate':
@@ -111,9 +131,9 @@ export class CachedRequest {
             continue
           }
           this.#isCollapsed = false
-          const flight = cache.flights.open(this.#flightKey)
-          if (decision.action === 'forward') return this.#forward(decision.reason, flight)
-          return this.#validate(decision.stored, decision.reason, flight)
+          const flight = this.#openFlight()
+          if (decision.action === 'validate') return this.#validate(decision, flight)
+          return this.#forward(decision.reason, flight, decision.stored)
         }
         default:
           decision satisfies never
@@ -123,43 +143,101 @@ export class CachedRequest {
 
   /** The stored responses that may answer: those to GET also answer HEAD (RFC 9110 §9.3.2). */
   async #find(): Promise<Entry[]> {
-    const { responses } = this.#caching.cache
+    const { cache } = this.#caching
     const request = this.#request
-    const keys = [this.#cacheKey, ...(request.method === 'HEAD' ? [cacheKey('GET', request)] : [])]
-    const found = await Promise.all(keys.map((key) => responses.find(key, request)))
+    const keys = [this.#cacheKey, ...(request.method === 'HEAD' ? [cache.key('GET', request)] : [])]
+    const found = await Promise.all(keys.map((key) => cache.responses.find(key, request)))
     return found.flat().filter((stored) => isPartitioned(stored, this.#terms))
+  }
+
+  /** From now on others may wait for the answer, if it will be for them as well. */
+  #openFlight(): Flight {
+    return isForOthers(this.#request) ? this.#caching.cache.flights.open(this.#flightKey) : NOBODY
   }
 
   /** Relays the answer without storing it; nobody waits for it. */
   #bypass(detail: 'content'): void {
-    const exchange = this.#exchange({ fwd: 'bypass' }, { settle: () => {} })
+    const exchange = this.#exchange({ fwd: 'bypass' }, NOBODY)
     this.#send(this.#options, new StoringHandler({ ...exchange, storing: () => detail }))
   }
 
-  #forward(fwd: ForwardReason, flight: Flight): void {
-    this.#send(this.#options, new StoringHandler(this.#exchange({ fwd }, flight)))
+  /** @param stored what may have to do if the origin fails */
+  #forward(fwd: ForwardReason, flight: Flight, stored?: Entry): void {
+    this.#send(this.#options, new StoringHandler(this.#exchange({ fwd }, flight, stored)))
   }
 
-  #validate(stored: Entry, fwd: ForwardReason, flight: Flight): void {
-    const headers = headersWith(this.#options.headers, conditionalFields(stored))
-    const storingHandler = new StoringHandler(this.#exchange({ fwd }, flight))
+  #validate(validation: Validation, flight: Flight): void {
+    const { candidates, reason, stored } = validation
+    const headers = headersWith(this.#options.headers, conditionalFields(candidates))
+    const storingHandler = new StoringHandler(this.#exchange({ fwd: reason }, flight, stored))
     const handler = new ValidatingHandler(storingHandler, (notModified) => {
       this.#control.attach(undefined)
-      if (!isAbout(stored.fields, notModified.fields)) return this.#forward('stale', flight)
-      const { update, isStorable } = freshening(this.#request, stored, notModified, this.#terms)
-      const entry = this.#caching.cache.responses.freshen(stored, update, isStorable)
-      flight.settle(isStorable ? 'answered' : 'unusable')
-      const status = { fwd, fwdStatus: 304, stored: isStorable, expires: expirationTime(entry) }
-      this.#playOrFetch(entry, status).catch((error: unknown) => this.#control.fail(asError(error)))
+      this.#confirm(validation, notModified, flight).catch((error: unknown) => this.#break(error))
     })
     this.#send({ ...this.#options, headers: headers as never }, handler)
   }
 
-  /** Plays a response that has been validated; if its content is lost, fetches it after all. */
-  async #playOrFetch(entry: Entry, status: CacheStatus): Promise<void> {
-    if (await this.#play(entry, status)) return
+  /** §4.3.3: answers with the stored response that the origin has confirmed. */
+  async #confirm(
+    { candidates, reason, stored }: Validation,
+    notModified: Received,
+    flight: Flight,
+  ): Promise<void> {
+    const { responses } = this.#caching.cache
+    const valid = confirmed(candidates, notModified.fields)
+    if (valid === undefined) return this.#forward('stale', flight, stored)
+    const revise = valid === stored ? freshening : adoption
+    const { entry, isStorable } = revise(this.#request, valid, notModified, this.#terms)
+    if (valid === stored) responses.freshen(entry, isStorable)
+    else if (isStorable) await responses.copy(entry)
+    flight.settle(isStorable ? 'answered' : 'unusable')
+    if (this.#isInBackground) return this.#control.responseEnd({})
+
+    const expires = expirationTime(entry)
+    const status = { fwd: reason, fwdStatus: 304, stored: isStorable, expires }
+    const outcome = await this.#play(entry, entry.fields, status)
+    if (outcome === 'played') return
     this.#isUnreadable = true
-    this.#forward('uri-miss', this.#caching.cache.flights.open(this.#flightKey))
+    this.#forward(outcome === 'lost' ? 'uri-miss' : 'partial', this.#openFlight())
+  }
+
+  /** RFC 5861 §3: validates a stale response that has been used already; one at a time. */
+  #validateInBackground(stored: Entry): void {
+    const { cache } = this.#caching
+    const { generation } = stored
+    if (cache.validations.has(generation)) return
+    cache.validations.add(generation)
+    const handler = new BackgroundHandler((failure) => {
+      cache.validations.delete(generation)
+      if (failure) cache.events.error('validate', failure)
+    })
+    const headers = headersWithout(this.#options.headers, OF_THE_CALLER)
+    const fields = withoutFields(this.#request.fields, OF_THE_CALLER)
+    const request = new CachedRequest(
+      this.#dispatch,
+      { ...this.#options, headers: headers as never, body: null },
+      new RequestControl(handler),
+      this.#caching,
+      { ...this.#request, fields },
+      this.#terms,
+    )
+    request.#isInBackground = true
+    request.#flightKey = this.#flightKey
+    request.#beginValidation(stored)
+  }
+
+  #beginValidation(stored: Entry): void {
+    this.#caching.active.add(this.#control)
+    this.#control.begin()
+    const flight = this.#openFlight()
+    const validation: Validation = {
+      action: 'validate',
+      reason: 'stale',
+      stored,
+      candidates: [stored],
+    }
+    if (hasValidator(stored)) this.#validate(validation, flight)
+    else this.#forward('stale', flight, stored)
   }
 
   #send(options: Options, handler: Handler & Pick<StoringHandler, 'onResponseError'>): void {
@@ -173,24 +251,92 @@ export class CachedRequest {
     }
   }
 
-  #exchange(status: CacheStatus, flight: Flight): Exchange {
+  #exchange(status: CacheStatus, flight: Flight, stored?: Entry): Exchange {
     const { cache, cacheStatus } = this.#caching
     return {
       method: this.#request.method,
       control: this.#control,
       flight,
-      storing: (received) => storing(this.#request, received, this.#terms, this.#cacheKey),
+      storing: (received) => this.#storing(received, flight, stored),
       record: (entry) => cache.responses.record(entry),
-      cacheStatus: ({ responseTime }, stored) =>
+      useInstead: (failure, fwdStatus) =>
+        stored !== undefined &&
+        this.#useInstead(stored, failure, { ...status, ...(fwdStatus && { fwdStatus }) }, flight),
+      cacheStatus: ({ responseTime }, verdict) =>
         cacheStatus
-          ? formatCacheStatus({ ...status, ...this.#storedStatus(stored) }, responseTime)
+          ? formatCacheStatus({ ...status, ...this.#storedStatus(verdict) }, responseTime)
           : undefined,
     }
   }
 
-  #storedStatus(stored: NewEntry | NotStored): CacheStatus {
-    if (typeof stored === 'string') return { detail: stored }
-    return { stored: true, expires: expirationTime(stored), key: this.#cacheKey }
+  /** What to store of an answer from the origin, or why not; and what it says about a stored response. */
+  #storing(received: Received, flight: Flight, stored: Entry | undefined): NewEntry | NotStored {
+    const isHead = this.#request.method === 'HEAD' && stored?.method === 'GET'
+    if (stored && isHead && this.#isConfirmedByHead(stored, received)) {
+      this.#freshen(stored, received)
+      flight.settle('answered')
+      return 'freshened'
+    }
+    // It is the answer to a condition of the caller's own, who keeps a response as well.
+    if (stored && received.status === 304 && isNamed(stored.fields, received.fields)) {
+      this.#freshen(stored, received)
+    }
+    const cacheKey = this.#cacheKey
+    const { shared } = this.#caching.cache
+    const verdict = storing(this.#request, received, this.#terms, { cacheKey, shared })
+    if (this.#isInBackground && typeof verdict === 'string') {
+      queueMicrotask(() => this.#control.abort(new NotNeededError(verdict)))
+    }
+    return verdict
+  }
+
+  /** §4.3.5: whether an answer to HEAD confirms the stored response to GET. One that contradicts it ends it. */
+  #isConfirmedByHead(stored: Entry, { status, fields }: Received): boolean {
+    const isConfirmed =
+      status === stored.status && agreesWithHead(stored.fields, stored.content.length, fields)
+    const isGone = status === 404 || status === 410
+    if (!isConfirmed && (isGone || (status >= 200 && status <= 299))) {
+      void this.#caching.cache.responses.remove(stored)
+    }
+    return isConfirmed
+  }
+
+  #freshen(stored: Entry, confirmation: Received): void {
+    const { entry, isStorable } = freshening(this.#request, stored, confirmation, this.#terms)
+    this.#caching.cache.responses.freshen(entry, isStorable)
+  }
+
+  /**
+   * RFC 5861 §4: where the origin has failed, answers with a stale response if that is allowed.
+   *
+   * @returns whether it does
+   */
+  #useInstead(stored: Entry, failure: Error, status: CacheStatus, flight: Flight): boolean {
+    if (this.#isInBackground) return false
+    if (!mayUseOnError(this.#request, stored, Date.now(), this.#terms)) return false
+    this.#caching.cache.events.error('validate', failure)
+    flight.settle('failed')
+    this.#control.attach(undefined)
+    const detail = 'stale-if-error'
+    const expires = expirationTime(stored)
+    const play = async () => {
+      const outcome = await this.#play(stored, reusableFields(stored), {
+        ...status,
+        detail,
+        expires,
+      })
+      if (outcome === 'played') return
+      this.#isUnreadable = true
+      this.#forward(status.fwd === 'stale' ? 'stale' : 'request', NOBODY)
+    }
+    // Outside undici's parser, which must not be entered again by what is resumed now.
+    queueMicrotask(() => play().catch((error: unknown) => this.#break(error)))
+    return true
+  }
+
+  #storedStatus(verdict: NewEntry | NotStored): CacheStatus {
+    if (typeof verdict === 'string') return { detail: verdict }
+    return { stored: true, expires: expirationTime(verdict), key: this.#cacheKey }
   }
 
   #hitStatus(stored: Entry): CacheStatus {
@@ -201,15 +347,22 @@ export class CachedRequest {
   }
 
   /**
-   * Plays a stored response. The first piece of its content is read before anything is delivered.
+   * Plays what of a stored response answers the request. The first piece of its content is read before
+   * anything is delivered.
    *
-   * @returns false where the content is lost
+   * @returns 'lost' where the content is; 'partial' where it takes the origin to answer
    */
-  async #play(stored: Entry, status: CacheStatus): Promise<boolean> {
+  async #play(
+    stored: Entry,
+    storedFields: Fields,
+    status: CacheStatus,
+  ): Promise<'played' | 'lost' | 'partial'> {
     const { cache, cacheStatus } = this.#caching
     const control = this.#control
-    const hasContent = this.#request.method !== 'HEAD' && stored.status !== 204
-    const reader = hasContent ? stored.content.open() : undefined
+    const part = answer(this.#request, stored, stored.content.length)
+    const message = delivery(this.#request, stored, storedFields, part)
+    if (message === undefined) return 'partial'
+    const { reader } = message
     let first: Buffer | null | undefined
     try {
       first = await reader?.read()
@@ -217,28 +370,28 @@ export class CachedRequest {
       reader?.close()
       if (error instanceof LostContentError) {
         cache.events.error('read', error)
-        void cache.responses.deleteLost(stored)
+        void cache.responses.remove(stored)
       }
-      return false
+      return 'lost'
     }
     if (control.finished) {
       reader?.close()
-      return true
+      return 'played'
     }
     const now = Date.now()
     discardStream(this.#options.body)
-    const age = { ...stored.fields, age: String(Math.floor(currentAge(stored, now) / 1000)) }
+    const age = { ...message.fields, age: String(Math.floor(currentAge(stored, now) / 1000)) }
     const member = formatCacheStatus({ ...status, key: stored.cacheKey }, now)
     const fields = cacheStatus ? withCacheStatus(age, member) : age
     const playback = new Playback(control, reader, first)
     control.attach(playback)
     try {
-      control.responseStart(stored.status, fields, stored.statusText)
+      control.responseStart(message.status, fields, message.statusText)
     } catch (error) {
       control.abort(asError(error))
     }
     playback.start()
-    return true
+    return 'played'
   }
 
   /** §5.2.1.7: `only-if-cached`, and nothing that may be reused. */
@@ -255,6 +408,19 @@ export class CachedRequest {
     playback.start()
   }
 }
+
+/** The flight of a request whose answer nobody else waits for. */
+const NOBODY: Flight = { settle: () => {} }
+
+/** Request fields that are about what the caller has or wants, and not about what is stored. */
+const OF_THE_CALLER = [
+  'cache-control',
+  'if-modified-since',
+  'if-none-match',
+  'if-range',
+  'pragma',
+  'range',
+]
 
 /** A request that is answered from the cache is never sent, so nobody reads its stream. */
 function discardStream(body: unknown): void {

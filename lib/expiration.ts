@@ -44,6 +44,22 @@ export function parseExpiration(value: unknown, option: string): Lifetime {
   )
 }
 
+/**
+ * Understands for how long stale responses may be used.
+ *
+ * @param option the name of the option, for the error
+ * @returns milliseconds: `Infinity` for any time, 0 for never
+ * @throws TypeError where the value is neither a boolean nor a duration
+ */
+export function parseStaleness(value: unknown, option: string): number {
+  if (typeof value === 'boolean') return value ? Infinity : 0
+  const milliseconds = typeof value === 'string' ? parseDuration(value) : value
+  if (typeof milliseconds === 'number' && milliseconds >= 0) return milliseconds
+  throw new TypeError(
+    `${option}: expected true, false, a number of milliseconds (0 or more) or a duration such as "90s" or "1h", got ${inspect(value)}`,
+  )
+}
+
 function lifetimeOf(value: unknown): Lifetime | undefined {
   if (value === DO_NOT_CACHE) return { kind: 'do-not-cache' }
   if (value === NEVER_EXPIRE) return { kind: 'duration', milliseconds: Infinity }

@@ -40,9 +40,14 @@ export function cacheInterceptor(options: CacheOptions = {}): CacheInterceptor {
 export function createCaching(options: CacheOptions): Caching {
   // Rules first: where they are malformed no file must be left behind.
   const rules = compileRules(options)
-  const { cache, store, cacheStatus = true } = options
+  const { cache, store, shared, cacheStatus = true } = options
   return {
-    cache: cache ?? new HttpCache(store === undefined ? {} : { store }),
+    cache:
+      cache ??
+      new HttpCache({
+        ...(store !== undefined && { store }),
+        ...(shared !== undefined && { shared }),
+      }),
     ownsCache: cache === undefined,
     rules,
     cacheStatus,

@@ -1,5 +1,6 @@
 import { createHash, createHmac } from 'node:crypto'
 import type { Request } from './request.ts'
+import { CREDENTIALS } from './rfc9111/fields.ts'
 import type { Fields } from './rfc9111/message.ts'
 
 /** Changes when equal requests would get other keys than before, so that no two rules of keying mix. */
@@ -8,13 +9,16 @@ const KEY_VERSION = 'caching-agent key 1'
 /**
  * The cache key of a request: SHA-256, in hexadecimal, over the length-prefixed method, normalised URL
  * and, where it is not the one that the URL names, server. Responses that differ by nominated fields
- * or by credentials share a key, so that they are found, invalidated and deleted together.
+ * or by credentials share a key, so that they are found, invalidated and deleted together; those that
+ * were stored by a shared cache and by a private one do not.
  */
 export function cacheKey(
   method: string,
   { target, server }: Pick<Request, 'target' | 'server'>,
+  shared = false,
 ): string {
-  return digest([KEY_VERSION, method, normaliseUrl(target), server ?? ''])
+  const parts = [KEY_VERSION, method, normaliseUrl(target), server ?? '']
+  return digest(shared ? [...parts, 'shared'] : parts)
 }
 
 /** SHA-256 over length-prefixed parts, so that no two lists of parts run into one another. */
@@ -47,9 +51,6 @@ export function normalisePercentEncoding(text: string): string {
     return /[\w.~-]/.test(character) ? character : encoded.toUpperCase()
   })
 }
-
-/** Request fields that hold credentials, wherever they turn up. */
-const CREDENTIALS = ['authorization', 'cookie', 'proxy-authorization']
 
 /** Whether the fields of a request hold anything that must not be kept as it is. */
 export function hasCredentials(fields: Fields, partitionBy: readonly string[]): boolean {

@@ -1,7 +1,7 @@
 import { inspect } from 'node:util'
 import type { Dispatcher } from 'undici'
 import { HttpCache } from './cache.ts'
-import { type Expiration, parseExpiration } from './expiration.ts'
+import { type Expiration, parseExpiration, parseStaleness } from './expiration.ts'
 import type { StoreOption } from './storage/open-store.ts'
 
 /** The configuration that applies to one request. All of it can be written as JSON. */
@@ -26,6 +26,22 @@ export interface Terms {
    * @default ['authorization', 'cookie']
    */
   readonly partitionBy?: readonly string[] | false
+  /**
+   * Whether a stale response may be used while it is being validated in the background (RFC 5861 §3):
+   * always, never, or for so long after it became stale, as a number of milliseconds or a duration such
+   * as `'1h'`. A request's own directive takes precedence; `must-revalidate` forbids it.
+   *
+   * @default what the response's `stale-while-revalidate` says
+   */
+  readonly staleWhileRevalidate?: boolean | number | string
+  /**
+   * Whether a stale response may be used where the origin cannot be reached, does not answer in time or
+   * answers with a status of 500 or more (RFC 5861 §4): always, never, or for so long after it became
+   * stale. A request's own directive takes precedence; `must-revalidate` forbids it.
+   *
+   * @default what the response's `stale-if-error` says
+   */
+  readonly staleIfError?: boolean | number | string
 }
 
 /** What a URL must be like for a rule to apply: a glob, a RegExp, a URLPattern or a function. */
@@ -51,7 +67,15 @@ export interface CacheOptions extends Terms {
    * @default 'sqlite://http_cache.sqlite'
    */
   readonly store?: StoreOption
-  /** A cache that already exists, to be shared by several agents; instead of `store`. */
+  /**
+   * Whether the cache is a shared one (RFC 9111 §1), as in front of an origin or of several users: it
+   * obeys `s-maxage`, `private`, `proxy-revalidate` and `CDN-Cache-Control` (RFC 9213), and stores responses
+   * to requests with `Authorization` only where they say so (§3.5).
+   *
+   * @default false
+   */
+  readonly shared?: boolean
+  /** A cache that already exists, to be used by several agents; instead of `store` and `shared`. */
   readonly cache?: HttpCache
   /**
    * Whether responses tell what the cache did, in the `Cache-Status` field (RFC 9211). Without it
@@ -72,8 +96,8 @@ export interface AgentOptions extends CacheOptions {
   readonly dispatcher?: Dispatcher
 }
 
-const TERMS = ['expireAfter', 'cacheControl', 'partitionBy']
-const CACHE_OPTIONS = [...TERMS, 'urlsExpireAfter', 'store', 'cache', 'cacheStatus']
+const TERMS = ['expireAfter', 'cacheControl', 'partitionBy', 'staleWhileRevalidate', 'staleIfError']
+const CACHE_OPTIONS = [...TERMS, 'urlsExpireAfter', 'store', 'shared', 'cache', 'cacheStatus']
 const AGENT_OPTIONS = [...CACHE_OPTIONS, 'dispatcher']
 
 /** Refuses what {@link cachingAgent} could not make sense of. */
@@ -90,10 +114,14 @@ export function checkCacheOptions(options: CacheOptions, who = 'cacheInterceptor
   checkNames(who, options, who === 'cachingAgent' ? AGENT_OPTIONS : CACHE_OPTIONS)
   checkTermValues(options, '')
   checkBoolean('cacheStatus', options.cacheStatus)
+  checkBoolean('shared', options.shared)
   if (options.cache !== undefined) {
     if (!(options.cache instanceof HttpCache)) refuse('cache', 'an HttpCache', options.cache)
-    if (options.store !== undefined) {
-      throw new TypeError('store and cache exclude each other: the cache has a store already')
+    const settled = (['store', 'shared'] as const).find((name) => options[name] !== undefined)
+    if (settled !== undefined) {
+      throw new TypeError(
+        `${settled} and cache exclude each other: set it where the cache is made, new HttpCache({ ${settled} })`,
+      )
     }
   }
 }
@@ -112,6 +140,9 @@ export function checkTerms(terms: Terms, where: string): void {
 
 function checkTermValues(terms: Terms, prefix: string): void {
   const { expireAfter, cacheControl, partitionBy } = terms
+  for (const name of ['staleWhileRevalidate', 'staleIfError'] as const) {
+    if (terms[name] !== undefined) parseStaleness(terms[name], `${prefix}${name}`)
+  }
   if (expireAfter !== undefined) parseExpiration(expireAfter, `${prefix}expireAfter`)
   checkBoolean(`${prefix}cacheControl`, cacheControl)
   const names = Array.isArray(partitionBy) && partitionBy.every((name) => typeof name === 'string')

@@ -129,3 +129,15 @@ export function headersWith(
   const lines = [...fieldLines(headers), ...Object.entries(more)]
   return lines.flat() as unknown[]
 }
+
+/** The headers of a dispatch without some, which are named in lower case. */
+export function headersWithout(
+  headers: Headers,
+  names: readonly string[],
+): Record<string, unknown> | unknown[] {
+  const kept = [...fieldLines(headers)].filter(
+    ([name]) => !names.includes(String(name).toLowerCase()),
+  )
+  const isRecord = headers && typeof headers === 'object' && !isIterable(headers)
+  return isRecord ? Object.fromEntries(kept) : (kept.flat() as unknown[])
+}

@@ -1,22 +1,28 @@
 import { domainToASCII } from 'node:url'
 import { inspect } from 'node:util'
 import picomatch from 'picomatch'
-import { type Expiration, expiresAt, type Lifetime, parseExpiration } from './expiration.ts'
+import {
+  type Expiration,
+  expiresAt,
+  type Lifetime,
+  parseExpiration,
+  parseStaleness,
+} from './expiration.ts'
 import { normalisePercentEncoding } from './key.ts'
 import { checkTerms, type Terms, type UrlMatcher, type UrlRules } from './options.ts'
-import { parseCacheControl } from './rfc9111/cache-control.ts'
+import { responseDirectives } from './rfc9111/cache-control.ts'
 import { explicitLifetime } from './rfc9111/freshness.ts'
-import type { Fields } from './rfc9111/message.ts'
+import type { ResponseFields } from './rfc9111/message.ts'
+import type { ReuseTerms } from './rfc9111/reuse.ts'
 
 /** What decides about the responses to one request. */
-export interface RequestTerms {
+export interface RequestTerms extends ReuseTerms {
   /** What the request's own terms or a rule for its URL say: it decides against the origin. */
   readonly rule: Lifetime | undefined
   /** Whether the response's own fields decide where there is no rule. */
   readonly cacheControl: boolean
   /** What applies where nothing else does. */
   readonly fallback: Lifetime | undefined
-  readonly partitionBy: readonly string[]
 }
 
 /** The rules of an agent, ready to be asked. */
@@ -54,9 +60,20 @@ export function compileRules(options: Terms & { readonly urlsExpireAfter?: UrlRu
           own?.cacheControl ?? rule?.cacheControl ?? options.cacheControl ?? fallback === undefined,
         fallback,
         partitionBy: partitionBy === false ? [] : partitionBy.map((name) => name.toLowerCase()),
+        staleWhileRevalidate: staleness('staleWhileRevalidate', own, rule, options),
+        staleIfError: staleness('staleIfError', own, rule, options),
       }
     },
   }
+}
+
+/** The most specific of several terms about the use of stale responses, in milliseconds. */
+function staleness(
+  name: 'staleWhileRevalidate' | 'staleIfError',
+  ...terms: readonly (Terms | undefined)[]
+): number | undefined {
+  const value = terms.find((each) => each?.[name] !== undefined)?.[name]
+  return value === undefined ? undefined : parseStaleness(value, name)
 }
 
 function rulePairs(rules: UrlRules | undefined): (readonly [UrlMatcher, Expiration | Terms])[] {
@@ -91,22 +108,23 @@ function termsOf(value: unknown, where: string): Terms {
  */
 export function expirationByRule(
   terms: RequestTerms,
-  fields: Fields,
+  response: ResponseFields,
   responseTime: number,
 ): number | 'do-not-cache' | undefined {
-  const saysSomething = terms.cacheControl && isExplicit(fields, responseTime)
+  const saysSomething = terms.cacheControl && isExplicit(response, responseTime)
   const lifetime = terms.rule ?? (saysSomething ? undefined : terms.fallback)
   if (lifetime === undefined) return terms.cacheControl ? undefined : 'do-not-cache'
   return lifetime.kind === 'do-not-cache' ? 'do-not-cache' : expiresAt(lifetime, responseTime)
 }
 
 /** Whether the fields of a response say anything about storing it or about its freshness. */
-function isExplicit(fields: Fields, responseTime: number): boolean {
-  const directives = parseCacheControl(fields)
+function isExplicit(response: ResponseFields, responseTime: number): boolean {
+  const directives = responseDirectives(response)
   return (
     directives.has('no-store') ||
     directives.has('no-cache') ||
-    explicitLifetime(fields, responseTime) !== undefined
+    (response.shared === true && directives.has('private')) ||
+    explicitLifetime(response, responseTime) !== undefined
   )
 }
 

@@ -1,38 +1,50 @@
 import type { Received } from './handlers/storing-handler.ts'
 import type { Request } from './request.ts'
-import type { Fields } from './rfc9111/message.ts'
-import { isPublic, mayStore, type NotStored, storedFields } from './rfc9111/storing.ts'
+import type { Fields, ResponseFields, StoredResponse } from './rfc9111/message.ts'
+import { longestStaleUse } from './rfc9111/staleness.ts'
+import { credentialNames, mayStore, type NotStored, storedFields } from './rfc9111/storing.ts'
 import { freshenedFields } from './rfc9111/validation.ts'
 import { nominate, nominatedNames } from './rfc9111/vary.ts'
 import { expirationByRule, type RequestTerms } from './rules.ts'
-import type { Entry, Freshening, NewEntry } from './storage/entry.ts'
+import { type Entry, type NewEntry, STALE_RETENTION } from './storage/entry.ts'
+
+/** What a response is stored for: where, and in what kind of cache. */
+export interface Place {
+  readonly cacheKey: string
+  readonly shared: boolean
+}
 
 /** What to store of a response, or why it is not stored. */
 export function storing(
   request: Request,
   received: Received,
   terms: RequestTerms,
-  cacheKey: string,
+  { cacheKey, shared }: Place,
 ): NewEntry | NotStored {
   if (received.isRedirected) return 'redirected'
-  const { status, statusText, fields, requestTime, responseTime } = received
-  const expires = expirationByRule(terms, fields, responseTime)
+  const { status, statusText, requestTime, responseTime } = received
+  const response = { fields: received.fields, shared }
+  const expires = expirationByRule(terms, response, responseTime)
   if (expires === 'do-not-cache') return 'do-not-cache'
-  const names = distinguishingNames(fields, terms)
+  const names = distinguishingNames(response, terms)
   if (names === '*') return 'vary-any'
-  const entry: NewEntry = {
-    cacheKey,
-    method: request.method,
-    url: request.url,
-    status,
-    statusText,
-    fields: withDate(storedFields(fields), responseTime),
-    requestTime,
-    responseTime,
-    nominated: nominate(names, request),
-    ...(expires !== undefined && { expires }),
-  }
-  const verdict = mayStore(request, entry)
+  const entry = withStaleUse<NewEntry>(
+    {
+      cacheKey,
+      method: request.method,
+      url: request.url,
+      status,
+      statusText,
+      fields: withDate(storedFields(response), responseTime),
+      requestTime,
+      responseTime,
+      nominated: nominate(names, request),
+      ...(shared && { shared }),
+      ...(expires !== undefined && { expires }),
+    },
+    terms,
+  )
+  const verdict = mayStore(request, entry, terms)
   return verdict === true ? entry : verdict
 }
 
@@ -40,39 +52,78 @@ export function storing(
  * The request fields by which responses differ: those that `Vary` nominates and, unless the response is
  * for everybody, the credentials.
  */
-function distinguishingNames(fields: Fields, { partitionBy }: RequestTerms): string[] | '*' {
-  const names = nominatedNames({ fields })
+function distinguishingNames(
+  response: ResponseFields,
+  { partitionBy }: RequestTerms,
+): string[] | '*' {
+  const names = nominatedNames(response)
   if (names === '*') return '*'
-  return [...new Set([...names, ...(isPublic({ fields }) ? [] : partitionBy)])].sort()
+  return [...new Set([...names, ...credentialNames(response, partitionBy)])].sort()
 }
 
 /** Whether a stored response distinguishes requests by all credentials that count for these terms. */
 export function isPartitioned(stored: Entry, { partitionBy }: RequestTerms): boolean {
-  return isPublic(stored) || partitionBy.every((name) => Object.hasOwn(stored.nominated, name))
+  const names = credentialNames(stored, partitionBy)
+  return names.every((name) => Object.hasOwn(stored.nominated, name))
 }
 
-/** §4.3.4: what a 304 changes in a stored response, and whether the result may be stored again. */
+/** A stored response as an answer of the origin has revised it, and whether it may be stored so. */
+export interface Revision {
+  readonly entry: Entry
+  readonly isStorable: boolean
+}
+
+/** §4.3.4: a stored response, freshened by an answer that confirmed it. */
 export function freshening(
   request: Request,
   stored: Entry,
-  notModified: Received,
+  confirmation: Received,
   terms: RequestTerms,
-): { update: Freshening; isStorable: boolean } {
-  const { requestTime, responseTime } = notModified
-  const fields = freshenedFields(stored.fields, withDate(notModified.fields, responseTime))
-  const expires = expirationByRule(terms, fields, responseTime)
-  const update: Freshening = {
-    fields,
-    requestTime,
-    responseTime,
-    ...(typeof expires === 'number' && { expires }),
+): Revision {
+  const { requestTime, responseTime } = confirmation
+  const revised = {
+    ...stored,
+    fields: freshenedFields(stored.fields, withDate(confirmation.fields, responseTime)),
   }
-  const { expires: _, ...kept } = stored
-  const mayBeStored = mayStore(request, { ...kept, ...update }) === true
+  const expires = expirationByRule(terms, revised, responseTime)
+  const { expires: _, staleUse: __, ...kept } = stored
+  const entry = withStaleUse(
+    {
+      ...kept,
+      fields: storedFields(revised),
+      requestTime,
+      responseTime,
+      ...(typeof expires === 'number' && { expires }),
+    },
+    terms,
+  )
+  const mayBeStored = mayStore(request, entry, terms) === true
   // Where it is kept, and who may have it, depends on the fields by which it differs from others.
-  const names = distinguishingNames(fields, terms)
+  const names = distinguishingNames(revised, terms)
   const isInPlace = String(names) === String(Object.keys(stored.nominated).sort())
-  return { update, isStorable: expires !== 'do-not-cache' && mayBeStored && isInPlace }
+  return { entry, isStorable: expires !== 'do-not-cache' && mayBeStored && isInPlace }
+}
+
+/** §4.3.4: a response stored for other requests, which an answer has confirmed for this one. */
+export function adoption(
+  request: Request,
+  stored: Entry,
+  confirmation: Received,
+  terms: RequestTerms,
+): Revision {
+  const { entry, isStorable } = freshening(request, stored, confirmation, terms)
+  const nominated = nominate(Object.keys(stored.nominated), request)
+  return { entry: { ...entry, nominated }, isStorable }
+}
+
+/** A response with how long it may be used once it is stale. What may be used for ever is kept as long as others. */
+function withStaleUse<T extends StoredResponse>(
+  response: T,
+  terms: RequestTerms,
+): T & Pick<Entry, 'staleUse'> {
+  const longest = longestStaleUse(response, terms)
+  if (longest === 0) return response
+  return { ...response, staleUse: longest === Infinity ? STALE_RETENTION : longest }
 }
 
 /** RFC 9110 §6.6.1: a response without a date gets that of its receipt. */

@@ -31,8 +31,32 @@ export interface Exchange {
   /** Whether a response may be stored: what to store, or why not. */
   storing(received: Received): NewEntry | NotStored
   record(entry: NewEntry): Recording
+  /**
+   * Told that the origin failed before it answered, or answered with a failure of its own: whether the
+   * caller is answered otherwise.
+   */
+  useInstead(failure: Error, status?: number): boolean
   /** The member of `Cache-Status` for a response; undefined for none. */
   cacheStatus(received: Received, stored: NewEntry | NotStored): string | undefined
+}
+
+/** How much is read of a response that nobody wants, in bytes, before its connection is given up. */
+const MAX_DISCARDED = 64 * 1024
+
+/** Errors of undici that tell what the caller did wrong, and nothing of the origin. */
+const OF_THE_CALLER = new Set([
+  'UND_ERR_ABORTED',
+  'UND_ERR_CLOSED',
+  'UND_ERR_DESTROYED',
+  'UND_ERR_INVALID_ARG',
+  'UND_ERR_NOT_SUPPORTED',
+])
+
+/** Whether an error means that the origin could not be reached, or failed. */
+function isOfTheOrigin(error: Error & { code?: unknown; statusCode?: unknown }): boolean {
+  if (typeof error.code === 'string' && OF_THE_CALLER.has(error.code)) return false
+  // undici's responseError interceptor makes errors of responses.
+  return typeof error.statusCode === 'number' ? error.statusCode >= 500 : true
 }
 
 /** Relays the origin's response to the caller, and stores it meanwhile if that is allowed. */
@@ -50,6 +74,9 @@ export class StoringHandler implements Dispatcher.DispatchHandler {
   /** Set once others read the content too: then the caller reads it at its own pace as they do. */
   #playback: Playback | undefined
   #trailers: Fields = {}
+  #hasStarted = false
+  /** Set once the caller is answered otherwise: how much is still coming is not its business. */
+  #isReplaced = false
 
   constructor(exchange: Exchange) {
     this.#exchange = exchange
@@ -63,6 +90,7 @@ export class StoringHandler implements Dispatcher.DispatchHandler {
   onRequestStart(controller: Controller, context: unknown): void {
     this.#recording?.abandon(new Error('the request was sent again'))
     this.#recording = undefined
+    this.#hasStarted = false
     this.#requestTime = Date.now()
     this.#context = (context ?? undefined) as { history?: unknown[] } | undefined
     this.#controller = controller
@@ -93,7 +121,7 @@ export class StoringHandler implements Dispatcher.DispatchHandler {
   }
 
   onResponseStart(
-    _controller: Controller,
+    controller: Controller,
     status: number,
     headers: object,
     statusText?: string,
@@ -103,6 +131,17 @@ export class StoringHandler implements Dispatcher.DispatchHandler {
     if (status < 200) {
       this.#control.informational(status, fields, statusText)
       return
+    }
+
+    this.#hasStarted = true
+    if (status >= 500) {
+      const failure = new Error(`the origin answered with status ${status}`)
+      this.#isReplaced = this.#exchange.useInstead(failure, status)
+      if (this.#isReplaced) {
+        // The caller may have paused what it does not get any more.
+        if (controller.paused) queueMicrotask(() => controller.resume())
+        return
+      }
     }
 
     const stored = this.#exchange.storing(received)
@@ -144,6 +183,10 @@ export class StoringHandler implements Dispatcher.DispatchHandler {
   }
 
   onResponseData(controller: Controller, chunk: Buffer): void {
+    if (this.#isReplaced) {
+      this.#discard(controller, chunk)
+      return
+    }
     const content = this.#recording?.content
     content?.append(chunk)
     if (this.#playback === undefined) {
@@ -152,7 +195,14 @@ export class StoringHandler implements Dispatcher.DispatchHandler {
     } else if (content?.isCongested) controller.pause()
   }
 
+  /** Reads over what nobody wants, so that the connection can be used again; but not for long. */
+  #discard(controller: Controller, chunk: Buffer): void {
+    this.#delivered += chunk.length
+    if (this.#delivered > MAX_DISCARDED) controller.abort(new Error('a stored response is used'))
+  }
+
   onResponseEnd(_controller: Controller, trailers: object): void {
+    if (this.#isReplaced) return
     this.#trailers = readHeaders(trailers)
     const length = this.#recording?.content.received
     const isWhole = this.#expectedLength === undefined || this.#expectedLength === length
@@ -162,7 +212,13 @@ export class StoringHandler implements Dispatcher.DispatchHandler {
 
   /** The controller is null where the request failed before it began. */
   onResponseError(_controller: Controller | null | undefined, error: Error): void {
+    if (this.#isReplaced) return
     this.#recording?.abandon(error)
+    const isOver = this.#hasStarted || this.#control.aborted || this.#control.finished
+    if (!isOver && isOfTheOrigin(error) && this.#exchange.useInstead(error)) {
+      this.#isReplaced = true
+      return
+    }
     this.#exchange.flight.settle(this.#control.aborted ? 'aborted' : 'failed')
     if (this.#playback === undefined) this.#control.fail(error)
   }

@@ -30,7 +30,7 @@ export interface CacheInfo {
 export interface CacheStatus {
   readonly hit?: boolean
   /** Why the request was forwarded (RFC 9211 §2.2). */
-  readonly fwd?: 'bypass' | 'method' | 'uri-miss' | 'vary-miss' | 'stale' | 'request'
+  readonly fwd?: 'bypass' | 'method' | 'uri-miss' | 'vary-miss' | 'stale' | 'request' | 'partial'
   /** The status code of the origin's answer (§2.3). */
   readonly fwdStatus?: number
   readonly stored?: boolean
@@ -104,6 +104,7 @@ function outcome(parameters: ReadonlyMap<string | undefined, string>): CacheInfo
   const fwd = parameters.get('fwd')
   if (parameters.has('hit')) return parameters.get('ttl')?.startsWith('-') ? 'stale' : 'hit'
   if (fwd === 'bypass' || fwd === 'method') return 'bypass'
+  if (parameters.get('detail') === 'stale-if-error') return 'stale'
   return parameters.get('fwd-status') === '304' ? 'revalidated' : 'miss'
 }
 

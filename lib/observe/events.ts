@@ -2,8 +2,11 @@ import { EventEmitter } from 'node:events'
 
 /** Trouble that the cache had and its callers did not notice. */
 export interface CacheError {
-  /** What the cache was doing. */
-  readonly operation: 'open' | 'read' | 'write' | 'delete' | 'rule'
+  /**
+   * What the cache was doing; `validate` where the origin failed, but a stale response was used in the
+   * meantime (`staleWhileRevalidate`) or instead (`staleIfError`).
+   */
+  readonly operation: 'open' | 'read' | 'write' | 'delete' | 'rule' | 'validate'
   readonly error: Error
 }
 

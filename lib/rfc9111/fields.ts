@@ -1,11 +1,19 @@
 import type { Fields } from './message.ts'
 
+/** Request fields that hold credentials, whatever else does. */
+export const CREDENTIALS: readonly string[] = ['authorization', 'cookie', 'proxy-authorization']
+
 /** The value of a field, its lines combined with commas (RFC 9110 §5.3); undefined where absent. */
 export function fieldValue(fields: Fields, name: string): string | undefined {
   // `Vary` may nominate any name, even that of a property which every object has.
   const value = Object.hasOwn(fields, name) ? fields[name] : undefined
   if (value === undefined) return undefined
   return typeof value === 'string' ? value : value.join(', ')
+}
+
+/** Fields without some of them. */
+export function withoutFields(fields: Fields, names: readonly string[]): Fields {
+  return Object.fromEntries(Object.entries(fields).filter(([name]) => !names.includes(name)))
 }
 
 /** The members of a comma-separated list (RFC 9110 §5.6.1); commas in quoted strings do not separate. */
@@ -24,6 +32,11 @@ export function listMembers(value: string): string[] {
     }
   }
   return members
+}
+
+/** Whether a text is a token (RFC 9110 §5.6.2), as the names of fields are. */
+export function isToken(text: string): boolean {
+  return /^[\w!#$%&'*+.^`|~-]+$/.test(text)
 }
 
 /** The largest delta-seconds that a recipient must be able to represent (§1.2.2), in seconds. */

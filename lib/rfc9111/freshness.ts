@@ -1,6 +1,6 @@
-import { directiveTime, parseCacheControl } from './cache-control.ts'
+import { directiveTime, responseDirectives, targetedDirectives } from './cache-control.ts'
 import { fieldValue, parseDeltaSeconds, parseHttpDate } from './fields.ts'
-import type { Fields, ResponseMessage, StoredResponse } from './message.ts'
+import type { Fields, ResponseFields, ResponseMessage, StoredResponse } from './message.ts'
 
 /** Status codes whose responses may be stored and given a heuristic lifetime (RFC 9110 §15.1). */
 const HEURISTICALLY_CACHEABLE = new Set([
@@ -15,18 +15,25 @@ export function isHeuristicallyCacheable(status: number): boolean {
 /** §4.2: how long a stored response is fresh, in milliseconds from its generation (§4.2.3). */
 export function freshnessLifetime(stored: StoredResponse): number {
   if (stored.expires !== undefined) return Math.max(0, stored.expires - stored.responseTime)
-  return explicitLifetime(stored.fields, stored.responseTime) ?? heuristicLifetime(stored)
+  return explicitLifetime(stored, stored.responseTime) ?? heuristicLifetime(stored)
 }
 
 /**
  * §4.2.1: the lifetime that the origin asks for, in milliseconds; undefined where it says nothing.
  * A date or number that cannot be understood means already stale (§5.3).
  */
-export function explicitLifetime(fields: Fields, responseTime: number): number | undefined {
-  const maxAge = directiveTime(parseCacheControl(fields), 'max-age')
+export function explicitLifetime(
+  response: ResponseFields,
+  responseTime: number,
+): number | undefined {
+  const { fields, shared } = response
+  const directives = responseDirectives(response)
+  const maxAge =
+    (shared ? directiveTime(directives, 's-maxage') : undefined) ??
+    directiveTime(directives, 'max-age')
   if (maxAge !== undefined) return maxAge
   const expires = fieldValue(fields, 'expires')
-  if (expires === undefined) return undefined
+  if (expires === undefined || targetedDirectives(response)) return undefined
   const time = parseHttpDate(expires, responseTime)
   return time === undefined ? 0 : Math.max(0, time - dateValue(fields, responseTime))
 }
@@ -40,7 +47,7 @@ const MAX_HEURISTIC_LIFETIME = 7 * 86_400_000
  */
 export function heuristicLifetime(stored: StoredResponse): number {
   const { fields, status, responseTime } = stored
-  if (!isHeuristicallyCacheable(status) && !parseCacheControl(fields).has('public')) return 0
+  if (!isHeuristicallyCacheable(status) && !responseDirectives(stored).has('public')) return 0
   if (stored.url.includes('?')) return 0
   const lastModified = fieldValue(fields, 'last-modified')
   const time = lastModified && parseHttpDate(lastModified, responseTime)
@@ -50,7 +57,7 @@ export function heuristicLifetime(stored: StoredResponse): number {
 }
 
 /** `Date` in milliseconds since the epoch; the time of receipt where it is missing or invalid. */
-function dateValue(fields: Fields, responseTime: number): number {
+export function dateValue(fields: Fields, responseTime: number): number {
   return parseHttpDate(fieldValue(fields, 'date') ?? '', responseTime) ?? responseTime
 }
 

@@ -1,7 +1,18 @@
 import { fieldValue } from './fields.ts'
 import type { RequestMessage, ResponseMessage } from './message.ts'
 
-const SAFE_METHODS = new Set(['GET', 'HEAD', 'OPTIONS', 'QUERY', 'TRACE'])
+/** The methods that are registered as safe (RFC 9110 §16.1.1). Any other may change the resource. */
+const SAFE_METHODS = new Set([
+  'GET',
+  'HEAD',
+  'OPTIONS',
+  'PRI',
+  'PROPFIND',
+  'QUERY',
+  'REPORT',
+  'SEARCH',
+  'TRACE',
+])
 
 /**
  * §4.4: the URIs whose stored responses an answer invalidates: after an unsafe method succeeded, the

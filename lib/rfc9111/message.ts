@@ -13,7 +13,12 @@ export interface RequestMessage {
 export interface ResponseMessage {
   readonly status: number
   readonly fields: Fields
+  /** Whether the rules for shared caches apply to it; those for private ones where absent. */
+  readonly shared?: boolean
 }
+
+/** The fields of a response, and by the rules of which kind of cache they are read. */
+export type ResponseFields = Pick<ResponseMessage, 'fields' | 'shared'>
 
 /** Request fields nominated by `Vary` (§4.1) with their normalised values; `null` where absent. */
 export type Nominated = Readonly<Record<string, string | null>>

@@ -1,96 +1,139 @@
-import { directiveTime, parseCacheControl } from './cache-control.ts'
+import {
+  concernsAll,
+  type Directives,
+  directiveTime,
+  parseCacheControl,
+  requestDirectives,
+  responseDirectives,
+} from './cache-control.ts'
 import { fieldValue } from './fields.ts'
-import { currentAge, freshnessLifetime, hasValidator } from './freshness.ts'
-import type { RequestMessage, StoredResponse } from './message.ts'
-import { isConditional } from './validation.ts'
-import { nominatedMatch } from './vary.ts'
+import { currentAge, dateValue, freshnessLifetime, hasValidator } from './freshness.ts'
+import type { Fields, RequestMessage, StoredResponse } from './message.ts'
+import { parseRange } from './ranges.ts'
+import {
+  acceptedStaleness,
+  forbidsStale,
+  isFromTheFuture,
+  mayUseWhileValidating,
+  type StaleTerms,
+} from './staleness.ts'
+import { isStrong } from './validators.ts'
+import { differsByNegotiation, nominatedMatch } from './vary.ts'
 
 /** Why a request is forwarded, in the words of RFC 9211 §2.2. */
-export type ForwardReason = 'uri-miss' | 'vary-miss' | 'stale' | 'request'
+export type ForwardReason = 'uri-miss' | 'vary-miss' | 'stale' | 'request' | 'partial'
 
-/** What to do with a request, and the stored response that it concerns. */
+/**
+ * What to do with a request, and the stored responses that it concerns. `stored` is the one selected
+ * for it; where the request goes to the origin, that one may have to do if the origin fails.
+ */
 export type Reuse<S extends StoredResponse> =
   | { readonly action: 'reuse'; readonly stored: S }
-  | { readonly action: 'validate'; readonly stored: S; readonly reason: ForwardReason }
-  | { readonly action: 'forward'; readonly reason: ForwardReason }
+  /** It is stale, and is to be validated meanwhile (RFC 5861 §3). */
+  | { readonly action: 'reuse-and-validate'; readonly stored: S }
+  | {
+      readonly action: 'validate'
+      readonly reason: ForwardReason
+      readonly stored: S | undefined
+      /** Those of which the origin is asked whether one is valid for the request. */
+      readonly candidates: readonly S[]
+    }
+  | { readonly action: 'forward'; readonly reason: ForwardReason; readonly stored: S | undefined }
   | { readonly action: 'refuse' }
+
+/** What the user says about reuse. */
+export interface ReuseTerms extends StaleTerms {
+  /** The request fields that hold credentials. */
+  readonly partitionBy: readonly string[]
+}
 
 /** §4: whether one of the stored responses for its target URI may answer a request, and how. */
 export function reuse<S extends StoredResponse>(
   request: RequestMessage,
   candidates: readonly S[],
   now: number,
+  terms: ReuseTerms,
 ): Reuse<S> {
   const directives = requestDirectives(request)
-  const onlyIfCached = directives.has('only-if-cached')
+  const isOnlyIfCached = directives.has('only-if-cached')
   const stored = select(request, candidates)
-  if (stored === undefined) {
-    if (onlyIfCached) return { action: 'refuse' }
-    return { action: 'forward', reason: candidates.length === 0 ? 'uri-miss' : 'vary-miss' }
+  const obstacle = stored && whyNotReusable(stored, directives, now)
+  if (stored && obstacle === undefined) return { action: 'reuse', stored }
+  if (stored && obstacle === 'stale' && mayUseWhileValidating(request, stored, now, terms)) {
+    return { action: isOnlyIfCached ? 'reuse' : 'reuse-and-validate', stored }
   }
-  const obstacle = whyNotReusable(stored, directives, now)
-  if (obstacle === undefined) return { action: 'reuse', stored }
-  if (onlyIfCached) return { action: 'refuse' }
-  if (hasValidator(stored)) return { action: 'validate', stored, reason: obstacle }
-  return { action: 'forward', reason: obstacle }
+  if (isOnlyIfCached) return { action: 'refuse' }
+
+  const reason = obstacle ?? (candidates.length === 0 ? 'uri-miss' : 'vary-miss')
+  const valid = validationCandidates(request, stored, candidates, terms)
+  if (valid.length === 0) return { action: 'forward', reason, stored }
+  return { action: 'validate', reason, stored, candidates: valid }
 }
 
-/** §4.1: the most recent of the stored responses whose nominated fields match the request's. */
+/** §4: of the stored responses whose nominated fields match the request's (§4.1), the most recent by its date. */
 function select<S extends StoredResponse>(
   request: RequestMessage,
   candidates: readonly S[],
 ): S | undefined {
+  const date = (stored: S) => dateValue(stored.fields, stored.responseTime)
   return candidates
     .filter((stored) => nominatedMatch(stored.nominated, request))
-    .reduce<S | undefined>(
-      (newest, stored) => (newest && newest.responseTime >= stored.responseTime ? newest : stored),
-      undefined,
-    )
+    .sort((a, b) => date(b) - date(a) || b.responseTime - a.responseTime)[0]
 }
 
-/** How far the clocks of two processes that share a store may differ, in milliseconds. */
-const MAX_CLOCK_SKEW = 60_000
+/**
+ * §4.3.1: the stored responses that the origin may confirm: the selected one; or where there is none
+ * those that were negotiated for other requests, by their strong entity-tags.
+ */
+function validationCandidates<S extends StoredResponse>(
+  request: RequestMessage,
+  stored: S | undefined,
+  candidates: readonly S[],
+  { partitionBy }: ReuseTerms,
+): S[] {
+  // What the caller asks about its own stored response is for the origin alone to answer.
+  if (isConditional(request.fields)) return []
+  if (stored) return hasValidator(stored) ? [stored] : []
+  if (request.method !== 'GET' || request.fields.range !== undefined) return []
+  return candidates.filter((candidate) => {
+    const etag = fieldValue(candidate.fields, 'etag')
+    const isTagged = etag !== undefined && isStrong(etag)
+    return isTagged && differsByNegotiation(candidate, request, partitionBy)
+  })
+}
 
 function whyNotReusable(
   stored: StoredResponse,
-  directives: ReadonlyMap<string, string>,
+  request: Directives,
   now: number,
 ): ForwardReason | undefined {
-  if (directives.has('no-cache')) return 'request'
+  if (request.has('no-cache')) return 'request'
 
   // A rule of the user overrules the response's own directives.
   const byRule = stored.expires !== undefined
-  const response = byRule ? new Map<string, string>() : parseCacheControl(stored.fields)
-  if (response.has('no-cache')) return 'stale'
+  const response: Directives = byRule ? new Map() : responseDirectives(stored)
+  if (concernsAll(response, 'no-cache')) return 'stale'
 
-  const age = currentAge(stored, now)
-  const maxAge = directiveTime(directives, 'max-age') ?? Infinity
-  if (age > maxAge || (maxAge === 0 && age >= 0)) return 'request'
-
-  // The clock has been set back: nobody knows how old the response is.
   const lifetime = freshnessLifetime(stored)
-  if (lifetime !== Infinity && stored.responseTime > now + MAX_CLOCK_SKEW) return 'stale'
+  const age = currentAge(stored, now)
+  const isFresh = lifetime > age
+  const maxAge = directiveTime(request, 'max-age') ?? Infinity
+  // RFC 8246 §2: what will not change while it is fresh need not be asked for again.
+  const isImmutable = isFresh && response.has('immutable')
+  if (!isImmutable && (age > maxAge || maxAge === 0)) return 'request'
 
-  const remaining = lifetime - age
-  if (remaining > 0) {
-    return remaining >= (directiveTime(directives, 'min-fresh') ?? 0) ? undefined : 'request'
+  if (lifetime !== Infinity && isFromTheFuture(stored, now)) return 'stale'
+  if (isFresh) {
+    return lifetime - age >= (directiveTime(request, 'min-fresh') ?? 0) ? undefined : 'request'
   }
-  // §4.2.4: stale responses are reused only where the request asks for it and the response does not forbid it.
-  if (response.has('must-revalidate')) return 'stale'
-  const accepted = acceptedStaleness(directives)
-  return accepted !== undefined && -remaining <= accepted ? undefined : 'stale'
+  const accepted = acceptedStaleness(request)
+  const isAccepted = accepted !== undefined && age - lifetime <= accepted
+  return isAccepted && !forbidsStale(stored) ? undefined : 'stale'
 }
 
-/** §5.2.1.2: how stale a response the request accepts, in milliseconds; `max-stale` alone accepts any. */
-function acceptedStaleness(directives: ReadonlyMap<string, string>): number | undefined {
-  return directives.get('max-stale') === '' ? Infinity : directiveTime(directives, 'max-stale')
-}
-
-/** §5.2.1 and §5.4: the request's directives; `Pragma: no-cache` counts where there is no `Cache-Control`. */
-export function requestDirectives({ fields }: RequestMessage): ReadonlyMap<string, string> {
-  if (fields['cache-control'] !== undefined) return parseCacheControl(fields)
-  const pragma = fieldValue(fields, 'pragma')?.toLowerCase() ?? ''
-  return pragma.includes('no-cache') ? new Map([['no-cache', '']]) : new Map()
+/** RFC 9110 §13.1: whether the caller validates a stored response of its own. */
+export function isConditional(fields: Fields): boolean {
+  return fields['if-none-match'] !== undefined || fields['if-modified-since'] !== undefined
 }
 
 /** Why a request passes the cache by. */
@@ -106,18 +149,31 @@ export function whyBypass(request: RequestMessage, hasContent: boolean): BypassR
   if (method !== 'GET' && method !== 'HEAD') return 'method'
   if (hasContent) return 'content'
   if (parseCacheControl(fields).has('no-store')) return 'no-store'
-  if (fields.range !== undefined) return 'range'
-  if (isConditional(fields)) return 'conditional'
+  // RFC 9110 §13.1.1 and §13.1.4: these are about what the origin has now.
+  if (fields['if-match'] !== undefined || fields['if-unmodified-since'] !== undefined) {
+    return 'conditional'
+  }
+  const range = fieldValue(fields, 'range')
+  if (method === 'GET' && range !== undefined && parseRange(range) === undefined) return 'range'
   return fieldValue(fields, 'accept')?.trim() === 'text/event-stream' ? 'endless' : undefined
 }
 
 /**
  * §4: whether a request may wait for the answer to another one that is already under way. Not where
- * it asks for an answer that was generated after it, nor where the origin is asked to take its time
- * (RFC 7240 §4.3).
+ * it asks for an answer that was generated after it or for a part that can be had at once, nor where
+ * the origin is asked to take its time (RFC 7240 §4.3).
  */
 export function mayCollapse(request: RequestMessage): boolean {
   const directives = requestDirectives(request)
   if (directives.has('no-cache') || directiveTime(directives, 'max-age') === 0) return false
+  if (request.fields.range !== undefined) return false
   return !/(^|[,\s])wait\s*=/i.test(fieldValue(request.fields, 'prefer') ?? '')
+}
+
+/**
+ * Whether others may wait for the answer to a request: it is not for the caller alone, as that to a
+ * condition or for a part is.
+ */
+export function isForOthers({ fields }: Pick<RequestMessage, 'fields'>): boolean {
+  return !isConditional(fields) && fields.range === undefined
 }

@@ -1,23 +1,39 @@
-import { parseCacheControl } from './cache-control.ts'
-import { fieldValue, listMembers } from './fields.ts'
+import {
+  concernsAll,
+  type Directives,
+  namedFields,
+  parseCacheControl,
+  responseDirectives,
+} from './cache-control.ts'
+import { fieldValue, listMembers, withoutFields } from './fields.ts'
 import {
   explicitLifetime,
   hasValidator,
   heuristicLifetime,
   isHeuristicallyCacheable,
 } from './freshness.ts'
-import type { Fields, RequestMessage, ResponseMessage, StoredResponse } from './message.ts'
+import type {
+  Fields,
+  RequestMessage,
+  ResponseFields,
+  ResponseMessage,
+  StoredResponse,
+} from './message.ts'
+import { longestStaleUse, type StaleTerms } from './staleness.ts'
 import { nominatedNames } from './vary.ts'
 
-/** Why a response may not be stored. */
+/** Why a response is not stored; 'freshened' where it went into another one that is. */
 export type NotStored =
+  | 'authorization'
   | 'content'
   | 'do-not-cache'
   | 'endless'
+  | 'freshened'
   | 'incomplete'
   | 'no-freshness'
   | 'no-store'
   | 'no-validator'
+  | 'private'
   | 'redirected'
   | 'request-no-store'
   | 'status'
@@ -30,8 +46,12 @@ const STORABLE_BY_RULE = new Set([200, 203, 204, 300, 301, 302, 303, 307, 308])
  * §3: whether a response may be stored. `response.expires` is defined where a rule of the user
  * decides: it overrules the origin's fields, but neither the request's directives nor `Vary`.
  */
-export function mayStore(request: RequestMessage, response: StoredResponse): true | NotStored {
-  const { status, fields, expires } = response
+export function mayStore(
+  request: RequestMessage,
+  response: StoredResponse,
+  terms: StaleTerms = {},
+): true | NotStored {
+  const { status, shared, expires } = response
   if (parseCacheControl(request.fields).has('no-store')) return 'request-no-store'
   if (isEndless(response)) return 'endless'
   if (status === 206) return 'incomplete'
@@ -43,20 +63,29 @@ export function mayStore(request: RequestMessage, response: StoredResponse): tru
     return expires > response.responseTime || hasValidator(response) ? true : 'no-validator'
   }
 
-  const directives = parseCacheControl(fields)
+  const directives = responseDirectives(response)
   // §5.2.2.3: `no-store` beside `must-understand` is meant for caches that do not understand the status code.
   if (directives.has('must-understand')) {
     if (!isUnderstood(status)) return 'status'
   } else if (directives.has('no-store')) return 'no-store'
-  const explicit = explicitLifetime(fields, response.responseTime)
-  if (explicit === undefined && !isHeuristicallyCacheable(status) && !directives.has('public')) {
-    return 'status'
+  if (shared && concernsAll(directives, 'private')) return 'private'
+  if (shared && request.fields.authorization !== undefined && !allowsAuthorization(directives)) {
+    return 'authorization'
   }
+  const explicit = explicitLifetime(response, response.responseTime)
+  const isAllowed = directives.has('public') || (!shared && directives.has('private'))
+  if (explicit === undefined && !isHeuristicallyCacheable(status) && !isAllowed) return 'status'
   // What must be validated at each use, but cannot be, could never be reused either.
-  if (directives.get('no-cache') === '' && !hasValidator(response)) return 'no-freshness'
-  // Without freshness and without a validator a stored response could never be reused.
-  if ((explicit ?? heuristicLifetime(response)) > 0 || hasValidator(response)) return true
-  return 'no-freshness'
+  if (concernsAll(directives, 'no-cache') && !hasValidator(response)) return 'no-freshness'
+  // Never fresh, without a validator, and of no use when it is stale: it could never be reused.
+  const isFresh = (explicit ?? heuristicLifetime(response)) > 0
+  const isUseful = isFresh || hasValidator(response) || longestStaleUse(response, terms) > 0
+  return isUseful ? true : 'no-freshness'
+}
+
+/** §3.5: whether a response to a request with `Authorization` may be stored by a shared cache. */
+function allowsAuthorization(directives: Directives): boolean {
+  return ['public', 's-maxage', 'must-revalidate'].some((name) => directives.has(name))
 }
 
 /** Whether the cache knows what a status code means for caching; 206 and 304 are never stored. */
@@ -71,13 +100,20 @@ export function isEndless({ fields }: Pick<ResponseMessage, 'fields'>): boolean 
 }
 
 /**
- * §3.5: whether a response to a request with credentials may be given to requests with others: it is
- * declared `public`, and sets no cookie of its own.
+ * §3.5: of the request fields that hold credentials those by which a response is kept apart from others,
+ * so that it is not given to requests with other ones. None, where it is declared to be for everybody
+ * and sets no cookie of its own.
  */
-export function isPublic({ fields }: Pick<ResponseMessage, 'fields'>): boolean {
-  const directives = parseCacheControl(fields)
-  const open = directives.has('public') || directives.has('s-maxage')
-  return open && !directives.has('private') && fields['set-cookie'] === undefined
+export function credentialNames(
+  response: ResponseFields,
+  partitionBy: readonly string[],
+): readonly string[] {
+  const directives = responseDirectives(response)
+  if (directives.has('private') || response.fields['set-cookie'] !== undefined) return partitionBy
+  if (directives.has('public') || directives.has('s-maxage')) return []
+  // To a shared cache must-revalidate says as much of `Authorization`, and nothing of cookies.
+  const isForAll = response.shared === true && directives.has('must-revalidate')
+  return isForAll ? partitionBy.filter((name) => name !== 'authorization') : partitionBy
 }
 
 const HOP_BY_HOP = [
@@ -93,9 +129,23 @@ const HOP_BY_HOP = [
   'upgrade',
 ]
 
-/** §3.1: the fields of a response that a cache keeps: all but those of the connection. */
-export function storedFields(fields: Fields): Fields {
+/**
+ * §3.1: the fields of a response that a cache keeps: all but those of the connection, and for a shared
+ * cache those that `private` names (§5.2.2.7).
+ */
+export function storedFields(response: ResponseFields): Fields {
+  const { fields, shared } = response
   const named = listMembers(fieldValue(fields, 'connection')?.toLowerCase() ?? '')
-  const left = new Set([...HOP_BY_HOP, ...named])
-  return Object.fromEntries(Object.entries(fields).filter(([name]) => !left.has(name)))
+  const ofOne = shared ? namedFields(responseDirectives(response), 'private') : []
+  return withoutFields(fields, [...HOP_BY_HOP, ...named, ...ofOne])
+}
+
+/**
+ * §5.2.2.4: the fields of a stored response that may be sent without having been validated: all but
+ * those that `no-cache` names.
+ */
+export function reusableFields(stored: StoredResponse): Fields {
+  if (stored.expires !== undefined) return stored.fields
+  const left = namedFields(responseDirectives(stored), 'no-cache')
+  return left.length === 0 ? stored.fields : withoutFields(stored.fields, left)
 }

@@ -1,5 +1,11 @@
-import { fieldValue, listMembers } from './fields.ts'
-import type { Fields, Nominated, RequestMessage, ResponseMessage } from './message.ts'
+import { CREDENTIALS, fieldValue, listMembers } from './fields.ts'
+import type {
+  Fields,
+  Nominated,
+  RequestMessage,
+  ResponseMessage,
+  StoredResponse,
+} from './message.ts'
 
 /**
  * §4.1: the request fields that `Vary` nominates, lower-case; '*' where no request can match. A content
@@ -25,16 +31,53 @@ export function nominatedMatch(nominated: Nominated, request: RequestMessage): b
   )
 }
 
-/** The fields of content negotiation (RFC 9110 §12.5): lists of tokens with parameters, in any case. */
+/**
+ * Whether a stored response differs from what a request asks for by no more than preferences, so that the
+ * origin may say that it is what it would send: not by credentials, nor by content codings (§4.3.1).
+ */
+export function differsByNegotiation(
+  stored: Pick<StoredResponse, 'fields' | 'nominated'>,
+  request: RequestMessage,
+  partitionBy: readonly string[],
+): boolean {
+  const codings = stored.fields['content-encoding'] === undefined ? [] : ['accept-encoding']
+  return Object.entries(stored.nominated).every(
+    ([name, value]) =>
+      normalised(request.fields, name) === value ||
+      ![...CREDENTIALS, ...partitionBy, ...codings].includes(name),
+  )
+}
+
+/** The fields of content negotiation (RFC 9110 §12.5): lists of tokens with weights, in any case. */
 const NEGOTIATION = new Set(['accept', 'accept-charset', 'accept-encoding', 'accept-language'])
 
 /** White space around list members has no meaning (§4.1); what else has none depends on the field. */
 function normalised(fields: Fields, name: string): string | null {
   const value = fieldValue(fields, name)
   if (value === undefined) return null
-  const text = listMembers(value).join(',')
-  if (!NEGOTIATION.has(name)) return text
-  return text.replace(/"(?:\\.|[^"\\])*"|[^"]+/g, (part) =>
+  const members = listMembers(value)
+  return (NEGOTIATION.has(name) ? preferences(members, name) : members).join(',')
+}
+
+/**
+ * Preferences in the order of their weights (RFC 9110 §12.4.2). Among those of equal weight the order
+ * has no meaning, except that some origins take it for one among languages (§12.5.4).
+ */
+function preferences(members: readonly string[], field: string): string[] {
+  const weighted = members.map(preference)
+  const isOrdered = field === 'accept-language'
+  weighted.sort(
+    (a, b) =>
+      b.weight - a.weight || (isOrdered || a.text === b.text ? 0 : a.text < b.text ? -1 : 1),
+  )
+  return weighted.map(({ text, weight }) => (weight === 1 ? text : `${text};q=${weight}`))
+}
+
+/** A preference without case and white space, and its weight. One that is malformed is left as it is. */
+function preference(member: string): { text: string; weight: number } {
+  const plain = member.replace(/"(?:\\.|[^"\\])*"|[^"]+/g, (part) =>
     part.startsWith('"') ? part : part.replace(/\s*([;=])\s*/g, '$1').toLowerCase(),
   )
+  const [, text, weight] = /^(.*?);q=(0(?:\.\d{0,3})?|1(?:\.0{0,3})?)$/.exec(plain) ?? []
+  return text === undefined ? { text: plain, weight: 1 } : { text, weight: Number(weight) }
 }

@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto'
+import { type Range, rangeLength } from '../rfc9111/ranges.ts'
 import type { ByteStore } from './byte-store.ts'
 import { decodeRecord, encodeRecord } from './records.ts'
 
@@ -203,6 +204,40 @@ export function chunkedContent(chunks: Chunks, record: ChunksRecord): Content {
         },
         close: () => chunks.release(generation),
       }
+    },
+  }
+}
+
+/** Reads pieces one after the other: ranges of some content, and text between them. */
+export function openPieces(content: Content, pieces: readonly (Range | string)[]): ContentReader {
+  const left = [...pieces]
+  // Between two ranges too the content must stay where it is.
+  const hold = content.open()
+  let range: ContentReader | undefined
+  let remaining = 0
+  const closeRange = () => {
+    range?.close()
+    range = undefined
+  }
+  return {
+    async read() {
+      if (range === undefined) {
+        const piece = left.shift()
+        if (piece === undefined) return null
+        if (typeof piece === 'string') return Buffer.from(piece, 'latin1')
+        range = content.open(piece.first)
+        remaining = rangeLength(piece)
+      }
+      const bytes = await range.read()
+      if (bytes === null) throw new LostContentError('the stored content is too short')
+      const part = bytes.subarray(0, remaining)
+      remaining -= part.length
+      if (remaining === 0) closeRange()
+      return part
+    },
+    close() {
+      closeRange()
+      hold.close()
     },
   }
 }

@@ -13,13 +13,12 @@ export interface Entry extends StoredResponse {
   readonly content: Content
   /** Until when the store keeps the chunks of the content, in milliseconds since the epoch. */
   readonly chunksUntil: number
+  /** For how long it may be used once it is stale, in milliseconds; it is kept no less long. */
+  readonly staleUse?: number
 }
 
 /** What is known of a response before its content has been received. */
 export type NewEntry = Omit<Entry, 'content' | 'chunksUntil' | 'generation'>
-
-/** What a validation changes in a stored response. */
-export type Freshening = Pick<Entry, 'fields' | 'requestTime' | 'responseTime' | 'expires'>
 
 /** How long a response that can be validated is kept after it became stale, in milliseconds: 30 days. */
 export const STALE_RETENTION: number = 30 * 86_400_000
@@ -28,9 +27,9 @@ export const STALE_RETENTION: number = 30 * 86_400_000
 const STALE_RETENTION_WITHOUT_VALIDATOR = 86_400_000
 
 /** How long from `now` on a response is worth keeping, in milliseconds: fresh, and stale but of use. */
-export function retention(response: StoredResponse, now: number): number {
+export function retention(response: StoredResponse & Pick<Entry, 'staleUse'>, now: number): number {
   const stale = hasValidator(response) ? STALE_RETENTION : STALE_RETENTION_WITHOUT_VALIDATOR
-  return Math.max(0, remainingFreshness(response, now)) + stale
+  return Math.max(0, remainingFreshness(response, now)) + Math.max(stale, response.staleUse ?? 0)
 }
 
 /** The key of the record of one of several variants. */

@@ -2,10 +2,9 @@ import type { Events } from '../observe/events.ts'
 import type { Nominated, RequestMessage } from '../rfc9111/message.ts'
 import { nominatedMatch } from '../rfc9111/vary.ts'
 import type { Stores } from './byte-store.ts'
-import { Chunks, GivenUpError, GrowingContent } from './content.ts'
+import { Chunks, GivenUpError, GrowingContent, readAll } from './content.ts'
 import {
   type Entry,
-  type Freshening,
   isSameVariant,
   mayCoexist,
   type NewEntry,
@@ -17,6 +16,9 @@ import { finite, type Head, Heads, type Variant } from './heads.ts'
 
 /** How many variants of one response are kept; the least recently stored goes first. */
 const MAX_VARIANTS = 100
+
+/** How many variants for other requests are looked at, where none is for the request. */
+const MAX_OTHERS = 8
 
 /** A response whose content is being received, or that is being written. */
 interface Recent {
@@ -59,7 +61,7 @@ export class Responses {
 
   /**
    * The stored responses for a cache key that a request may select from. Where there are some but
-   * none has the request's nominated fields, one of the others, to tell so. Trouble is a miss.
+   * none has the request's nominated fields, the most recent of the others. Trouble is a miss.
    */
   async find(cacheKey: string, request: RequestMessage): Promise<Entry[]> {
     const recent = [...(this.#recent.get(cacheKey) ?? [])]
@@ -82,7 +84,7 @@ export class Responses {
     if (head.kind === 'response') return [head.entry]
     const all = head.variants.map(({ nominated }) => nominated)
     const matching = request && all.filter((nominated) => nominatedMatch(nominated, request))
-    const wanted = matching?.length === 0 ? all.slice(0, 1) : (matching ?? all)
+    const wanted = matching?.length === 0 ? all.slice(0, MAX_OTHERS) : (matching ?? all)
     const heads = await Promise.all(
       wanted.map((nominated) => this.#heads.read(variantKey(cacheKey, nominated), cacheKey)),
     )
@@ -123,19 +125,25 @@ export class Responses {
     }
   }
 
-  /**
-   * A response with its fields freshened; its content stays where it is. It is stored anew, or no longer
-   * at all where it must not be.
-   */
-  freshen(entry: Entry, update: Freshening, isStorable: boolean): Entry {
-    const { expires: _, ...kept } = entry
-    const freshened: Entry = { ...kept, ...update }
-    if (isStorable) {
-      const recent: Recent = { entry: freshened, isObsolete: false }
-      this.#add(recent)
-      void this.#rewrite(recent)
-    } else void this.delete(entry.cacheKey).catch(() => {})
-    return freshened
+  /** Stores a response whose fields have been freshened, or removes it where it must not be stored any more. */
+  freshen(entry: Entry, isStorable: boolean): void {
+    if (!isStorable) {
+      void this.remove(entry)
+      return
+    }
+    const recent: Recent = { entry, isObsolete: false }
+    this.#add(recent)
+    void this.#rewrite(recent)
+  }
+
+  /** Stores short content once more, for other requests. Longer content is not kept twice. */
+  async copy(entry: Entry): Promise<void> {
+    const { content, chunksUntil: _, generation: __, ...response } = entry
+    if (content.chunks || content.length === undefined) return
+    const bytes = await readAll(content)
+    const recording = this.record(response)
+    recording.content.append(bytes)
+    recording.complete(true)
   }
 
   async #commit(recent: Recent, content: GrowingContent): Promise<void> {
@@ -171,11 +179,19 @@ export class Responses {
     })
   }
 
-  /** Deletes a response whose content is lost, if it is still stored. A failure is told by an event. */
-  async deleteLost(entry: Entry): Promise<void> {
-    await this.#exclusively(entry.cacheKey, async () => {
+  /** Removes one response, if it is still stored. A failure is told by an event. */
+  async remove(entry: Entry): Promise<void> {
+    const { cacheKey, generation } = entry
+    for (const recent of this.#recent.get(cacheKey) ?? []) {
+      if (recent.entry.generation !== generation) continue
+      recent.isObsolete = true
+      this.#remove(recent)
+    }
+    await this.#exclusively(cacheKey, async () => {
       const kept = await this.#place(entry)
-      if (kept) await this.#heads.delete(kept.key)
+      if (kept === undefined) return
+      await this.#heads.delete(kept.key)
+      await this.#dispose(cacheKey, { kind: 'response', entry: kept.entry })
     }).catch(() => {})
   }
 

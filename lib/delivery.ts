@@ -1,0 +1,55 @@
+import { randomBytes } from 'node:crypto'
+import type { Request } from './request.ts'
+import { type Answer, noPartFields, notModifiedFields, partialFields } from './rfc9111/answer.ts'
+import type { Fields } from './rfc9111/message.ts'
+import { multipart } from './rfc9111/ranges.ts'
+import { type ContentReader, openPieces } from './storage/content.ts'
+import type { Entry } from './storage/entry.ts'
+
+/** The message with which a stored response answers a request. */
+export interface Delivery {
+  readonly status: number
+  readonly statusText: string
+  readonly fields: Fields
+  /** Undefined where there is no content. */
+  readonly reader: ContentReader | undefined
+}
+
+/** Prepares the message that answers a request; undefined where it takes the origin to answer. */
+export function delivery(
+  request: Request,
+  stored: Entry,
+  fields: Fields,
+  part: Answer,
+): Delivery | undefined {
+  const { status, statusText, content } = stored
+  switch (part.kind) {
+    case 'whole': {
+      const hasContent = request.method !== 'HEAD' && status !== 204
+      return { status, statusText, fields, reader: hasContent ? content.open() : undefined }
+    }
+    case 'not-modified':
+      return message(304, 'Not Modified', notModifiedFields(fields))
+    case 'no-part':
+      return message(416, 'Range Not Satisfiable', noPartFields(fields, part.length))
+    case 'parts': {
+      const { ranges, length } = part
+      const boundary = randomBytes(16).toString('hex')
+      const pieces = ranges.length === 1 ? ranges : multipart(fields, ranges, length, boundary)
+      return {
+        status: 206,
+        statusText: 'Partial Content',
+        fields: partialFields(request, fields, ranges, length, boundary),
+        reader: openPieces(content, pieces),
+      }
+    }
+    case 'none':
+      return undefined
+    default:
+      return part satisfies never
+  }
+}
+
+function message(status: number, statusText: string, fields: Fields): Delivery {
+  return { status, statusText, fields, reader: undefined }
+}

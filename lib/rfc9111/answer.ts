@@ -1,0 +1,139 @@
+import { fieldValue, parseHttpDate } from './fields.ts'
+import { dateValue } from './freshness.ts'
+import type { Fields, RequestMessage, StoredResponse } from './message.ts'
+import {
+  contentRange,
+  multipart,
+  parseRange,
+  type Range,
+  rangeLength,
+  satisfiableRanges,
+} from './ranges.ts'
+import { entityTags, strongLastModified, strongMatch, weakMatch } from './validators.ts'
+
+/** What of a stored response answers a request that may be answered with it. */
+export type Answer =
+  | { readonly kind: 'whole' }
+  /** The caller has it already: 304. */
+  | { readonly kind: 'not-modified' }
+  /** Only what was asked for: 206. */
+  | { readonly kind: 'parts'; readonly ranges: readonly Range[]; readonly length: number }
+  /** It has none of what was asked for: 416. */
+  | { readonly kind: 'no-part'; readonly length: number }
+  /** It takes the origin to answer. */
+  | { readonly kind: 'none' }
+
+/** More parts than this are not worth their heads; the origin decides what to do about them. */
+const MAX_PARTS = 16
+
+/**
+ * §4.3.2 and RFC 9110 §13.2.2: evaluates the preconditions of a request, and its `Range` (§14.2),
+ * against the stored response that is to answer it.
+ *
+ * @param length of the stored content; undefined while it is still arriving
+ */
+export function answer(
+  { method, fields }: RequestMessage,
+  stored: StoredResponse,
+  length: number | undefined,
+): Answer {
+  // RFC 9110 §13.2.1: conditions are about successful responses.
+  if (stored.status < 200 || stored.status > 299) return { kind: 'whole' }
+  if (isNotModified(fields, stored)) return { kind: 'not-modified' }
+
+  const range = fieldValue(fields, 'range')
+  if (method !== 'GET' || stored.status !== 200 || range === undefined) return { kind: 'whole' }
+  if (!isSameContent(fields, stored)) return { kind: 'whole' }
+  const specifiers = parseRange(range)
+  if (specifiers === undefined || length === undefined) return { kind: 'none' }
+  const ranges = satisfiableRanges(specifiers, length)
+  if (ranges.length === 0) return { kind: 'no-part', length }
+  return ranges.length > MAX_PARTS ? { kind: 'none' } : { kind: 'parts', ranges, length }
+}
+
+/** RFC 9110 §13.1.2 and §13.1.3: `If-Modified-Since` counts only where there is no `If-None-Match`. */
+function isNotModified(fields: Fields, stored: StoredResponse): boolean {
+  const tags = fieldValue(fields, 'if-none-match')
+  if (tags !== undefined) {
+    const known = entityTags(tags)
+    const etag = fieldValue(stored.fields, 'etag')
+    return known === '*' || (etag !== undefined && known.some((tag) => weakMatch(tag, etag)))
+  }
+  const { responseTime } = stored
+  const since = parseHttpDate(fieldValue(fields, 'if-modified-since') ?? '', responseTime)
+  const modified = parseHttpDate(fieldValue(stored.fields, 'last-modified') ?? '', responseTime)
+  return since !== undefined && (modified ?? dateValue(stored.fields, responseTime)) <= since
+}
+
+/** RFC 9110 §13.1.5: whether `If-Range` names the stored content, by a strong validator. */
+function isSameContent(fields: Fields, stored: StoredResponse): boolean {
+  const validator = fieldValue(fields, 'if-range')
+  if (validator === undefined) return true
+  const etag = fieldValue(stored.fields, 'etag')
+  const date = parseHttpDate(validator, stored.responseTime)
+  if (date === undefined) return etag !== undefined && strongMatch(validator, etag)
+  return date === strongLastModified(stored.fields, stored.responseTime)
+}
+
+/** Fields that describe the content (RFC 9110 §8), which whoever has the content knows. */
+const OF_THE_CONTENT = new Set([
+  'content-digest',
+  'content-disposition',
+  'content-encoding',
+  'content-language',
+  'content-length',
+  'content-md5',
+  'content-range',
+  'content-type',
+  'repr-digest',
+])
+
+/** RFC 9110 §15.4.5: the fields of a 304 for a stored response. */
+export function notModifiedFields(stored: Fields): Fields {
+  const isNamed = stored.etag !== undefined
+  return Object.fromEntries(
+    Object.entries(stored).filter(
+      ([name]) => !OF_THE_CONTENT.has(name) && !(isNamed && name === 'last-modified'),
+    ),
+  )
+}
+
+/**
+ * RFC 9110 §15.3.7: the fields of a 206 with parts of a stored response: several are sent as multipart
+ * content with a boundary. Who asks with `If-Range` has those of the content already.
+ */
+export function partialFields(
+  request: Pick<RequestMessage, 'fields'>,
+  stored: Fields,
+  ranges: readonly Range[],
+  length: number,
+  boundary: string,
+): Fields {
+  const kept = request.fields['if-range'] === undefined ? stored : notModifiedFields(stored)
+  const [only, ...others] = ranges
+  if (only && others.length === 0) {
+    return {
+      ...kept,
+      'content-length': String(rangeLength(only)),
+      'content-range': contentRange(only, length),
+    }
+  }
+  const pieces = multipart(stored, ranges, length, boundary)
+  const lengths = pieces.map((piece) =>
+    typeof piece === 'string' ? piece.length : rangeLength(piece),
+  )
+  return {
+    ...kept,
+    'content-length': String(lengths.reduce((sum, one) => sum + one, 0)),
+    'content-type': `multipart/byteranges; boundary=${boundary}`,
+  }
+}
+
+/** RFC 9110 §15.5.17: the fields of a 416 for a stored response. */
+export function noPartFields(stored: Fields, length: number): Fields {
+  return {
+    ...notModifiedFields(stored),
+    'content-length': '0',
+    'content-range': contentRange(undefined, length),
+  }
+}

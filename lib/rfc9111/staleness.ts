@@ -1,0 +1,114 @@
+import {
+  concernsAll,
+  type Directives,
+  directiveTime,
+  requestDirectives,
+  responseDirectives,
+} from './cache-control.ts'
+import { remainingFreshness } from './freshness.ts'
+import type { RequestMessage, StoredResponse } from './message.ts'
+
+/**
+ * For how long the user lets stale responses be used, in milliseconds: `Infinity` for any time, 0 for
+ * never, undefined for what the response itself says (RFC 5861).
+ */
+export interface StaleTerms {
+  readonly staleWhileRevalidate?: number | undefined
+  readonly staleIfError?: number | undefined
+}
+
+/** The uses of stale responses that have directives of their own. */
+type StaleUse = 'stale-while-revalidate' | 'stale-if-error'
+
+/**
+ * §4.2.4: whether a response forbids that it is used once it is stale without having been validated. What
+ * `must-revalidate` forbids, a rule of the user for its freshness does not allow.
+ *
+ * @param use what it is to be used for
+ */
+export function forbidsStale(stored: StoredResponse, use?: StaleUse): boolean {
+  const directives = responseDirectives(stored)
+  if (directives.has('must-revalidate')) return true
+  if (stored.shared && directives.has('proxy-revalidate')) return true
+  if (stored.expires !== undefined) return false
+  // §5.2.2.10: to a shared cache s-maxage means proxy-revalidate, unless the origin itself allows the use.
+  const isAllowed = use !== undefined && directives.has(use)
+  if (stored.shared && directives.has('s-maxage') && !isAllowed) return true
+  return concernsAll(directives, 'no-cache')
+}
+
+/**
+ * §5.2.1.2: how stale a response the request accepts, in milliseconds; `max-stale` alone accepts any.
+ * Undefined where it accepts none.
+ */
+export function acceptedStaleness(request: Directives): number | undefined {
+  return request.get('max-stale') === '' ? Infinity : directiveTime(request, 'max-stale')
+}
+
+/** How far the clocks of two processes that share a store may differ, in milliseconds. */
+const MAX_CLOCK_SKEW = 60_000
+
+/** Whether the clock has been set back since a response was received: nobody knows how old it is. */
+export function isFromTheFuture(stored: StoredResponse, now: number): boolean {
+  return stored.responseTime > now + MAX_CLOCK_SKEW
+}
+
+/** RFC 5861 §3: whether a stale response may be used while it is being validated. */
+export function mayUseWhileValidating(
+  request: Pick<RequestMessage, 'fields'>,
+  stored: StoredResponse,
+  now: number,
+  terms: StaleTerms,
+): boolean {
+  return isWithin('stale-while-revalidate', request, stored, now, terms.staleWhileRevalidate)
+}
+
+/** RFC 5861 §4: whether a stale response may be used instead of an error. */
+export function mayUseOnError(
+  request: Pick<RequestMessage, 'fields'>,
+  stored: StoredResponse,
+  now: number,
+  terms: StaleTerms,
+): boolean {
+  return isWithin('stale-if-error', request, stored, now, terms.staleIfError)
+}
+
+/** The most specific word counts: the request's, then the user's, then the response's. */
+function isWithin(
+  name: StaleUse,
+  request: Pick<RequestMessage, 'fields'>,
+  stored: StoredResponse,
+  now: number,
+  configured: number | undefined,
+): boolean {
+  if (forbidsStale(stored, name)) return false
+  const directives = requestDirectives(request)
+  const asked = directiveTime(directives, name)
+  if (asked === undefined && refusesStale(directives)) return false
+  const limit = asked ?? configured ?? staleUse(stored, name)
+  if (limit === Infinity) return true
+  return !isFromTheFuture(stored, now) && -remainingFreshness(stored, now) < limit
+}
+
+/** §5.2.1: whether a request says that it does not want a stale response, without a word about this use. */
+function refusesStale(request: Directives): boolean {
+  if (request.has('max-age') && !request.has('max-stale')) return true
+  return request.has('no-cache') || request.has('min-fresh')
+}
+
+/** For how long a response says that it may be used once stale, in milliseconds. */
+function staleUse(stored: StoredResponse, name: StaleUse): number {
+  // Where a rule of the user decides when it is stale, the origin's words do not count from there.
+  if (stored.expires !== undefined) return 0
+  return directiveTime(responseDirectives(stored), name) ?? 0
+}
+
+/** How long after it became stale a response may still be used, in milliseconds. */
+export function longestStaleUse(stored: StoredResponse, terms: StaleTerms): number {
+  const limit = (use: StaleUse, configured: number | undefined) =>
+    forbidsStale(stored, use) ? 0 : (configured ?? staleUse(stored, use))
+  return Math.max(
+    limit('stale-while-revalidate', terms.staleWhileRevalidate),
+    limit('stale-if-error', terms.staleIfError),
+  )
+}
