@@ -281,13 +281,14 @@ export class CachedRequest {
     if (stored && received.status === 304 && isNamed(stored.fields, received.fields)) {
       this.#freshen(stored, received)
     }
-    const cacheKey = this.#cacheKey
-    const { shared } = this.#caching.cache
-    const verdict = storing(this.#request, received, this.#terms, { cacheKey, shared })
-    if (this.#isInBackground && typeof verdict === 'string') {
-      queueMicrotask(() => this.#control.abort(new NotNeededError(verdict)))
-    }
-    return verdict
+    const place = { cacheKey: this.#cacheKey, shared: this.#caching.cache.shared }
+    const verdict = storing(this.#request, received, this.#terms, place)
+    if (!this.#isInBackground) return verdict
+    // A failure that nobody waited for takes nothing away, even if it may be stored.
+    const unusable = received.status >= 500 ? 'status' : typeof verdict === 'string' && verdict
+    if (!unusable) return verdict
+    queueMicrotask(() => this.#control.abort(new NotNeededError(unusable)))
+    return unusable
   }
 
   /** §4.3.5: whether an answer to HEAD confirms the stored response to GET. One that contradicts it ends it. */
