@@ -50,6 +50,8 @@ export class Responses {
   readonly #recent = new Map<string, Set<Recent>>()
   readonly #changes = new Map<string, Promise<unknown>>()
   readonly #deletions = new Map<string, Promise<unknown>>()
+  /** The generations of responses that are being removed. */
+  readonly #removing = new Set<string>()
   #clearing: Promise<void> | undefined
 
   constructor(stores: Stores, events: Events) {
@@ -72,7 +74,8 @@ export class Responses {
     const isDeleted = this.#clearing !== undefined || this.#deletions.has(cacheKey)
     if (matching.length > 0 || isDeleted) return matching
     try {
-      return [...recent, ...(await this.#load(cacheKey, request))]
+      const loaded = await this.#load(cacheKey, request)
+      return [...recent, ...loaded.filter(({ generation }) => !this.#removing.has(generation))]
     } catch {
       return recent
     }
@@ -179,9 +182,10 @@ export class Responses {
     })
   }
 
-  /** Removes one response, if it is still stored. A failure is told by an event. */
+  /** Removes one response, if it is still stored. From now on it is not found. A failure is told by an event. */
   async remove(entry: Entry): Promise<void> {
     const { cacheKey, generation } = entry
+    this.#removing.add(generation)
     for (const recent of this.#recent.get(cacheKey) ?? []) {
       if (recent.entry.generation !== generation) continue
       recent.isObsolete = true
@@ -193,6 +197,7 @@ export class Responses {
       await this.#heads.delete(kept.key)
       await this.#dispose(cacheKey, { kind: 'response', entry: kept.entry })
     }).catch(() => {})
+    this.#removing.delete(generation)
   }
 
   /**

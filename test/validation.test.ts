@@ -1,0 +1,301 @@
+import assert from 'node:assert/strict'
+import { suite, test } from 'node:test'
+import { get, testAgent } from './helpers/agent.ts'
+import { origin } from './helpers/origin.ts'
+
+/** An origin with one representation a language, each under an entity-tag of its own. */
+function languages(fields: Record<string, string> = {}, weak = '') {
+  return (
+    request: import('node:http').IncomingMessage,
+    response: import('node:http').ServerResponse,
+  ) => {
+    // Whoever asks for Austrian or Swiss German gets German.
+    const language = String(request.headers['accept-language']).slice(0, 2)
+    const etag = `${weak}"${language}"`
+    response.setHeader('Vary', 'Accept-Language').setHeader('ETag', etag)
+    response.setHeader('Cache-Control', 'max-age=60')
+    for (const [name, value] of Object.entries(fields)) response.setHeader(name, value)
+    const known = String(request.headers['if-none-match'] ?? '').split(', ')
+    response.statusCode = known.includes(etag) ? 304 : 200
+    response.end(response.statusCode === 304 ? undefined : `content in ${language}`)
+  }
+}
+
+const as = (language: string, more: Record<string, string> = {}) => ({
+  headers: { 'accept-language': language, ...more },
+})
+
+suite('§4.3.1: validation over several variants', () => {
+  test('the origin is asked about those negotiated for others, and may name one', async (t) => {
+    const { url, seen } = await origin(t, languages())
+    const agent = testAgent(t)
+    for (const language of ['de', 'en', 'fr']) await get(agent, url, as(language))
+    await agent.cache.count()
+
+    const { status, body, info } = await get(agent, url, as('de-AT'))
+    assert.deepEqual([status, body, info?.status], [200, 'content in de', 'revalidated'])
+    const asked = String(seen[3]?.headers['if-none-match']).split(', ').sort()
+    assert.deepEqual(asked, ['"de"', '"en"', '"fr"'])
+    assert.equal(seen[3]?.headers['if-modified-since'], undefined)
+  })
+
+  test('the one that was named is stored for the request as well', async (t) => {
+    const { url, seen } = await origin(t, languages())
+    const agent = testAgent(t)
+    await get(agent, url, as('de'))
+    await get(agent, url, as('de-AT'))
+    assert.equal((await get(agent, url, as('de-AT'))).info?.status, 'hit')
+    assert.equal((await get(agent, url, as('de'))).info?.status, 'hit')
+    assert.equal(await agent.cache.count(), 2)
+    assert.equal(seen.length, 2)
+  })
+
+  test('a large one is not kept twice, and validated each time', async (t) => {
+    const large = 'x'.repeat(200_000)
+    const { url } = await origin(t, (request, response) => {
+      response.setHeader('Vary', 'Accept-Language').setHeader('ETag', '"large"')
+      response.setHeader('Cache-Control', 'max-age=60')
+      response.statusCode = request.headers['if-none-match'] ? 304 : 200
+      response.end(response.statusCode === 304 ? undefined : large)
+    })
+    const agent = testAgent(t)
+    await get(agent, url, as('de'))
+    for (let round = 0; round < 2; round++) {
+      const { body, info } = await get(agent, url, as('en'))
+      assert.deepEqual([body === large, info?.status], [true, 'revalidated'])
+    }
+    assert.equal(await agent.cache.count(), 1)
+  })
+
+  test('a new response is one more variant', async (t) => {
+    const { url } = await origin(t, languages())
+    const agent = testAgent(t)
+    await get(agent, url, as('de'))
+    const { body, info } = await get(agent, url, as('it'))
+    assert.deepEqual([body, info?.status], ['content in it', 'miss'])
+    assert.equal(await agent.cache.count(), 2)
+  })
+
+  test('weak entity-tags are not asked about: equivalent is not the same', async (t) => {
+    const { url, seen } = await origin(t, languages({}, 'W/'))
+    const agent = testAgent(t)
+    await get(agent, url, as('de'))
+    assert.equal((await get(agent, url, as('de-AT'))).info?.status, 'miss')
+    assert.equal(seen[1]?.headers['if-none-match'], undefined)
+  })
+
+  test('nor are responses for other credentials, whatever the origin would say', async (t) => {
+    const { url, seen } = await origin(t, (request, response) => {
+      response.setHeader('ETag', '"v1"').setHeader('Cache-Control', 'max-age=60')
+      response.statusCode = request.headers['if-none-match'] ? 304 : 200
+      response.end(response.statusCode === 304 ? undefined : `for ${request.headers.authorization}`)
+    })
+    const agent = testAgent(t)
+    await get(agent, url, { headers: { authorization: 'one' } })
+    const { body } = await get(agent, url, { headers: { authorization: 'two' } })
+    assert.equal(body, 'for two')
+    assert.equal(seen[1]?.headers['if-none-match'], undefined)
+  })
+
+  test('nor is content in a coding that the request does not accept', async (t) => {
+    const { url, seen } = await origin(t, (request, response) => {
+      response.setHeader('ETag', '"v1"').setHeader('Cache-Control', 'max-age=60')
+      const isEncoded = String(request.headers['accept-encoding']).includes('x-reverse')
+      if (isEncoded) response.setHeader('Content-Encoding', 'x-reverse')
+      response.setHeader('Vary', 'Accept-Encoding')
+      response.statusCode = request.headers['if-none-match'] ? 304 : 200
+      response.end(response.statusCode === 304 ? undefined : isEncoded ? 'tnetnoc' : 'content')
+    })
+    const agent = testAgent(t)
+    await get(agent, url, { headers: { 'accept-encoding': 'x-reverse' } })
+    const { body } = await get(agent, url, { headers: { 'accept-encoding': 'identity' } })
+    assert.equal(body, 'content')
+    assert.equal(seen[1]?.headers['if-none-match'], undefined)
+  })
+
+  test('a 304 that names none of them is answered by asking again', async (t) => {
+    const { url } = await origin(t, (request, response, count) => {
+      response.setHeader('Vary', 'Accept-Language').setHeader('Cache-Control', 'max-age=60')
+      if (request.headers['if-none-match']) return response.writeHead(304, { ETag: '"x"' }).end()
+      return response.setHeader('ETag', `"${count}"`).end(`response ${count}`)
+    })
+    const agent = testAgent(t)
+    await get(agent, url, as('de'))
+    assert.equal((await get(agent, url, as('en'))).body, 'response 3')
+  })
+})
+
+suite('§4.3.4: freshening', () => {
+  test('a 304 by weak comparison confirms, and the stored entity-tag stays weak', async (t) => {
+    // As nginx does that compresses on the fly.
+    const { url } = await origin(t, (request, response) => {
+      const isValid = request.headers['if-none-match'] === 'W/"v1"'
+      response.writeHead(isValid ? 304 : 200, { ETag: isValid ? '"v1"' : 'W/"v1"' })
+      response.end(isValid ? undefined : 'content')
+    })
+    const agent = testAgent(t)
+    await get(agent, url)
+    const { info, body, response } = await get(agent, url)
+    assert.deepEqual([info?.status, body], ['revalidated', 'content'])
+    assert.equal(response.headers.get('etag'), 'W/"v1"')
+  })
+
+  test('fields of the content are not changed by a 304, others are', async (t) => {
+    const { url } = await origin(t, (request, response) => {
+      response.setHeader('ETag', '"v1"')
+      if (request.headers['if-none-match']) {
+        response.writeHead(304, {
+          'Content-Type': 'text/wrong',
+          'Content-Encoding': 'gzip',
+          'Content-Length': '0',
+          'X-New': '1',
+          'X-Both': 'new',
+        })
+        return response.end()
+      }
+      response.setHeader('X-Both', 'old').setHeader('X-Old', '1')
+      return response.setHeader('Content-Type', 'text/plain').end('content')
+    })
+    const agent = testAgent(t)
+    await get(agent, url)
+    const { body, response } = await get(agent, url)
+    assert.equal(body, 'content')
+    const names = ['content-type', 'content-encoding', 'content-length', 'x-new', 'x-both', 'x-old']
+    assert.deepEqual(
+      names.map((name) => response.headers.get(name)),
+      ['text/plain', null, '7', '1', 'new', '1'],
+    )
+  })
+
+  test('§5.2.2.4: fields that no-cache names are sent only after validation', async (t) => {
+    const { url } = await origin(t, (request, response) => {
+      response.setHeader('ETag', '"v1"').setHeader('X-Once', 'yes').setHeader('X-Other', 'yes')
+      response.setHeader('Cache-Control', 'max-age=60, no-cache="X-Once, Set-Cookie"')
+      response.statusCode = request.headers['if-none-match'] ? 304 : 200
+      response.end(response.statusCode === 304 ? undefined : 'content')
+    })
+    const agent = testAgent(t)
+    const seen: unknown[] = []
+    for (const cacheControl of ['', '', 'no-cache']) {
+      const headers: Record<string, string> = cacheControl ? { 'cache-control': cacheControl } : {}
+      const { info, response } = await get(agent, url, { headers })
+      seen.push([info?.status, response.headers.get('x-once'), response.headers.get('x-other')])
+    }
+    assert.deepEqual(seen, [
+      ['miss', 'yes', 'yes'],
+      ['hit', null, 'yes'],
+      ['revalidated', 'yes', 'yes'],
+    ])
+  })
+
+  test('RFC 8246: an immutable response is not validated while it is fresh, unless no-cache is asked for', async (t) => {
+    t.mock.timers.enable({ apis: ['Date'], now: Date.now() })
+    const { url, seen } = await origin(t, (_, response) => {
+      response.setHeader('Cache-Control', 'max-age=60, immutable').setHeader('ETag', '"v1"')
+      response.end('content')
+    })
+    const agent = testAgent(t)
+    await get(agent, url)
+    assert.equal((await get(agent, url, { cache: 'no-cache' })).info?.status, 'hit')
+    assert.equal(seen.length, 1)
+    await get(agent, url, { cache: 'reload' })
+    assert.equal(seen.length, 2)
+    t.mock.timers.tick(61_000)
+    await get(agent, url)
+    assert.equal(seen.length, 3)
+  })
+})
+
+suite('§4.3.5: the answer to HEAD', () => {
+  test('that agrees with a stored response to GET freshens it', async (t) => {
+    t.mock.timers.enable({ apis: ['Date'], now: Date.now() })
+    const { url, seen } = await origin(t, (request, response, count) => {
+      response.setHeader('Cache-Control', 'max-age=60').setHeader('X-Count', String(count))
+      response.setHeader('Content-Length', '7')
+      if (request.method === 'GET') response.setHeader('X-Get', 'yes')
+      response.end(request.method === 'HEAD' ? undefined : 'content')
+    })
+    const agent = testAgent(t)
+    await get(agent, url)
+    t.mock.timers.tick(61_000)
+    assert.equal((await get(agent, url, { method: 'HEAD' })).response.headers.get('x-count'), '2')
+    const { info, body, response } = await get(agent, url)
+    assert.deepEqual([info?.status, body], ['hit', 'content'])
+    assert.deepEqual([response.headers.get('x-count'), response.headers.get('x-get')], ['2', 'yes'])
+    assert.equal((await get(agent, url, { method: 'HEAD' })).info?.status, 'hit')
+    assert.deepEqual([seen.length, await agent.cache.count()], [2, 1])
+  })
+
+  // biome-ignore format: one rule a row
+  const contradictions: [what: string, status: number, fields: Record<string, string>][] = [
+    ['another entity-tag', 200, { ETag: '"v2"', 'Content-Length': '7' }],
+    ['another length', 200, { ETag: '"v1"', 'Content-Length': '8' }],
+    ['another date', 200, { ETag: '"v1"', 'Last-Modified': 'Tue, 02 Jan 2024 00:00:00 GMT' }],
+    ['a resource that is gone', 410, {}],
+    ['a resource that cannot be found', 404, {}],
+  ]
+  for (const [what, status, fields] of contradictions) {
+    test(`that tells of ${what} ends the stored response to GET`, async (t) => {
+      const { url } = await origin(t, (request, response, count) => {
+        response.setHeader('Cache-Control', 'max-age=60')
+        if (request.method === 'HEAD') return response.writeHead(status, fields).end()
+        response.setHeader('ETag', '"v1"').setHeader('Content-Length', '10')
+        response.setHeader('Last-Modified', 'Mon, 01 Jan 2024 00:00:00 GMT')
+        return response.end(`response ${count}`)
+      })
+      const agent = testAgent(t)
+      await get(agent, url)
+      const headers = { 'cache-control': 'no-cache' }
+      assert.equal((await get(agent, url, { method: 'HEAD', headers })).status, status)
+      assert.equal((await get(agent, url)).body, 'response 3')
+    })
+  }
+
+  test('that fails leaves it alone', async (t) => {
+    const { url } = await origin(t, (request, response) => {
+      response.setHeader('Cache-Control', 'max-age=60')
+      response.statusCode = request.method === 'HEAD' ? 503 : 200
+      response.end('content')
+    })
+    const agent = testAgent(t)
+    await get(agent, url)
+    const headers = { 'cache-control': 'no-cache' }
+    assert.equal((await get(agent, url, { method: 'HEAD', headers })).status, 503)
+    assert.equal((await get(agent, url)).info?.status, 'hit')
+  })
+
+  test('a conditional one is answered by a 304 that freshens the response to GET', async (t) => {
+    t.mock.timers.enable({ apis: ['Date'], now: Date.now() })
+    const { url, seen } = await origin(t, (request, response) => {
+      response.setHeader('ETag', '"v1"').setHeader('Cache-Control', 'max-age=60')
+      response.statusCode = request.headers['if-none-match'] ? 304 : 200
+      response.end(response.statusCode === 304 ? undefined : 'content')
+    })
+    const agent = testAgent(t)
+    await get(agent, url)
+    t.mock.timers.tick(61_000)
+    const head = await get(agent, url, { method: 'HEAD' })
+    assert.deepEqual([head.status, head.info?.status], [200, 'revalidated'])
+    assert.equal((await get(agent, url)).info?.status, 'hit')
+    assert.equal(seen.length, 2)
+  })
+})
+
+suite('retention', () => {
+  test('a stale response with a validator is kept for 30 days, so that it can be validated', async (t) => {
+    t.mock.timers.enable({ apis: ['Date'], now: Date.now() })
+    const { url } = await origin(t, (request, response) => {
+      response.setHeader('ETag', '"v1"').setHeader('Cache-Control', 'max-age=60')
+      response.statusCode = request.headers['if-none-match'] ? 304 : 200
+      response.end(response.statusCode === 304 ? undefined : 'content')
+    })
+    const agent = testAgent(t)
+    await get(agent, url)
+    await agent.cache.count()
+    t.mock.timers.tick(29 * 86_400_000)
+    assert.equal((await get(agent, url)).info?.status, 'revalidated')
+    await agent.cache.count()
+    t.mock.timers.tick(31 * 86_400_000)
+    assert.equal((await get(agent, url)).info?.status, 'miss')
+  })
+})
