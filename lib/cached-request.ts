@@ -211,8 +211,9 @@ export class CachedRequest {
       cache.validations.delete(generation)
       if (failure) cache.events.error('validate', failure)
     })
-    const headers = headersWithout(this.#options.headers, OF_THE_CALLER)
-    const fields = withoutFields(this.#request.fields, OF_THE_CALLER)
+    const left = stored.status === 206 ? OF_THE_CALLER : [...OF_THE_CALLER, 'range']
+    const headers = headersWithout(this.#options.headers, left)
+    const fields = withoutFields(this.#request.fields, left)
     const request = new CachedRequest(
       this.#dispatch,
       { ...this.#options, headers: headers as never, body: null },
@@ -281,6 +282,8 @@ export class CachedRequest {
     if (stored && received.status === 304 && isNamed(stored.fields, received.fields)) {
       this.#freshen(stored, received)
     }
+    // A part takes the place of nothing that is whole.
+    if (received.status === 206 && stored && stored.status !== 206) return 'incomplete'
     const place = { cacheKey: this.#cacheKey, shared: this.#caching.cache.shared }
     const verdict = storing(this.#request, received, this.#terms, place)
     if (!this.#isInBackground) return verdict
@@ -414,14 +417,7 @@ export class CachedRequest {
 const NOBODY: Flight = { settle: () => {} }
 
 /** Request fields that are about what the caller has or wants, and not about what is stored. */
-const OF_THE_CALLER = [
-  'cache-control',
-  'if-modified-since',
-  'if-none-match',
-  'if-range',
-  'pragma',
-  'range',
-]
+const OF_THE_CALLER = ['cache-control', 'if-modified-since', 'if-none-match', 'if-range', 'pragma']
 
 /** A request that is answered from the cache is never sent, so nobody reads its stream. */
 function discardStream(body: unknown): void {

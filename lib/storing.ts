@@ -1,6 +1,6 @@
 import type { Received } from './handlers/storing-handler.ts'
 import type { Request } from './request.ts'
-import type { Fields, ResponseFields, StoredResponse } from './rfc9111/message.ts'
+import type { Fields, ResponseMessage, StoredResponse } from './rfc9111/message.ts'
 import { longestStaleUse } from './rfc9111/staleness.ts'
 import { credentialNames, mayStore, type NotStored, storedFields } from './rfc9111/storing.ts'
 import { freshenedFields } from './rfc9111/validation.ts'
@@ -23,7 +23,7 @@ export function storing(
 ): NewEntry | NotStored {
   if (received.isRedirected) return 'redirected'
   const { status, statusText, requestTime, responseTime } = received
-  const response = { fields: received.fields, shared }
+  const response = { status, fields: received.fields, shared }
   const expires = expirationByRule(terms, response, responseTime)
   if (expires === 'do-not-cache') return 'do-not-cache'
   const names = distinguishingNames(response, terms)
@@ -49,16 +49,18 @@ export function storing(
 }
 
 /**
- * The request fields by which responses differ: those that `Vary` nominates and, unless the response is
- * for everybody, the credentials.
+ * The request fields by which responses differ: those that `Vary` nominates; unless the response is for
+ * everybody, the credentials; and the ranges, if it is partial.
  */
 function distinguishingNames(
-  response: ResponseFields,
+  response: ResponseMessage,
   { partitionBy }: RequestTerms,
 ): string[] | '*' {
   const names = nominatedNames(response)
   if (names === '*') return '*'
-  return [...new Set([...names, ...credentialNames(response, partitionBy)])].sort()
+  const credentials = credentialNames(response, partitionBy)
+  const ranges = response.status === 206 ? ['range'] : []
+  return [...new Set([...names, ...credentials, ...ranges])].sort()
 }
 
 /** Whether a stored response distinguishes requests by all credentials that count for these terms. */

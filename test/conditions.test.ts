@@ -337,22 +337,110 @@ suite('RFC 9110 §14: a range is answered from a complete stored response', () =
 })
 
 suite('§3.3: a range where nothing complete is stored', () => {
-  test('goes to the origin, whose 206 is not stored', async (t) => {
-    const { url, seen } = await origin(t, (request, response) => {
-      response.setHeader('ETag', '"v1"').setHeader('Cache-Control', 'max-age=60')
-      if (request.headers.range) {
-        response.writeHead(206, { 'Content-Range': 'bytes 0-1/10' }).end('01')
-      } else response.end('0123456789')
-    })
-    const agent = testAgent(t)
-    for (let round = 0; round < 2; round++) {
-      const { status, text, info } = await request(agent, url, { range: 'bytes=0-1' })
-      assert.deepEqual([status, text, info?.status], [206, '01', 'miss'])
-      assert.equal(info?.reason, 'incomplete')
+  /** An origin that knows ranges, and nothing else. */
+  const parts: Parameters<typeof origin>[1] = (request, response, count) => {
+    response.setHeader('ETag', '"v1"').setHeader('Cache-Control', 'max-age=60')
+    const { range = '', 'if-none-match': known } = request.headers
+    const [, first, last] = /^bytes=(\d+)-(\d+)$/.exec(range) ?? []
+    if (known === '"v1"') response.writeHead(304).end()
+    else if (first === undefined || request.method === 'HEAD')
+      response.setHeader('X-Count', String(count)).end('0123456789')
+    else {
+      response.writeHead(206, { 'Content-Range': `bytes ${first}-${last}/10` })
+      response.end('0123456789'.slice(Number(first), Number(last) + 1))
     }
-    assert.equal(seen.length, 2)
-    assert.equal((await request(agent, url)).text, '0123456789')
+  }
+
+  test('is stored as the answer to exactly this range', async (t) => {
+    const { url, seen } = await origin(t, parts)
+    const agent = testAgent(t)
+    const range = (text: string) => request(agent, url, { range: text })
+    for (const [text, content] of [
+      ['bytes=0-1', '01'],
+      ['bytes=2-5', '2345'],
+    ] as const) {
+      assert.deepEqual((await range(text)).info?.status, 'miss')
+      const { status, text: body, fields, info } = await range(text)
+      assert.deepEqual([status, body, info?.status], [206, content, 'hit'])
+      assert.equal(fields['content-range'], `bytes ${text.slice(6)}/10`)
+    }
+    await agent.cache.count()
+    assert.equal((await range('bytes=0-1')).info?.status, 'hit')
+    // Neither a part of it, nor both together, nor more than both.
+    for (const other of ['bytes=0-0', 'bytes=0-5']) {
+      assert.equal((await range(other)).info?.status, 'miss')
+    }
+    assert.equal(seen.length, 4)
+  })
+
+  test('is never the answer to a request for the whole, nor to HEAD', async (t) => {
+    const { url } = await origin(t, parts)
+    const agent = testAgent(t)
+    await request(agent, url, { range: 'bytes=0-1' })
+    assert.equal((await request(agent, url, { range: 'bytes=0-1' }, 'HEAD')).status, 200)
+    const whole = await request(agent, url)
+    assert.deepEqual([whole.status, whole.text], [200, '0123456789'])
+  })
+
+  test('is validated, and invalidated with the whole', async (t) => {
+    t.mock.timers.enable({ apis: ['Date'], now: Date.now() })
+    const { url, seen } = await origin(t, parts)
+    const agent = testAgent(t)
+    await request(agent, url, { range: 'bytes=0-1' })
+    t.mock.timers.tick(61_000)
+    const { text, info } = await request(agent, url, { range: 'bytes=0-1' })
+    assert.deepEqual([text, info?.status], ['01', 'revalidated'])
+    assert.equal(seen[1]?.headers.range, 'bytes=0-1')
     assert.equal((await request(agent, url, { range: 'bytes=0-1' })).info?.status, 'hit')
+    await request(agent, url, {}, 'POST')
+    assert.equal((await request(agent, url, { range: 'bytes=0-1' })).info?.status, 'miss')
+  })
+
+  test('is not used where the caller has begun with another content', async (t) => {
+    const { url, seen } = await origin(t, parts)
+    const agent = testAgent(t)
+    await request(agent, url, { range: 'bytes=0-1' })
+    const begun = { range: 'bytes=0-1', 'if-range': '"v1"' }
+    assert.equal((await request(agent, url, begun)).info?.status, 'hit')
+    await request(agent, url, { ...begun, 'if-range': '"v0"' })
+    assert.equal(seen.length, 2)
+  })
+
+  test('does not take the place of a complete response', async (t) => {
+    const { url } = await origin(t, parts)
+    const agent = testAgent(t)
+    await request(agent, url)
+    const fresh = { range: 'bytes=0-1', 'cache-control': 'no-cache', 'if-none-match': '"v0"' }
+    const { status, info } = await request(agent, url, fresh)
+    assert.deepEqual([status, info?.reason], [206, 'incomplete'])
+    assert.equal((await request(agent, url)).info?.status, 'hit')
+  })
+
+  test('while it is stale, only the part is fetched in the background', async (t) => {
+    t.mock.timers.enable({ apis: ['Date'], now: Date.now() })
+    const { url, seen } = await origin(t, parts)
+    const agent = testAgent(t, { staleWhileRevalidate: true })
+    await request(agent, url, { range: 'bytes=0-1' })
+    t.mock.timers.tick(61_000)
+    assert.equal((await request(agent, url, { range: 'bytes=0-1' })).info?.status, 'stale')
+    while (agent.cache.validations.size > 0) await new Promise((resolve) => setTimeout(resolve, 5))
+    assert.equal(seen[1]?.headers.range, 'bytes=0-1')
+    assert.equal((await request(agent, url, { range: 'bytes=0-1' })).info?.status, 'hit')
+  })
+
+  test('is not stored by a rule of the user, nor without saying which part it is', async (t) => {
+    const { url } = await origin(t, (request, response, count) => {
+      response
+        .setHeader('Cache-Control', 'max-age=60')
+        .setHeader('Content-Type', 'multipart/byteranges; boundary=x')
+      if (request.url === '/rule') return parts(request, response, count)
+      return response.writeHead(206).end('--x--')
+    })
+    const agent = testAgent(t, { urlsExpireAfter: { '*/rule': '1h' } })
+    const { info } = await request(agent, `${url}/rule`, { range: 'bytes=0-1' })
+    assert.equal(info?.reason, 'status')
+    const other = await request(agent, `${url}/multipart`, { range: 'bytes=0-1,5-6' })
+    assert.equal(other.info?.reason, 'incomplete')
   })
 
   test('a complete answer to it is stored', async (t) => {

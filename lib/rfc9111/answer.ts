@@ -41,6 +41,8 @@ export function answer(
   if (stored.status < 200 || stored.status > 299) return { kind: 'whole' }
   if (isNotModified(fields, stored)) return { kind: 'not-modified' }
 
+  // A stored part is the answer to exactly this range, if the caller has not begun with another content.
+  if (stored.status === 206) return { kind: isSameContent(fields, stored) ? 'whole' : 'none' }
   const range = fieldValue(fields, 'range')
   if (method !== 'GET' || stored.status !== 200 || range === undefined) return { kind: 'whole' }
   if (!isSameContent(fields, stored)) return { kind: 'whole' }

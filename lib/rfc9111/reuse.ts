@@ -70,13 +70,17 @@ export function reuse<S extends StoredResponse>(
   return { action: 'validate', reason, stored, candidates: valid }
 }
 
-/** §4: of the stored responses whose nominated fields match the request's (§4.1), the most recent by its date. */
+/**
+ * §4: of the stored responses whose nominated fields match the request's (§4.1), the most recent by its
+ * date. HEAD knows no parts (RFC 9110 §14.2).
+ */
 function select<S extends StoredResponse>(
   request: RequestMessage,
   candidates: readonly S[],
 ): S | undefined {
   const date = (stored: S) => dateValue(stored.fields, stored.responseTime)
   return candidates
+    .filter((stored) => stored.status !== 206 || request.method === 'GET')
     .filter((stored) => nominatedMatch(stored.nominated, request))
     .sort((a, b) => date(b) - date(a) || b.responseTime - a.responseTime)[0]
 }

@@ -19,6 +19,7 @@ import type {
   ResponseMessage,
   StoredResponse,
 } from './message.ts'
+import { parseRange } from './ranges.ts'
 import { longestStaleUse, type StaleTerms } from './staleness.ts'
 import { nominatedNames } from './vary.ts'
 
@@ -54,7 +55,7 @@ export function mayStore(
   const { status, shared, expires } = response
   if (parseCacheControl(request.fields).has('no-store')) return 'request-no-store'
   if (isEndless(response)) return 'endless'
-  if (status === 206) return 'incomplete'
+  if (status === 206 && !isReplayable(request, response)) return 'incomplete'
   if (status < 200 || status === 304) return 'status'
   if (nominatedNames(response) === '*') return 'vary-any'
 
@@ -88,7 +89,17 @@ function allowsAuthorization(directives: Directives): boolean {
   return ['public', 's-maxage', 'must-revalidate'].some((name) => directives.has(name))
 }
 
-/** Whether the cache knows what a status code means for caching; 206 and 304 are never stored. */
+/**
+ * §3.3: whether a partial response may be stored: as the answer to exactly the ranges of its request,
+ * which it is distinguished by. It is never combined with others (§3.4).
+ */
+function isReplayable(request: RequestMessage, { fields }: StoredResponse): boolean {
+  const range = fieldValue(request.fields, 'range')
+  const isAsked = request.method === 'GET' && range !== undefined && parseRange(range) !== undefined
+  return isAsked && /^bytes \d+-\d+\/(?:\d+|\*)$/.test(fieldValue(fields, 'content-range') ?? '')
+}
+
+/** Whether the cache knows what a status code means for caching. */
 function isUnderstood(status: number): boolean {
   return isHeuristicallyCacheable(status) || STORABLE_BY_RULE.has(status)
 }

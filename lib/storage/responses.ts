@@ -87,7 +87,9 @@ export class Responses {
     if (head.kind === 'response') return [head.entry]
     const all = head.variants.map(({ nominated }) => nominated)
     const matching = request && all.filter((nominated) => nominatedMatch(nominated, request))
-    const wanted = matching?.length === 0 ? all.slice(0, MAX_OTHERS) : (matching ?? all)
+    // Parts are nobody's but those who ask for exactly them.
+    const whole = all.filter(({ range }) => range === undefined)
+    const wanted = matching?.length === 0 ? whole.slice(0, MAX_OTHERS) : (matching ?? all)
     const heads = await Promise.all(
       wanted.map((nominated) => this.#heads.read(variantKey(cacheKey, nominated), cacheKey)),
     )
