@@ -52,7 +52,8 @@ suite('RFC 9111 §4.3.2: a condition of the caller is answered from a fresh stor
         assert.equal(status, expected, method)
         assert.equal(text, expected === 304 || method === 'HEAD' ? '' : 'content')
         assert.equal(info?.status, 'hit')
-        assert.deepEqual([fields.etag, fields['x-test'], fields.age], ['"v1"', 'yes', '0'])
+        assert.deepEqual([fields.etag, fields['x-test']], ['"v1"', 'yes'])
+        assert.match(String(fields.age), /^[01]$/)
         assert.equal(fields['content-type'], expected === 304 ? undefined : 'text/plain')
         assert.equal(fields['content-length'], expected === 304 ? undefined : '7')
       }

@@ -2,20 +2,31 @@ import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
 import fc from 'fast-check'
 import {
+  CREDENTIALS,
   fieldValue,
+  isToken,
   listMembers,
   parseDeltaSeconds,
   parseHttpDate,
+  withoutFields,
 } from '../../lib/rfc9111/fields.ts'
+import type { Fields } from '../../lib/rfc9111/message.ts'
 
 const NOW = Date.UTC(2026, 5, 15, 12)
 
-suite('RFC 9110 §5.3 Field Order', () => {
-  test('the lines of a field are one value, combined with commas', () => {
-    assert.equal(fieldValue({ vary: ['Accept', 'Origin'] }, 'vary'), 'Accept, Origin')
-    assert.equal(fieldValue({ vary: 'Accept' }, 'vary'), 'Accept')
-    assert.equal(fieldValue({}, 'vary'), undefined)
-  })
+suite('RFC 9110 §5.3 Field Order: fieldValue', () => {
+  // biome-ignore format: one rule a row
+  const rows: [rule: string, fields: Fields, value: string | undefined][] = [
+    ['the value of one line is that line', { vary: 'Accept' }, 'Accept'],
+    ['the lines of a field are one value, combined with commas', { vary: ['Accept', 'Origin'] }, 'Accept, Origin'],
+    ['in the order in which they came', { vary: ['b', 'a', 'b'] }, 'b, a, b'],
+    ['one line of several is that line', { vary: ['Accept'] }, 'Accept'],
+    ['an empty line is a value', { vary: '' }, ''],
+    ['a field that was not sent has none', { accept: 'a/b' }, undefined],
+  ]
+  for (const [rule, fields, value] of rows) {
+    test(rule, () => assert.equal(fieldValue(fields, 'vary'), value))
+  }
 
   test('a field that was not sent is absent, even where every object has a property of its name', () => {
     for (const name of ['constructor', 'tostring', 'toString', '__proto__', 'valueOf']) {
@@ -24,7 +35,37 @@ suite('RFC 9110 §5.3 Field Order', () => {
   })
 })
 
-suite('RFC 9110 §5.6.1 Lists', () => {
+suite('Fields without some of them: withoutFields', () => {
+  // biome-ignore format: one rule a row
+  const rows: [rule: string, fields: Fields, names: string[], left: Fields][] = [
+    ['those that are named are gone', { a: '1', b: '2', c: '3' }, ['a', 'c'], { b: '2' }],
+    ['with all their lines', { a: ['1', '2'], b: ['3', '4'] }, ['a'], { b: ['3', '4'] }],
+    ['without names all are left', { a: '1', b: ['2'] }, [], { a: '1', b: ['2'] }],
+    ['names of others do not matter', { a: '1' }, ['b', 'constructor'], { a: '1' }],
+    ['a name is more than a part of one', { 'set-cookie': '1' }, ['cookie', 'set', 'set-cookie2'], { 'set-cookie': '1' }],
+    ['credentials are among them by name', { authorization: '1', cookie: '2', 'proxy-authorization': '3', accept: '4' }, [...CREDENTIALS], { accept: '4' }],
+  ]
+  for (const [rule, fields, names, left] of rows) {
+    test(rule, () => assert.deepEqual(withoutFields(fields, names), left))
+  }
+
+  test('what is left is what is not named, in its order, and the message is as it was', () => {
+    const name = fc.constantFrom('a', 'b', 'c', '__proto__', 'constructor')
+    const value = fc.oneof(fc.string(), fc.array(fc.string()))
+    fc.assert(
+      fc.property(fc.dictionary(name, value), fc.array(name), (fields, names) => {
+        const before = JSON.stringify(fields)
+        assert.deepEqual(
+          Object.entries(withoutFields(fields, names)),
+          Object.entries(fields).filter(([field]) => !names.includes(field)),
+        )
+        assert.equal(JSON.stringify(fields), before)
+      }),
+    )
+  })
+})
+
+suite('RFC 9110 §5.6.1 Lists: listMembers', () => {
   // biome-ignore format: one rule a row
   const rows: [rule: string, value: string, members: string[]][] = [
     ['white space around members is no part of them', ' a ,\tb ', ['a', 'b']],
@@ -60,7 +101,52 @@ suite('RFC 9110 §5.6.1 Lists', () => {
   })
 })
 
-suite('§1.2.2 Delta Seconds', () => {
+suite('RFC 9110 §5.6.2 Tokens: isToken', () => {
+  // biome-ignore format: one rule a row
+  const rows: [text: string, isToken: boolean][] = [
+    ['set-cookie', true],
+    ['X', true],
+    ['0', true],
+    ["!#$%&'*+-.^_`|~", true],
+    ['*', true],
+    ['', false],
+    [' ', false],
+    ['a b', false],
+    [' a', false],
+    ['a\n', false],
+    ['a\t', false],
+    ['a,b', false],
+    ['"a"', false],
+    ['a=b', false],
+    ['a:b', false],
+    ['a/b', false],
+    ['a;b', false],
+    ['(a)', false],
+    ['<a>', false],
+    ['[a]', false],
+    ['{a}', false],
+    ['a@b', false],
+    ['a?', false],
+    ['a\\', false],
+    ['\0', false],
+    ['\x7F', false],
+    ['ä', false],
+    ['٣', false],
+  ]
+  for (const [text, expected] of rows) {
+    test(`${JSON.stringify(text)}: ${expected}`, () => assert.equal(isToken(text), expected))
+  }
+
+  test('of all characters these are those of tokens', () => {
+    const all = Array.from({ length: 0x250 }, (_, code) => String.fromCharCode(code))
+    const letters = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz'
+    const expected = [...`!#$%&'*+-.^_\`|~0123456789${letters}`].toSorted()
+    assert.deepEqual(all.filter(isToken), expected)
+    assert.deepEqual(all.filter((character) => isToken(`a${character}a`)), expected) // biome-ignore format: like the one before
+  })
+})
+
+suite('§1.2.2 Delta Seconds: parseDeltaSeconds', () => {
   // biome-ignore format: one rule a row
   const rows: [value: string, milliseconds: number | undefined][] = [
     ['0', 0],
@@ -86,7 +172,7 @@ suite('§1.2.2 Delta Seconds', () => {
   }
 })
 
-suite('RFC 9110 §5.6.7 Date/Time Formats', () => {
+suite('RFC 9110 §5.6.7 Date/Time Formats: parseHttpDate', () => {
   const DAYS = ['Sunday', 'Monday', 'Tuesday', 'Wednesday', 'Thursday', 'Friday', 'Saturday']
 
   function imfFixdate(time: number): string {
