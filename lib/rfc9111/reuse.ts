@@ -101,7 +101,8 @@ function validationCandidates<S extends StoredResponse>(
   if (request.method !== 'GET' || request.fields.range !== undefined) return []
   return candidates.filter((candidate) => {
     const etag = fieldValue(candidate.fields, 'etag')
-    const isTagged = etag !== undefined && isStrong(etag)
+    // A part of the content has the entity-tag of the whole.
+    const isTagged = etag !== undefined && isStrong(etag) && candidate.status !== 206
     return isTagged && differsByNegotiation(candidate, request, partitionBy)
   })
 }
