@@ -139,7 +139,7 @@ export class HttpCache {
             asked.some((fields) => nominatedMatch({ [name]: value }, fields)),
         ),
       )
-      .sort((a, b) => b.responseTime - a.responseTime)[0]
+      .sort((a, b) => partial(a) - partial(b) || b.responseTime - a.responseTime)[0]
   }
 
   /**
@@ -235,6 +235,11 @@ function requestFor(url: string | URL, method = 'GET', headers: Fields = {}) {
   if (request === undefined)
     throw new TypeError(`expected an http or https URL, got ${inspect(url)}`)
   return request
+}
+
+/** A part of a response is what is meant only where there is nothing else. */
+function partial({ status }: Entry): number {
+  return status === 206 ? 1 : 0
 }
 
 function namesOf(headers: StoredRequest['headers'] = {}): string[] {
