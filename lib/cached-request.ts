@@ -24,7 +24,7 @@ import { agreesWithHead, conditionalFields, confirmed, isNamed } from './rfc9111
 import type { RequestTerms, Rules } from './rules.ts'
 import { LostContentError } from './storage/content.ts'
 import type { Entry, NewEntry } from './storage/entry.ts'
-import { adoption, freshening, isPartitioned, storing } from './storing.ts'
+import { adoption, freshening, isPartitioned, type Revision, storing } from './storing.ts'
 
 type Dispatch = Dispatcher['dispatch']
 type Handler = Dispatcher.DispatchHandler
@@ -187,8 +187,9 @@ export class CachedRequest {
     const valid = confirmed(candidates, notModified.fields)
     if (valid === undefined) return this.#forward('stale', flight, stored)
     const revise = valid === stored ? freshening : adoption
-    const { entry, isStorable } = revise(this.#request, valid, notModified, this.#terms)
-    if (valid === stored) responses.freshen(entry, isStorable)
+    const revision = revise(this.#request, valid, notModified, this.#terms)
+    const { entry, isStorable } = revision
+    if (valid === stored) this.#keep(revision)
     else if (isStorable) await responses.copy(entry)
     flight.settle(isStorable ? 'answered' : 'unusable')
     if (this.#isInBackground) return this.#control.responseEnd({})
@@ -270,17 +271,12 @@ export class CachedRequest {
     }
   }
 
-  /** What to store of an answer from the origin, or why not; and what it says about a stored response. */
+  /** What to store of an answer from the origin, or why not. */
   #storing(received: Received, flight: Flight, stored: Entry | undefined): NewEntry | NotStored {
-    const isHead = this.#request.method === 'HEAD' && stored?.method === 'GET'
-    if (stored && isHead && this.#isConfirmedByHead(stored, received)) {
-      this.#freshen(stored, received)
+    if (stored && this.#confirms(received, stored)) {
+      this.#keep(freshening(this.#request, stored, received, this.#terms))
       flight.settle('answered')
       return 'freshened'
-    }
-    // It is the answer to a condition of the caller's own, who keeps a response as well.
-    if (stored && received.status === 304 && isNamed(stored.fields, received.fields)) {
-      this.#freshen(stored, received)
     }
     // A part takes the place of nothing that is whole.
     if (received.status === 206 && stored && stored.status !== 206) return 'incomplete'
@@ -294,20 +290,26 @@ export class CachedRequest {
     return unusable
   }
 
-  /** §4.3.5: whether an answer to HEAD confirms the stored response to GET. One that contradicts it ends it. */
-  #isConfirmedByHead(stored: Entry, { status, fields }: Received): boolean {
-    const isConfirmed =
-      status === stored.status && agreesWithHead(stored.fields, stored.content.length, fields)
+  /**
+   * Whether an answer that is the caller's own confirms a stored response as well: a 304 to a condition of
+   * the caller (§4.3.4), or the answer to HEAD (§4.3.5). One to HEAD that contradicts it ends it.
+   */
+  #confirms({ status, fields }: Received, stored: Entry): boolean {
+    if (status === 304) return isNamed(stored.fields, fields)
+    if (this.#request.method !== 'HEAD' || stored.method !== 'GET') return false
+    const { length } = stored.content
+    if (status === stored.status && agreesWithHead(stored.fields, length, fields)) return true
     const isGone = status === 404 || status === 410
-    if (!isConfirmed && (isGone || (status >= 200 && status <= 299))) {
+    if (isGone || (status >= 200 && status <= 299)) {
       void this.#caching.cache.responses.remove(stored)
     }
-    return isConfirmed
+    return false
   }
 
-  #freshen(stored: Entry, confirmation: Received): void {
-    const { entry, isStorable } = freshening(this.#request, stored, confirmation, this.#terms)
-    this.#caching.cache.responses.freshen(entry, isStorable)
+  #keep({ entry, isStorable, isUnchanged }: Revision): void {
+    const { responses } = this.#caching.cache
+    if (!isStorable) void responses.remove(entry)
+    else if (!isUnchanged) responses.freshen(entry)
   }
 
   /**

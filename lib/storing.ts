@@ -1,5 +1,7 @@
+import { isDeepStrictEqual } from 'node:util'
 import type { Received } from './handlers/storing-handler.ts'
 import type { Request } from './request.ts'
+import { withoutFields } from './rfc9111/fields.ts'
 import type { Fields, ResponseMessage, StoredResponse } from './rfc9111/message.ts'
 import { longestStaleUse } from './rfc9111/staleness.ts'
 import { credentialNames, mayStore, type NotStored, storedFields } from './rfc9111/storing.ts'
@@ -73,6 +75,8 @@ export function isPartitioned(stored: Entry, { partitionBy }: RequestTerms): boo
 export interface Revision {
   readonly entry: Entry
   readonly isStorable: boolean
+  /** Whether there is nothing to be written: it never expires, and nothing but its date has changed. */
+  readonly isUnchanged: boolean
 }
 
 /** §4.3.4: a stored response, freshened by an answer that confirmed it. */
@@ -103,8 +107,18 @@ export function freshening(
   // Where it is kept, and who may have it, depends on the fields by which it differs from others.
   const names = distinguishingNames(revised, terms)
   const isInPlace = String(names) === String(Object.keys(stored.nominated).sort())
-  return { entry, isStorable: expires !== 'do-not-cache' && mayBeStored && isInPlace }
+  return {
+    entry,
+    isStorable: expires !== 'do-not-cache' && mayBeStored && isInPlace,
+    isUnchanged:
+      stored.expires === Infinity &&
+      entry.expires === Infinity &&
+      isDeepStrictEqual(withoutFields(entry.fields, DATING), withoutFields(stored.fields, DATING)),
+  }
 }
+
+/** Fields that differ each time. */
+const DATING = ['age', 'date']
 
 /** §4.3.4: a response stored for other requests, which an answer has confirmed for this one. */
 export function adoption(
@@ -115,7 +129,7 @@ export function adoption(
 ): Revision {
   const { entry, isStorable } = freshening(request, stored, confirmation, terms)
   const nominated = nominate(Object.keys(stored.nominated), request)
-  return { entry: { ...entry, nominated }, isStorable }
+  return { entry: { ...entry, nominated }, isStorable, isUnchanged: false }
 }
 
 /** A response with how long it may be used once it is stale. What may be used for ever is kept as long as others. */

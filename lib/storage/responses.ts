@@ -130,12 +130,8 @@ export class Responses {
     }
   }
 
-  /** Stores a response whose fields have been freshened, or removes it where it must not be stored any more. */
-  freshen(entry: Entry, isStorable: boolean): void {
-    if (!isStorable) {
-      void this.remove(entry)
-      return
-    }
+  /** Stores a response whose fields have been freshened. */
+  freshen(entry: Entry): void {
     const recent: Recent = { entry, isObsolete: false }
     this.#add(recent)
     void this.#rewrite(recent)
