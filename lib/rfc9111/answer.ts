@@ -1,4 +1,4 @@
-import { fieldValue, parseHttpDate } from './fields.ts'
+import { fieldValue, parseHttpDate, withoutFields } from './fields.ts'
 import { dateValue } from './freshness.ts'
 import type { Fields, RequestMessage, StoredResponse } from './message.ts'
 import {
@@ -48,9 +48,14 @@ export function answer(
   if (!isSameContent(fields, stored)) return { kind: 'whole' }
   const specifiers = parseRange(range)
   if (specifiers === undefined || length === undefined) return { kind: 'none' }
+  // RFC 9110 §14.1.2: the end of nothing is nothing, which no part can express.
+  const isEnd = specifiers.some((specifier) => 'suffix' in specifier && specifier.suffix > 0)
+  if (length === 0 && isEnd) return { kind: 'whole' }
   const ranges = satisfiableRanges(specifiers, length)
   if (ranges.length === 0) return { kind: 'no-part', length }
-  return ranges.length > MAX_PARTS ? { kind: 'none' } : { kind: 'parts', ranges, length }
+  // A coding is one of the whole content; of parts in one multipart content it would be misunderstood.
+  const isTooMuch = ranges.length > (stored.fields['content-encoding'] ? 1 : MAX_PARTS)
+  return isTooMuch ? { kind: 'none' } : { kind: 'parts', ranges, length }
 }
 
 /** RFC 9110 §13.1.2 and §13.1.3: `If-Modified-Since` counts only where there is no `If-None-Match`. */
@@ -90,6 +95,9 @@ const OF_THE_CONTENT = new Set([
   'repr-digest',
 ])
 
+/** Digests of the content of one message (RFC 9530 §2). */
+const OF_THE_MESSAGE = ['content-digest', 'content-md5']
+
 /** RFC 9110 §15.4.5: the fields of a 304 for a stored response. */
 export function notModifiedFields(stored: Fields): Fields {
   const isNamed = stored.etag !== undefined
@@ -111,7 +119,8 @@ export function partialFields(
   length: number,
   boundary: string,
 ): Fields {
-  const kept = request.fields['if-range'] === undefined ? stored : notModifiedFields(stored)
+  const isKnown = request.fields['if-range'] !== undefined
+  const kept = isKnown ? notModifiedFields(stored) : withoutFields(stored, OF_THE_MESSAGE)
   const [only, ...others] = ranges
   if (only && others.length === 0) {
     return {
@@ -131,10 +140,10 @@ export function partialFields(
   }
 }
 
-/** RFC 9110 §15.5.17: the fields of a 416 for a stored response. */
+/** RFC 9110 §15.5.17: the fields of a 416 for a stored response, whose freshness is not that of the answer. */
 export function noPartFields(stored: Fields, length: number): Fields {
   return {
-    ...notModifiedFields(stored),
+    ...(stored.date !== undefined && { date: stored.date }),
     'content-length': '0',
     'content-range': contentRange(undefined, length),
   }

@@ -16,16 +16,24 @@ export function withoutFields(fields: Fields, names: readonly string[]): Fields 
   return Object.fromEntries(Object.entries(fields).filter(([name]) => !names.includes(name)))
 }
 
-/** The members of a comma-separated list (RFC 9110 §5.6.1); commas in quoted strings do not separate. */
+/**
+ * The members of a comma-separated list (RFC 9110 §5.6.1); commas in quoted strings do not separate. A
+ * quote that is never closed quotes nothing, so that it hides nothing either.
+ */
 export function listMembers(value: string): string[] {
   const members: string[] = []
   let start = 0
-  let quoted = false
+  let quote = -1
+  let isQuoting = true
   for (let index = 0; index <= value.length; index++) {
     const character = value[index]
-    if (quoted && character === '\\' && index + 1 < value.length) index++
-    else if (character === '"') quoted = !quoted
-    else if (character === undefined || (character === ',' && !quoted)) {
+    if (quote !== -1 && character === undefined) {
+      index = quote
+      quote = -1
+      isQuoting = false
+    } else if (quote !== -1 && character === '\\' && index + 1 < value.length) index++
+    else if (character === '"' && isQuoting) quote = quote === -1 ? index : -1
+    else if (quote === -1 && (character === undefined || character === ',')) {
       const member = value.slice(start, index).trim()
       if (member !== '') members.push(member)
       start = index + 1

@@ -40,13 +40,25 @@ const GAP = 80
  */
 export function satisfiableRanges(specifiers: readonly RangeSpecifier[], length: number): Range[] {
   const ranges = specifiers.map((specifier) => resolve(specifier, length)).filter(isPart)
-  const merged: Range[] = []
-  for (const range of [...ranges].sort((a, b) => a.first - b.first)) {
-    const before = merged.at(-1)
-    if (before === undefined || range.first > before.last + GAP) merged.push(range)
-    else merged.splice(-1, 1, { first: before.first, last: Math.max(before.last, range.last) })
+  let merged: Range[] = []
+  for (const range of ranges) {
+    const near = merged.filter((other) => isNear(range, other))
+    const all = [...near, range]
+    const whole = {
+      first: Math.min(...all.map(({ first }) => first)),
+      last: Math.max(...all.map(({ last }) => last)),
+    }
+    // It stands where the first of those stood that it is made of.
+    const [place] = near
+    merged = place
+      ? merged.flatMap((other) => (other === place ? whole : near.includes(other) ? [] : other))
+      : [...merged, range]
   }
-  return merged.length === ranges.length ? ranges : merged
+  return merged
+}
+
+function isNear(a: Range, b: Range): boolean {
+  return a.first <= b.last + GAP && b.first <= a.last + GAP
 }
 
 function resolve(specifier: RangeSpecifier, length: number): Range {

@@ -43,6 +43,9 @@ export type NotStored =
 /** Status codes that may be stored when a rule of the user decides, whatever the origin says. */
 const STORABLE_BY_RULE = new Set([200, 203, 204, 300, 301, 302, 303, 307, 308])
 
+/** Status codes that say something of the conditions and ranges of their request, and nothing for others. */
+const ABOUT_THE_REQUEST = new Set([304, 412, 416])
+
 /**
  * §3: whether a response may be stored. `response.expires` is defined where a rule of the user
  * decides: it overrules the origin's fields, but neither the request's directives nor `Vary`.
@@ -56,7 +59,7 @@ export function mayStore(
   if (parseCacheControl(request.fields).has('no-store')) return 'request-no-store'
   if (isEndless(response)) return 'endless'
   if (status === 206 && !isReplayable(request, response)) return 'incomplete'
-  if (status < 200 || status === 304) return 'status'
+  if (status < 200 || ABOUT_THE_REQUEST.has(status)) return 'status'
   if (nominatedNames(response) === '*') return 'vary-any'
 
   if (expires !== undefined) {

@@ -1,9 +1,9 @@
-/** The value of a dictionary's member, without its parameters (RFC 9651 §3.3). An inner list has none. */
+/** The value of a dictionary's member, without its parameters (RFC 9651 §3.3); null where no directive has such a one. */
 export type BareItem =
   | { readonly type: 'integer' | 'decimal' | 'date'; readonly value: number }
-  | { readonly type: 'string' | 'token' | 'bytes' | 'display-string'; readonly value: string }
+  | { readonly type: 'string' | 'token'; readonly value: string }
   | { readonly type: 'boolean'; readonly value: boolean }
-  | { readonly type: 'inner-list'; readonly value: null }
+  | { readonly type: 'bytes' | 'display-string' | 'inner-list'; readonly value: null }
 
 // biome-ignore format: one rule a row
 const BARE_ITEMS: readonly [syntax: RegExp, read: (text: string) => BareItem][] = [
@@ -11,11 +11,20 @@ const BARE_ITEMS: readonly [syntax: RegExp, read: (text: string) => BareItem][] 
   [/-?\d{1,15}(?![\d.])/y, (text) => ({ type: 'integer', value: Number(text) })],
   [/"(?:[ !#-[\]-~]|\\["\\])*"/y, (text) => ({ type: 'string', value: text.slice(1, -1).replace(/\\(.)/g, '$1') })],
   [/[A-Za-z*][\w!#$%&'*+.^`|~:/-]*/y, (text) => ({ type: 'token', value: text })],
-  [/:[A-Za-z\d+/=]*:/y, (text) => ({ type: 'bytes', value: text.slice(1, -1) })],
+  [/:[A-Za-z\d+/]*={0,2}:/y, () => ({ type: 'bytes', value: null })],
   [/\?[01]/y, (text) => ({ type: 'boolean', value: text === '?1' })],
   [/@-?\d{1,15}(?![\d.])/y, (text) => ({ type: 'date', value: Number(text.slice(1)) })],
-  [/%"(?:[ !#$&-~]|%[\da-f]{2})*"/y, (text) => ({ type: 'display-string', value: text.slice(2, -1) })],
+  [/%"(?:[ !#$&-~]|%[\da-f]{2})*"/y, (text) => displayString(text.slice(2, -1))],
 ]
+
+function displayString(text: string): BareItem {
+  try {
+    decodeURIComponent(text)
+  } catch {
+    throw new NotWellFormed()
+  }
+  return { type: 'display-string', value: null }
+}
 
 /** Thrown, and caught here, where a text is not what it should be. */
 class NotWellFormed extends Error {}

@@ -21,13 +21,16 @@ export function strongMatch(a: string, b: string): boolean {
   return a === b && isStrong(a)
 }
 
-/** Whether an entity-tag says that the content is the same byte by byte (RFC 9110 §8.8.1). */
+/**
+ * Whether an entity-tag says that the content is the same byte by byte (RFC 9110 §8.8.1). What is no
+ * entity-tag at all says less.
+ */
 export function isStrong(entityTag: string): boolean {
-  return !entityTag.startsWith('W/')
+  return entityTag.startsWith('"')
 }
 
 function opaqueTag(entityTag: string): string {
-  return isStrong(entityTag) ? entityTag : entityTag.slice(2)
+  return entityTag.startsWith('W/') ? entityTag.slice(2) : entityTag
 }
 
 /** How much later than its modification a response must have been sent for its date to be strong, in milliseconds. */
