@@ -167,8 +167,8 @@ export class CachedRequest {
   }
 
   #validate(validation: Validation, flight: Flight): void {
-    const { candidates, reason, stored } = validation
-    const headers = headersWith(this.#options.headers, conditionalFields(candidates))
+    const { reason, stored } = validation
+    const headers = headersWith(this.#options.headers, conditionalFields(validation))
     const storingHandler = new StoringHandler(this.#exchange({ fwd: reason }, flight, stored))
     const handler = new ValidatingHandler(storingHandler, (notModified) => {
       this.#control.attach(undefined)
@@ -178,13 +178,10 @@ export class CachedRequest {
   }
 
   /** §4.3.3: answers with the stored response that the origin has confirmed. */
-  async #confirm(
-    { candidates, reason, stored }: Validation,
-    notModified: Received,
-    flight: Flight,
-  ): Promise<void> {
+  async #confirm(validation: Validation, notModified: Received, flight: Flight): Promise<void> {
     const { responses } = this.#caching.cache
-    const valid = confirmed(candidates, notModified.fields)
+    const { reason, stored } = validation
+    const valid = confirmed(validation, notModified.fields)
     if (valid === undefined) return this.#forward('stale', flight, stored)
     const revise = valid === stored ? freshening : adoption
     const revision = revise(this.#request, valid, notModified, this.#terms)

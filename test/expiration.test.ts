@@ -8,6 +8,7 @@ import {
   type Lifetime,
   NEVER_EXPIRE,
   parseExpiration,
+  parseStaleness,
 } from '../lib/expiration.ts'
 
 const SECOND = 1000
@@ -19,7 +20,7 @@ function lasting(milliseconds: number): Lifetime {
   return { kind: 'duration', milliseconds }
 }
 
-suite('Expirations', () => {
+suite('Expirations: parseExpiration', () => {
   // biome-ignore format: one rule a row
   const accepted: [value: unknown, lifetime: Lifetime][] = [
     [1500, lasting(1500)],
@@ -121,7 +122,76 @@ suite('Expirations', () => {
   })
 })
 
-suite('When a response expires', () => {
+suite('How long stale responses may be used: parseStaleness', () => {
+  // biome-ignore format: one rule a row
+  const accepted: [value: unknown, milliseconds: number][] = [
+    [true, Infinity],
+    [false, 0],
+    [0, 0],
+    [1500, 1500],
+    [0.5, 0.5],
+    [Infinity, Infinity],
+    ['500ms', 500],
+    ['90s', 90 * SECOND],
+    ['1.5h', 1.5 * HOUR],
+    ['7 days', 7 * DAY],
+    [' 10 S ', 10 * SECOND],
+    ['0s', 0],
+  ]
+  for (const [value, milliseconds] of accepted) {
+    test(`${JSON.stringify(value)} is understood`, () => {
+      assert.equal(parseStaleness(value, 'staleIfError'), milliseconds)
+    })
+  }
+
+  // biome-ignore format: one rule a row
+  const refused: [name: string, value: unknown, got: string][] = [
+    ['a number without a unit', '60', "'60'"],
+    ['a boolean as text', 'true', "'true'"],
+    ['a word', 'always', "'always'"],
+    ['an empty text', '', "''"],
+    ['a negative duration', '-1h', "'-1h'"],
+    ['an unknown unit', '3 fortnights', "'3 fortnights'"],
+    ['two durations', '1h 30m', "'1h 30m'"],
+    ['infinity as text', 'Infinity', "'Infinity'"],
+    ['an HTTP-date', 'Fri, 16 Apr 2021 21:13:00 GMT', "'Fri, 16 Apr 2021 21:13:00 GMT'"],
+    ['a Date', new Date(0), '1970-01-01T00:00:00.000Z'],
+    ['a constant for expirations', NEVER_EXPIRE, '-1'],
+    ['another one', DO_NOT_CACHE, "'do-not-cache'"],
+    ['NaN', NaN, 'NaN'],
+    ['a negative number', -5, '-5'],
+    ['negative infinity', -Infinity, '-Infinity'],
+    ['a big integer', 5n, '5n'],
+    ['null', null, 'null'],
+    ['undefined', undefined, 'undefined'],
+    ['an object', {}, '{}'],
+    ['an array', [60], '[ 60 ]'],
+  ]
+  for (const [name, value, got] of refused) {
+    test(`${name} is refused, with what is meant and what it got`, () => {
+      assert.throws(() => parseStaleness(value, "urlsExpireAfter['a.com'].staleIfError"), {
+        name: 'TypeError',
+        message: `urlsExpireAfter['a.com'].staleIfError: expected true, false, a number of milliseconds (0 or more) or a duration such as "90s" or "1h", got ${got}`,
+      })
+    })
+  }
+
+  test('no text stands for any time, and what is understood is never negative', () => {
+    fc.assert(
+      fc.property(fc.anything(), (value) => {
+        try {
+          const milliseconds = parseStaleness(value, 'x')
+          assert.ok(milliseconds >= 0)
+          assert.ok(typeof value !== 'string' || Number.isFinite(milliseconds))
+        } catch (error) {
+          assert.ok(error instanceof TypeError)
+        }
+      }),
+    )
+  })
+})
+
+suite('When a response expires: expiresAt', () => {
   const RECEIVED = Date.UTC(2026, 0)
 
   // biome-ignore format: one rule a row

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
+import { HttpCache } from '../lib/cache.ts'
 import { contextTerms, disabled, runInTerms, withTerms } from '../lib/context.ts'
 import {
   type AgentOptions,
@@ -7,10 +8,11 @@ import {
   checkAgentOptions,
   checkCacheOptions,
   checkTerms,
+  mergeTerms,
   type Terms,
 } from '../lib/options.ts'
 
-suite('Options', () => {
+suite('Options: checkCacheOptions and checkAgentOptions', () => {
   // biome-ignore format: one rule a row
   const accepted: [rule: string, options: CacheOptions][] = [
     ['none', {}],
@@ -20,8 +22,13 @@ suite('Options', () => {
     ['no partition', { partitionBy: false }],
     ['no partition by a list', { partitionBy: [] }],
     ['cacheStatus', { cacheStatus: false }],
-    ['options that are undefined', { expireAfter: undefined, cacheControl: undefined, partitionBy: undefined, cacheStatus: undefined, cache: undefined } as object],
-    ['all that can be written as JSON', JSON.parse('{"expireAfter":"1h","cacheControl":true,"partitionBy":false,"urlsExpireAfter":{"a.com":-1},"store":"memory:"}')],
+    ['stale responses for ever', { staleWhileRevalidate: true, staleIfError: true }],
+    ['stale responses never', { staleWhileRevalidate: false, staleIfError: false }],
+    ['stale responses for a time', { staleWhileRevalidate: 60_000, staleIfError: '7 days' }],
+    ['a shared cache', { shared: true, store: 'memory:' }],
+    ['a private one', { shared: false }],
+    ['options that are undefined', { expireAfter: undefined, cacheControl: undefined, partitionBy: undefined, staleWhileRevalidate: undefined, staleIfError: undefined, shared: undefined, cacheStatus: undefined, cache: undefined } as object],
+    ['all that can be written as JSON', JSON.parse('{"expireAfter":"1h","cacheControl":true,"partitionBy":false,"staleWhileRevalidate":"1m","staleIfError":true,"urlsExpireAfter":{"a.com":-1},"store":"memory:","shared":true}')],
   ]
   for (const [rule, options] of accepted) {
     test(`accepted: ${rule}`, () => {
@@ -46,6 +53,13 @@ suite('Options', () => {
     ['partitionBy that is a name', { partitionBy: 'cookie' }, /^partitionBy: expected an array of field names, or false, got 'cookie'$/],
     ['partitionBy that is true', { partitionBy: true }, /^partitionBy: expected an array of field names, or false, got true$/],
     ['partitionBy of numbers', { partitionBy: [1] }, /^partitionBy: expected an array of field names, or false, got \[Array\]$|^partitionBy: .+ got \[ 1 \]$/],
+    ['staleWhileRevalidate that has no unit', { staleWhileRevalidate: '60' }, /^staleWhileRevalidate: expected true, false, a number of milliseconds \(0 or more\) or a duration such as "90s" or "1h", got '60'$/],
+    ['staleWhileRevalidate that is negative', { staleWhileRevalidate: -1 }, /^staleWhileRevalidate: expected true, false, .+ got -1$/],
+    ['staleIfError that is a word', { staleIfError: 'always' }, /^staleIfError: expected true, false, .+ got 'always'$/],
+    ['staleIfError that is null', { staleIfError: null }, /^staleIfError: expected true, false, .+ got null$/],
+    ['staleIfError that is a Date', { staleIfError: new Date(0) }, /^staleIfError: expected true, false, .+ got 1970-01-01T00:00:00\.000Z$/],
+    ['shared that is no boolean', { shared: 'yes' }, /^shared: expected a boolean, got 'yes'$/],
+    ['shared that is null', { shared: null }, /^shared: expected a boolean, got null$/],
     ['a cache that is none', { cache: new Map() }, /^cache: expected an HttpCache, got /],
   ]
   for (const [rule, options, message] of refused) {
@@ -54,6 +68,40 @@ suite('Options', () => {
       assert.throws(() => checkCacheOptions(given), { name: 'TypeError', message })
     })
   }
+
+  test('what belongs to a cache that exists already is said where that is made', async () => {
+    await using cache = new HttpCache({ store: 'memory:', shared: true })
+    checkCacheOptions({ cache, staleIfError: true })
+    checkCacheOptions({ cache, shared: undefined, store: undefined } as object)
+    for (const [name, value] of [
+      ['shared', true],
+      ['shared', false],
+      ['store', 'memory:'],
+    ] as const) {
+      // biome-ignore format: one list
+      assert.throws(() => checkCacheOptions({ cache, [name]: value }), {
+        name: 'TypeError',
+        message: `${name} and cache exclude each other: set it where the cache is made, new HttpCache({ ${name} })`, // biome-ignore format: one message
+      })
+    }
+  })
+
+  test('a cache that is made knows whether it is shared, and refuses what is no answer', async () => {
+    for (const shared of [true, false]) {
+      await using cache = new HttpCache({ store: 'memory:', shared })
+      assert.equal(cache.shared, shared)
+    }
+    await using cache = new HttpCache({ store: 'memory:' })
+    assert.equal(cache.shared, false)
+    assert.throws(() => new HttpCache({ store: 'memory:', shared: 1 } as object), {
+      name: 'TypeError',
+      message: 'shared: expected a boolean, got 1',
+    })
+    assert.throws(() => new HttpCache({ public: true } as object), {
+      name: 'TypeError',
+      message: 'HttpCache: unknown option "public"; the options are store and shared',
+    })
+  })
 
   // biome-ignore format: one rule a row
   const refusedByAgent: [rule: string, options: unknown, message: RegExp][] = [
@@ -75,13 +123,14 @@ suite('Options', () => {
   })
 })
 
-suite('Terms', () => {
+suite('Terms: checkTerms', () => {
   test('terms are accepted, options of the agent are not', () => {
     checkTerms({}, 'withTerms')
     checkTerms({ expireAfter: -1, cacheControl: true, partitionBy: ['a'] }, 'withTerms')
+    checkTerms({ staleWhileRevalidate: '1h', staleIfError: true }, 'withTerms')
     assert.throws(() => checkTerms({ store: 'memory:' } as Terms, 'withTerms'), {
       name: 'TypeError',
-      message: 'withTerms: unknown option "store"; the options are expireAfter, cacheControl, partitionBy', // biome-ignore format: one message
+      message: 'withTerms: unknown option "store"; the options are expireAfter, cacheControl, partitionBy, staleWhileRevalidate, staleIfError', // biome-ignore format: one message
     })
   })
 
@@ -90,6 +139,9 @@ suite('Terms', () => {
     ['a malformed expiration', { expireAfter: 'soon' }, /^withTerms\.expireAfter: expected .+ got 'soon'$/],
     ['cacheControl that is no boolean', { cacheControl: 0 }, /^withTerms\.cacheControl: expected a boolean, got 0$/],
     ['partitionBy that is no list', { partitionBy: {} }, /^withTerms\.partitionBy: expected an array of field names, or false, got \{\}$/],
+    ['a malformed staleWhileRevalidate', { staleWhileRevalidate: 'soon' }, /^withTerms\.staleWhileRevalidate: expected true, false, .+ got 'soon'$/],
+    ['a malformed staleIfError', { staleIfError: NaN }, /^withTerms\.staleIfError: expected true, false, .+ got NaN$/],
+    ['whether the cache is shared', { shared: true }, /^withTerms: unknown option "shared"/],
     ['no object', undefined, /^withTerms: expected an object of options, got undefined$/],
   ]
   for (const [rule, terms, message] of refused) {
@@ -99,6 +151,20 @@ suite('Terms', () => {
         message,
       })
     })
+  }
+})
+
+suite('Terms over others: mergeTerms', () => {
+  // biome-ignore format: one rule a row
+  const rows: [rule: string, terms: Terms | undefined, over: Terms | undefined, merged: Terms][] = [
+    ['none at all are none', undefined, undefined, {}],
+    ['without others they stay', { expireAfter: 1 }, undefined, { expireAfter: 1 }],
+    ['without any the others count', undefined, { staleIfError: true }, { staleIfError: true }],
+    ['those over them count', { expireAfter: 1, staleIfError: '1h' }, { staleIfError: false }, { expireAfter: 1, staleIfError: false }],
+    ['what is undefined does not', { staleIfError: true, cacheControl: true }, { staleIfError: undefined, staleWhileRevalidate: 0 } as object, { staleIfError: true, cacheControl: true, staleWhileRevalidate: 0 }],
+  ]
+  for (const [rule, terms, over, merged] of rows) {
+    test(rule, () => assert.deepEqual(mergeTerms(terms, over), merged))
   }
 })
 
@@ -118,6 +184,13 @@ suite('Terms of an async context', () => {
       withTerms({ expireAfter: 2 }, contextTerms),
     )
     assert.deepEqual(inner, { expireAfter: 2, cacheControl: true })
+  })
+
+  test('terms about stale responses add up as well', () => {
+    const inner = withTerms({ staleIfError: true, staleWhileRevalidate: '1h' }, () =>
+      withTerms({ staleIfError: false }, contextTerms),
+    )
+    assert.deepEqual(inner, { staleIfError: false, staleWhileRevalidate: '1h' })
   })
 
   test('disabled is no caching at all, until the function has ended, even by throwing', () => {

@@ -26,7 +26,7 @@ function matches(matcher: UrlMatcher, url: string): boolean {
 /** For how long a response is fresh that says nothing itself, by the rules for its URL. */
 function lifetime(options: Pick<CacheOptions, 'expireAfter' | 'urlsExpireAfter'>, url: string) {
   const terms = compileRules(options).termsFor(new URL(url), undefined)
-  const expires = expirationByRule(terms, {}, NOW)
+  const expires = expirationByRule(terms, { fields: {} }, NOW)
   return typeof expires === 'number' ? expires - NOW : expires
 }
 
@@ -394,6 +394,9 @@ suite('urlsExpireAfter', () => {
     ['null', { 'a.com': null }, /^urlsExpireAfter\['a\.com'\]: .+ got null$/],
     ['an unknown term', { 'a.com': { expiresAfter: 1 } }, /^urlsExpireAfter\['a\.com'\]: unknown option "expiresAfter"/],
     ['a malformed term', { 'a.com': { expireAfter: 'soon' } }, /^urlsExpireAfter\['a\.com'\]\.expireAfter: .+ got 'soon'$/],
+    ['a malformed term about stale responses', { 'a.com': { staleIfError: '60' } }, /^urlsExpireAfter\['a\.com'\]\.staleIfError: expected true, false, .+ got '60'/],
+    ['a negative one', { 'a.com': { staleWhileRevalidate: -1 } }, /^urlsExpireAfter\['a\.com'\]\.staleWhileRevalidate: .+ got -1$/],
+    ['an option of the cache', { 'a.com': { shared: true } }, /^urlsExpireAfter\['a\.com'\]: unknown option "shared"/],
     ['a malformed pattern', { 'a b': 1 }, /^urlsExpireAfter\['a b'\]: expected a URL pattern .+ got 'a b'$/],
     ['a value for a RegExp', [[/x/g, 'soon']], /^urlsExpireAfter\[\/x\/g\]: .+ got 'soon'$/],
     ['a value for a function', [[function isApi() {}, 'soon']], /^urlsExpireAfter\[\[Function: isApi\]\]: .+ got 'soon'$/],
@@ -411,7 +414,7 @@ suite('urlsExpireAfter', () => {
   }
 })
 
-suite('Precedence', () => {
+suite('Precedence: expirationByRule', () => {
   const URL_OF = new URL('http://a.com/')
   const cc = (value: string): Fields => ({ 'cache-control': value })
   const expireAfter = (value: Expiration): Terms => ({ expireAfter: value })
@@ -424,9 +427,10 @@ suite('Precedence', () => {
     rule: Expiration | Terms | undefined,
     own: Terms | undefined,
     fields: Fields,
+    shared = false,
   ): number | string {
     const rules = compileRules({ ...agent, ...(rule !== undefined && { urlsExpireAfter: { 'a.com': rule } }) }) // biome-ignore format: one call
-    const expires = expirationByRule(rules.termsFor(URL_OF, own), fields, NOW)
+    const expires = expirationByRule(rules.termsFor(URL_OF, own), { fields, shared }, NOW)
     return typeof expires === 'number' ? expires - NOW : (expires ?? 'origin')
   }
 
@@ -480,6 +484,27 @@ suite('Precedence', () => {
     test(name, () => assert.equal(decide(agent, rule, own, fields), decision))
   }
 
+  const fallback: CacheOptions = { expireAfter: 1, cacheControl: true }
+  // biome-ignore format: one rule a row
+  const ofCaches: [name: string, fields: Fields, ofPrivate: number | string, ofShared: number | string][] = [
+    ['private says something to a shared cache', cc('private'), 1, 'origin'],
+    ['s-maxage does', cc('s-maxage=60'), 1, 'origin'],
+    ['public and must-revalidate say nothing of the lifetime', cc('public, must-revalidate'), 1, 1],
+    ['max-age says it to both', cc('max-age=60'), 'origin', 'origin'],
+    ['Expires does', { expires: '0' }, 'origin', 'origin'],
+    ['RFC 9213: the targeted field says it to a shared cache', { 'cdn-cache-control': 'max-age=60' }, 1, 'origin'],
+    ['RFC 9213: also that nothing is to be stored', { 'cdn-cache-control': 'no-store' }, 1, 'origin'],
+    ['RFC 9213: where it says nothing of it, no other field does', { 'cdn-cache-control': 'public', ...cc('no-store, max-age=60'), expires: '0' }, 'origin', 1],
+  ]
+  for (const [name, fields, ofPrivate, ofShared] of ofCaches) {
+    test(`kinds of caches: ${name}`, () => {
+      assert.equal(decide(fallback, none, none, fields), ofPrivate)
+      assert.equal(decide(fallback, none, none, fields, true), ofShared)
+      assert.equal(decide(fallback, 3, none, fields, true), 3)
+      assert.equal(decide({}, none, none, fields, true), 'origin')
+    })
+  }
+
   test('the first matching rule decides all terms: rules do not add up', () => {
     const rules = compileRules({
       urlsExpireAfter: { 'a.com': { cacheControl: true }, '*': { partitionBy: false } },
@@ -502,6 +527,39 @@ suite('Precedence', () => {
       assert.deepEqual(rules.termsFor(URL_OF, own).partitionBy, partitionBy)
     })
   }
+
+  const [use, onError] = ['staleWhileRevalidate', 'staleIfError'] as const
+  // biome-ignore format: one rule a row
+  const stale: [rule: string, agent: Terms['staleIfError'], rule: Terms['staleIfError'], own: Terms['staleIfError'], milliseconds: number | undefined][] = [
+    ['by default what the response says', undefined, undefined, undefined, undefined],
+    ['the agent’s', '1h', undefined, undefined, HOUR],
+    ['a rule’s before the agent’s', '1h', 5, undefined, 5],
+    ['the request’s before a rule’s', '1h', 5, 7, 7],
+    ['the request’s before the agent’s', '1h', undefined, '1s', 1000],
+    ['true is always', true, undefined, undefined, Infinity],
+    ['false is never', false, undefined, undefined, 0],
+    ['false is a word like any other', true, false, undefined, 0],
+    ['also the request’s', '1h', true, false, 0],
+    ['0 is, too', true, 0, undefined, 0],
+  ]
+  for (const [rule, agent, ofRule, own, milliseconds] of stale) {
+    for (const name of [use, onError]) {
+      test(`${name}: ${rule}`, () => {
+        const terms = (value: Terms['staleIfError']) => ({ [name]: value }) as Terms
+        const rules = compileRules({ ...terms(agent), urlsExpireAfter: { 'a.com': terms(ofRule) } })
+        const found = rules.termsFor(URL_OF, terms(own))
+        assert.equal(found[name], milliseconds)
+        assert.equal(found[name === use ? onError : use], undefined)
+      })
+    }
+  }
+
+  test('a rule of terms about stale responses leaves the expiration as it is', () => {
+    const rules = compileRules({ expireAfter: 1, urlsExpireAfter: { 'a.com': { staleIfError: true } } }) // biome-ignore format: one call
+    const terms = rules.termsFor(URL_OF, none)
+    assert.equal(expirationByRule(terms, { fields: noStore }, NOW), NOW + 1)
+    assert.equal(terms.staleIfError, Infinity)
+  })
 
   test('a malformed expiration of the agent is refused at construction', () => {
     assert.throws(() => compileRules({ expireAfter: 'soon' }), {

@@ -95,5 +95,5 @@ export function expirationTime(stored: StoredResponse): number {
 
 /** Whether a response has a validator, so that it can be validated when it is stale (RFC 9110 §8.8). */
 export function hasValidator({ fields }: Pick<ResponseMessage, 'fields'>): boolean {
-  return fields.etag !== undefined || fields['last-modified'] !== undefined
+  return (fields.etag !== undefined && fields.etag !== '*') || fields['last-modified'] !== undefined
 }

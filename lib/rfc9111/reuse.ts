@@ -17,6 +17,7 @@ import {
   mayUseWhileValidating,
   type StaleTerms,
 } from './staleness.ts'
+import type { Validation } from './validation.ts'
 import { isStrong } from './validators.ts'
 import { differsByNegotiation, nominatedMatch } from './vary.ts'
 
@@ -31,13 +32,10 @@ export type Reuse<S extends StoredResponse> =
   | { readonly action: 'reuse'; readonly stored: S }
   /** It is stale, and is to be validated meanwhile (RFC 5861 §3). */
   | { readonly action: 'reuse-and-validate'; readonly stored: S }
-  | {
+  | ({
       readonly action: 'validate'
       readonly reason: ForwardReason
-      readonly stored: S | undefined
-      /** Those of which the origin is asked whether one is valid for the request. */
-      readonly candidates: readonly S[]
-    }
+    } & Validation<S>)
   | { readonly action: 'forward'; readonly reason: ForwardReason; readonly stored: S | undefined }
   | { readonly action: 'refuse' }
 
@@ -99,12 +97,15 @@ function validationCandidates<S extends StoredResponse>(
   if (isConditional(request.fields)) return []
   if (stored) return hasValidator(stored) ? [stored] : []
   if (request.method !== 'GET' || request.fields.range !== undefined) return []
-  return candidates.filter((candidate) => {
+  const others = candidates.filter((candidate) => {
     const etag = fieldValue(candidate.fields, 'etag')
     // A part of the content has the entity-tag of the whole.
     const isTagged = etag !== undefined && isStrong(etag) && candidate.status !== 206
     return isTagged && differsByNegotiation(candidate, request, partitionBy)
   })
+  // Some origins tag revisions of a resource instead of its representations: they tell no variants apart.
+  const tags = new Set(others.map(({ fields }) => fieldValue(fields, 'etag')))
+  return others.length > 1 && tags.size === others.length ? others : []
 }
 
 function whyNotReusable(
@@ -123,14 +124,14 @@ function whyNotReusable(
   const age = currentAge(stored, now)
   const isFresh = lifetime > age
   const maxAge = directiveTime(request, 'max-age') ?? Infinity
-  // RFC 8246 §2: what will not change while it is fresh need not be asked for again.
+  // RFC 8246 §2: what will not change while it is fresh need not be asked for again on a reload.
   const isImmutable = isFresh && response.has('immutable')
-  if (!isImmutable && (age > maxAge || maxAge === 0)) return 'request'
+  if (maxAge === 0 ? !isImmutable : age > maxAge) return 'request'
 
   if (lifetime !== Infinity && isFromTheFuture(stored, now)) return 'stale'
-  if (isFresh) {
-    return lifetime - age >= (directiveTime(request, 'min-fresh') ?? 0) ? undefined : 'request'
-  }
+  const minFresh = directiveTime(request, 'min-fresh')
+  if (minFresh !== undefined && lifetime - age < minFresh) return isFresh ? 'request' : 'stale'
+  if (isFresh) return undefined
   const accepted = acceptedStaleness(request)
   const isAccepted = accepted !== undefined && age - lifetime <= accepted
   return isAccepted && !forbidsStale(stored) ? undefined : 'stale'

@@ -31,9 +31,8 @@ export function forbidsStale(stored: StoredResponse, use?: StaleUse): boolean {
   if (directives.has('must-revalidate')) return true
   if (stored.shared && directives.has('proxy-revalidate')) return true
   if (stored.expires !== undefined) return false
-  // §5.2.2.10: to a shared cache s-maxage means proxy-revalidate, unless the origin itself allows the use.
-  const isAllowed = use !== undefined && directives.has(use)
-  if (stored.shared && directives.has('s-maxage') && !isAllowed) return true
+  // §5.2.2.10: to a shared cache s-maxage means proxy-revalidate, but as the origin itself allows the use.
+  if (isLimited(stored) && (use === undefined || staleUse(stored, use) === 0)) return true
   return concernsAll(directives, 'no-cache')
 }
 
@@ -84,16 +83,27 @@ function isWithin(
   if (forbidsStale(stored, name)) return false
   const directives = requestDirectives(request)
   const asked = directiveTime(directives, name)
-  if (asked === undefined && refusesStale(directives)) return false
-  const limit = asked ?? configured ?? staleUse(stored, name)
+  const staleness = -remainingFreshness(stored, now)
+  if (asked === undefined && refusesStale(directives, staleness)) return false
+  const limit = Math.min(
+    asked ?? configured ?? staleUse(stored, name),
+    isLimited(stored) ? staleUse(stored, name) : Infinity,
+  )
   if (limit === Infinity) return true
-  return !isFromTheFuture(stored, now) && -remainingFreshness(stored, now) < limit
+  return limit > 0 && !isFromTheFuture(stored, now) && staleness < limit
 }
 
-/** §5.2.1: whether a request says that it does not want a stale response, without a word about this use. */
-function refusesStale(request: Directives): boolean {
-  if (request.has('max-age') && !request.has('max-stale')) return true
-  return request.has('no-cache') || request.has('min-fresh')
+/** §5.2.1: whether a request says that it does not want so stale a response, without a word about this use. */
+function refusesStale(request: Directives, staleness: number): boolean {
+  if (request.has('no-cache') || request.has('min-fresh')) return true
+  const accepted = acceptedStaleness(request)
+  return accepted === undefined ? request.has('max-age') : staleness > accepted
+}
+
+/** Whether nobody but the origin may allow the use of a stale response (§5.2.2.10). */
+function isLimited(stored: StoredResponse): boolean {
+  const byOrigin = stored.shared === true && stored.expires === undefined
+  return byOrigin && responseDirectives(stored).has('s-maxage')
 }
 
 /** For how long a response says that it may be used once stale, in milliseconds. */

@@ -31,6 +31,7 @@ export type NotStored =
   | 'endless'
   | 'freshened'
   | 'incomplete'
+  | 'invalidated'
   | 'no-freshness'
   | 'no-store'
   | 'no-validator'
@@ -124,9 +125,9 @@ export function credentialNames(
 ): readonly string[] {
   const directives = responseDirectives(response)
   if (directives.has('private') || response.fields['set-cookie'] !== undefined) return partitionBy
-  if (directives.has('public') || directives.has('s-maxage')) return []
-  // To a shared cache must-revalidate says as much of `Authorization`, and nothing of cookies.
-  const isForAll = response.shared === true && directives.has('must-revalidate')
+  if (directives.has('public')) return []
+  // To a shared cache others say as much of `Authorization`, and nothing of cookies.
+  const isForAll = response.shared === true && allowsAuthorization(directives)
   return isForAll ? partitionBy.filter((name) => name !== 'authorization') : partitionBy
 }
 
@@ -143,6 +144,21 @@ const HOP_BY_HOP = [
   'upgrade',
 ]
 
+/** Fields that are for all recipients, so that none of them can name them (RFC 9110 §7.6.1). */
+const FOR_ALL = new Set([
+  'age',
+  'cache-control',
+  'cdn-cache-control',
+  'content-encoding',
+  'content-range',
+  'content-type',
+  'date',
+  'etag',
+  'expires',
+  'last-modified',
+  'vary',
+])
+
 /**
  * §3.1: the fields of a response that a cache keeps: all but those of the connection, and for a shared
  * cache those that `private` names (§5.2.2.7).
@@ -151,7 +167,8 @@ export function storedFields(response: ResponseFields): Fields {
   const { fields, shared } = response
   const named = listMembers(fieldValue(fields, 'connection')?.toLowerCase() ?? '')
   const ofOne = shared ? namedFields(responseDirectives(response), 'private') : []
-  return withoutFields(fields, [...HOP_BY_HOP, ...named, ...ofOne])
+  const left = [...named, ...ofOne].filter((name) => !FOR_ALL.has(name))
+  return withoutFields(fields, [...HOP_BY_HOP, ...left])
 }
 
 /**
@@ -160,6 +177,7 @@ export function storedFields(response: ResponseFields): Fields {
  */
 export function reusableFields(stored: StoredResponse): Fields {
   if (stored.expires !== undefined) return stored.fields
-  const left = namedFields(responseDirectives(stored), 'no-cache')
+  const named = namedFields(responseDirectives(stored), 'no-cache')
+  const left = named.filter((name) => !FOR_ALL.has(name))
   return left.length === 0 ? stored.fields : withoutFields(stored.fields, left)
 }

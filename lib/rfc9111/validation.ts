@@ -3,17 +3,27 @@ import type { Fields, StoredResponse } from './message.ts'
 import { storedFields } from './storing.ts'
 import { strongMatch, weakMatch } from './validators.ts'
 
+/** The stored responses that a validation is about. */
+export interface Validation<S extends Pick<StoredResponse, 'fields'> = StoredResponse> {
+  /** The one that is for the request. Without one the candidates are for other requests. */
+  readonly stored: S | undefined
+  /** Those of which the origin is asked whether one is valid for the request. */
+  readonly candidates: readonly S[]
+}
+
 /**
  * §4.3.1: the precondition fields by which the origin is asked whether one of some stored responses is
- * valid. The date serves only where there is one.
+ * valid. A date tells no variants apart.
  */
-export function conditionalFields(
-  candidates: readonly Pick<StoredResponse, 'fields'>[],
-): Readonly<Record<string, string>> {
-  const etags = candidates.flatMap(({ fields }) => fieldValue(fields, 'etag') ?? [])
-  const [only, ...others] = candidates
-  const lastModified =
-    only && others.length === 0 ? fieldValue(only.fields, 'last-modified') : undefined
+export function conditionalFields<S extends Pick<StoredResponse, 'fields'>>({
+  stored,
+  candidates,
+}: Validation<S>): Readonly<Record<string, string>> {
+  const etags = candidates
+    .map(({ fields }) => fieldValue(fields, 'etag'))
+    // As a condition it would mean any response.
+    .filter((etag) => etag !== undefined && etag !== '*')
+  const lastModified = stored && fieldValue(stored.fields, 'last-modified')
   return {
     ...(etags.length > 0 && { 'if-none-match': [...new Set(etags)].join(', ') }),
     ...(lastModified !== undefined && { 'if-modified-since': lastModified }),
@@ -21,23 +31,23 @@ export function conditionalFields(
 }
 
 /**
- * §4.3.3 and §4.3.4: the stored response that a 304 confirms, of those whose validators were sent; the
- * one whose validator it names. Where it names none, the only one. Undefined where it is about another.
+ * §4.3.3 and §4.3.4: the stored response that a 304 confirms: the one for the request, unless the 304
+ * has a validator that is not its; or the one for other requests that it names by a strong entity-tag.
  */
 export function confirmed<S extends Pick<StoredResponse, 'fields'>>(
-  candidates: readonly S[],
+  { stored, candidates }: Validation<S>,
   notModified: Fields,
 ): S | undefined {
-  const etag = fieldValue(notModified, 'etag')
-  const tagged = candidates.filter(({ fields }) => fields.etag !== undefined)
-  if (etag !== undefined && tagged.length > 0) {
-    // An origin that compresses on the fly weakens the entity-tag of a 200, but not that of a 304.
-    return tagged.find(({ fields }) => weakMatch(etag, fieldValue(fields, 'etag') as string))
+  if (stored === undefined) {
+    return candidates.find((candidate) => isNamed(candidate.fields, notModified))
   }
-  const [only] = candidates
-  if (only === undefined || candidates.length > 1) return undefined
-  const [theirs, ours] = [notModified, only.fields].map((of) => fieldValue(of, 'last-modified'))
-  return theirs === undefined || ours === undefined || theirs === ours ? only : undefined
+  for (const name of ['etag', 'last-modified']) {
+    const [theirs, ours] = [notModified, stored.fields].map((fields) => fieldValue(fields, name))
+    if (theirs === undefined || ours === undefined) continue
+    // An origin that compresses on the fly weakens the entity-tag of a 200, but not that of a 304.
+    return weakMatch(theirs, ours) ? stored : undefined
+  }
+  return stored
 }
 
 /** §4.3.4: whether a 304 names a stored response by a strong validator. */
@@ -72,5 +82,6 @@ export function agreesWithHead(stored: Fields, length: number | undefined, head:
       return false
   }
   const announced = fieldValue(head, 'content-length')
-  return announced === undefined || length === undefined || announced === String(length)
+  const known = length === undefined ? fieldValue(stored, 'content-length') : String(length)
+  return announced === undefined || known === undefined || announced === known
 }

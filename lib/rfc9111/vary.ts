@@ -64,7 +64,7 @@ function normalised(fields: Fields, name: string): string | null {
  * has no meaning, except that some origins take it for one among languages (§12.5.4).
  */
 function preferences(members: readonly string[], field: string): string[] {
-  const weighted = members.map(preference)
+  const weighted = members.map((member) => preference(member, field === 'accept'))
   const isOrdered = field === 'accept-language'
   weighted.sort(
     (a, b) =>
@@ -73,11 +73,23 @@ function preferences(members: readonly string[], field: string): string[] {
   return weighted.map(({ text, weight }) => (weight === 1 ? text : `${text};q=${weight}`))
 }
 
-/** A preference without case and white space, and its weight. One that is malformed is left as it is. */
-function preference(member: string): { text: string; weight: number } {
-  const plain = member.replace(/"(?:\\.|[^"\\])*"|[^"]+/g, (part) =>
-    part.startsWith('"') ? part : part.replace(/\s*([;=])\s*/g, '$1').toLowerCase(),
-  )
-  const [, text, weight] = /^(.*?);q=(0(?:\.\d{0,3})?|1(?:\.0{0,3})?)$/.exec(plain) ?? []
-  return text === undefined ? { text: plain, weight: 1 } : { text, weight: Number(weight) }
+/**
+ * A preference without white space, and without case except in the values of a media type's parameters
+ * (RFC 9110 §5.6.6); and its weight. One that is malformed is left as it is.
+ */
+function preference(member: string, isMediaType: boolean): { text: string; weight: number } {
+  const plain = member.replace(/"(?:\\.|[^"\\])*"|[^"]+/g, (part) => {
+    if (part.startsWith('"')) return part
+    const text = part.replace(/\s*([;=])\s*/g, '$1')
+    return isMediaType ? text.replace(/(^|;)[^=]+/g, lowerCase) : text.toLowerCase()
+  })
+  const [, text, weight] = /^(.*);q=(0(?:\.\d{0,3})?|1(?:\.0{0,3})?)$/i.exec(plain) ?? []
+  const isWeighted = text !== undefined && !text.replace(QUOTED, '').includes(';q=')
+  return isWeighted ? { text, weight: Number(weight) } : { text: plain, weight: 1 }
+}
+
+const QUOTED = /"(?:\\.|[^"\\])*"/g
+
+function lowerCase(text: string): string {
+  return text.toLowerCase()
 }
