@@ -104,7 +104,8 @@ export class HttpCache {
   }
 
   /**
-   * Whether there is a stored response, fresh or not. Without header fields any variant will do.
+   * Whether there is a stored response, fresh or not. Without header fields any variant will do, but not
+   * a part (status 206): that needs its `range`.
    *
    * @throws TypeError where the URL is not one; Error where the store fails
    */
@@ -132,6 +133,7 @@ export class HttpCache {
     // Which fields were taken for credentials, and so hashed, depends on the terms of the time.
     const asked = [await this.protect(request, []), await this.protect(request, namesOf(headers))]
     return entries
+      .filter(({ status }) => status !== 206 || asked.some(({ fields }) => fields.range))
       .filter(({ nominated }) =>
         Object.entries(nominated).every(
           ([name, value]) =>
@@ -139,7 +141,7 @@ export class HttpCache {
             asked.some((fields) => nominatedMatch({ [name]: value }, fields)),
         ),
       )
-      .sort((a, b) => partial(a) - partial(b) || b.responseTime - a.responseTime)[0]
+      .sort((a, b) => b.responseTime - a.responseTime)[0]
   }
 
   /**
@@ -235,11 +237,6 @@ function requestFor(url: string | URL, method = 'GET', headers: Fields = {}) {
   if (request === undefined)
     throw new TypeError(`expected an http or https URL, got ${inspect(url)}`)
   return request
-}
-
-/** A part of a response is what is meant only where there is nothing else. */
-function partial({ status }: Entry): number {
-  return status === 206 ? 1 : 0
 }
 
 function namesOf(headers: StoredRequest['headers'] = {}): string[] {

@@ -15,7 +15,12 @@ import { asError } from './observe/events.ts'
 import { hasContent, headersWith, headersWithout, type Request } from './request.ts'
 import { answer } from './rfc9111/answer.ts'
 import { withoutFields } from './rfc9111/fields.ts'
-import { currentAge, expirationTime, hasValidator } from './rfc9111/freshness.ts'
+import {
+  currentAge,
+  expirationTime,
+  hasValidator,
+  remainingFreshness,
+} from './rfc9111/freshness.ts'
 import type { Fields } from './rfc9111/message.ts'
 import { type ForwardReason, isForOthers, mayCollapse, type Reuse, reuse } from './rfc9111/reuse.ts'
 import { mayUseOnError } from './rfc9111/staleness.ts'
@@ -56,6 +61,8 @@ export class CachedRequest {
   #isCollapsed = false
   /** Whether nobody waits for the answer: it is for the cache alone. */
   #isInBackground = false
+  /** The moment at which the request was sent to the origin. */
+  #sentAt = 0
   /** Set when what is stored turned out to be unreadable. */
   #isUnreadable = false
 
@@ -109,7 +116,7 @@ export class CachedRequest {
         case 'reuse-and-validate': {
           const { stored } = decision
           const outcome = await this.#play(stored, reusableFields(stored), this.#hitStatus(stored))
-          if (outcome === 'partial') return this.#forward('partial', NOBODY)
+          if (outcome === 'partial') return this.#forward('partial', NOBODY, stored)
           if (outcome === 'played' && decision.action === 'reuse-and-validate') {
             this.#validateInBackground(stored)
           }
@@ -185,9 +192,10 @@ export class CachedRequest {
     if (valid === undefined) return this.#forward('stale', flight, stored)
     const revise = valid === stored ? freshening : adoption
     const revision = revise(this.#request, valid, notModified, this.#terms)
-    const { entry, isStorable } = revision
+    const { entry } = revision
+    let isStorable = revision.isStorable && !this.#isOutdated
     if (valid === stored) this.#keep(revision)
-    else if (isStorable) await responses.copy(entry)
+    else isStorable &&= await responses.copy(entry)
     flight.settle(isStorable ? 'answered' : 'unusable')
     if (this.#isInBackground) return this.#control.responseEnd({})
 
@@ -226,7 +234,7 @@ export class CachedRequest {
   }
 
   #beginValidation(stored: Entry): void {
-    this.#caching.active.add(this.#control)
+    this.#caching.active.add(this.#control, true)
     this.#control.begin()
     const flight = this.#openFlight()
     const validation: Validation = {
@@ -240,6 +248,7 @@ export class CachedRequest {
   }
 
   #send(options: Options, handler: Handler & Pick<StoringHandler, 'onResponseError'>): void {
+    this.#sentAt = this.#caching.cache.responses.moment()
     // An interceptor under the cache may throw; whoever waits for this request must not wait in vain.
     const fail = (error: unknown) => handler.onResponseError(undefined, asError(error))
     try {
@@ -270,6 +279,7 @@ export class CachedRequest {
 
   /** What to store of an answer from the origin, or why not. */
   #storing(received: Received, flight: Flight, stored: Entry | undefined): NewEntry | NotStored {
+    if (this.#isOutdated) return 'invalidated'
     if (stored && this.#confirms(received, stored)) {
       this.#keep(freshening(this.#request, stored, received, this.#terms))
       flight.settle('answered')
@@ -279,6 +289,7 @@ export class CachedRequest {
     if (received.status === 206 && stored && stored.status !== 206) return 'incomplete'
     const place = { cacheKey: this.#cacheKey, shared: this.#caching.cache.shared }
     const verdict = storing(this.#request, received, this.#terms, place)
+    if (stored && typeof verdict === 'string') this.#endStale(stored, received)
     if (!this.#isInBackground) return verdict
     // A failure that nobody waited for takes nothing away, even if it may be stored.
     const unusable = received.status >= 500 ? 'status' : typeof verdict === 'string' && verdict
@@ -303,8 +314,22 @@ export class CachedRequest {
     return false
   }
 
+  /** Whether what is stored was deleted or invalidated after the request was sent: its answer may be from before. */
+  get #isOutdated(): boolean {
+    return this.#caching.cache.responses.isDeletedSince(this.#cacheKey, this.#sentAt)
+  }
+
+  /** §4.3.3: a stale response ends where the origin has answered otherwise, with something that is not stored. */
+  #endStale(stored: Entry, { status }: Received): void {
+    const isTemporary = status === 408 || status === 429 || status >= 500
+    const isAboutPart = status === 304 || status === 206 || status === 416
+    if (isTemporary || isAboutPart || remainingFreshness(stored, Date.now()) > 0) return
+    void this.#caching.cache.responses.remove(stored)
+  }
+
   #keep({ entry, isStorable, isUnchanged }: Revision): void {
     const { responses } = this.#caching.cache
+    if (this.#isOutdated) return
     if (!isStorable) void responses.remove(entry)
     else if (!isUnchanged) responses.freshen(entry)
   }
@@ -317,6 +342,7 @@ export class CachedRequest {
   #useInstead(stored: Entry, failure: Error, status: CacheStatus, flight: Flight): boolean {
     if (this.#isInBackground) return false
     if (!mayUseOnError(this.#request, stored, Date.now(), this.#terms)) return false
+    if (answer(this.#request, stored, stored.content.length).kind === 'none') return false
     this.#caching.cache.events.error('validate', failure)
     flight.settle('failed')
     this.#control.attach(undefined)
@@ -366,15 +392,16 @@ export class CachedRequest {
     const message = delivery(this.#request, stored, storedFields, part)
     if (message === undefined) return 'partial'
     const { reader } = message
+    const onLost = (error: LostContentError) => {
+      cache.events.error('read', error)
+      void cache.responses.remove(stored)
+    }
     let first: Buffer | null | undefined
     try {
       first = await reader?.read()
     } catch (error) {
       reader?.close()
-      if (error instanceof LostContentError) {
-        cache.events.error('read', error)
-        void cache.responses.remove(stored)
-      }
+      if (error instanceof LostContentError) onLost(error)
       return 'lost'
     }
     if (control.finished) {
@@ -386,7 +413,7 @@ export class CachedRequest {
     const age = { ...message.fields, age: String(Math.floor(currentAge(stored, now) / 1000)) }
     const member = formatCacheStatus({ ...status, key: stored.cacheKey }, now)
     const fields = cacheStatus ? withCacheStatus(age, member) : age
-    const playback = new Playback(control, reader, first)
+    const playback = new Playback(control, reader, first, undefined, onLost)
     control.attach(playback)
     try {
       control.responseStart(message.status, fields, message.statusText)

@@ -42,46 +42,62 @@ suite('§4.3.1: validation over several variants', () => {
   test('the one that was named is stored for the request as well', async (t) => {
     const { url, seen } = await origin(t, languages())
     const agent = testAgent(t)
-    await get(agent, url, as('de'))
-    await get(agent, url, as('de-AT'))
+    for (const language of ['de', 'en', 'de-AT']) await get(agent, url, as(language))
     assert.equal((await get(agent, url, as('de-AT'))).info?.status, 'hit')
     assert.equal((await get(agent, url, as('de'))).info?.status, 'hit')
-    assert.equal(await agent.cache.count(), 2)
-    assert.equal(seen.length, 2)
+    assert.equal(await agent.cache.count(), 3)
+    assert.equal(seen.length, 3)
+  })
+
+  test('not where the origin tags revisions of the resource, not representations', async (t) => {
+    const { url } = await origin(t, (request, response) => {
+      response.setHeader('Vary', 'Accept-Language').setHeader('ETag', '"rev7"')
+      response.setHeader('Cache-Control', 'max-age=60')
+      response.statusCode = request.headers['if-none-match'] ? 304 : 200
+      const language = request.headers['accept-language']
+      response.end(response.statusCode === 304 ? undefined : `content in ${language}`)
+    })
+    const agent = testAgent(t)
+    for (const language of ['de', 'en', 'fr']) {
+      assert.equal((await get(agent, url, as(language))).body, `content in ${language}`)
+    }
   })
 
   test('a large one is not kept twice, and validated each time', async (t) => {
     const large = 'x'.repeat(200_000)
     const { url } = await origin(t, (request, response) => {
-      response.setHeader('Vary', 'Accept-Language').setHeader('ETag', '"large"')
+      const etag = request.headers['accept-language'] === 'fr' ? '"fr"' : '"large"'
+      response.setHeader('Vary', 'Accept-Language').setHeader('ETag', etag)
       response.setHeader('Cache-Control', 'max-age=60')
       response.statusCode = request.headers['if-none-match'] ? 304 : 200
       response.end(response.statusCode === 304 ? undefined : large)
     })
     const agent = testAgent(t)
     await get(agent, url, as('de'))
+    await get(agent, url, as('fr'))
+    await agent.cache.responses.settled()
     for (let round = 0; round < 2; round++) {
       const { body, info } = await get(agent, url, as('en'))
-      assert.deepEqual([body === large, info?.status], [true, 'revalidated'])
+      assert.deepEqual([body === large, info?.status, info?.stored], [true, 'revalidated', false])
     }
-    assert.equal(await agent.cache.count(), 1)
+    assert.equal(await agent.cache.count(), 2)
   })
 
   test('a new response is one more variant', async (t) => {
     const { url } = await origin(t, languages())
     const agent = testAgent(t)
-    await get(agent, url, as('de'))
+    for (const language of ['de', 'en']) await get(agent, url, as(language))
     const { body, info } = await get(agent, url, as('it'))
     assert.deepEqual([body, info?.status], ['content in it', 'miss'])
-    assert.equal(await agent.cache.count(), 2)
+    assert.equal(await agent.cache.count(), 3)
   })
 
   test('weak entity-tags are not asked about: equivalent is not the same', async (t) => {
     const { url, seen } = await origin(t, languages({}, 'W/'))
     const agent = testAgent(t)
-    await get(agent, url, as('de'))
+    for (const language of ['de', 'en']) await get(agent, url, as(language))
     assert.equal((await get(agent, url, as('de-AT'))).info?.status, 'miss')
-    assert.equal(seen[1]?.headers['if-none-match'], undefined)
+    assert.equal(seen[2]?.headers['if-none-match'], undefined)
   })
 
   test('nor are responses for other credentials, whatever the origin would say', async (t) => {
@@ -120,8 +136,8 @@ suite('§4.3.1: validation over several variants', () => {
       return response.setHeader('ETag', `"${count}"`).end(`response ${count}`)
     })
     const agent = testAgent(t)
-    await get(agent, url, as('de'))
-    assert.equal((await get(agent, url, as('en'))).body, 'response 3')
+    for (const language of ['de', 'en']) await get(agent, url, as(language))
+    assert.equal((await get(agent, url, as('fr'))).body, 'response 4')
   })
 })
 

@@ -1,8 +1,13 @@
 import type { RequestControl } from './request-control.ts'
 
+/** How long closing an agent waits for what nobody else waits for, in milliseconds. */
+const BACKGROUND_PATIENCE = 5000
+
 /** The requests of an agent that are under way, so that closing it can wait for them. */
 export class ActiveRequests {
   readonly #controls = new Set<RequestControl>()
+  /** Those that nobody waits for. */
+  readonly #background = new Set<RequestControl>()
   #onIdle: (() => void)[] = []
   #isClosed = false
 
@@ -11,20 +16,27 @@ export class ActiveRequests {
     return this.#isClosed
   }
 
-  add(control: RequestControl): void {
+  add(control: RequestControl, isInBackground = false): void {
     this.#controls.add(control)
+    if (isInBackground) this.#background.add(control)
     control.onFinished = () => {
       this.#controls.delete(control)
+      this.#background.delete(control)
       if (this.#controls.size > 0) return
       for (const resolve of this.#onIdle.splice(0)) resolve()
     }
   }
 
-  /** Accepts no more requests, and waits until those under way have ended. */
+  /** Accepts no more requests, and waits until those under way have ended; not long for those in the background. */
   async close(): Promise<void> {
     this.#isClosed = true
     if (this.#controls.size === 0) return
+    const closed = new Error('the agent has been closed')
+    const timer = setTimeout(() => {
+      for (const control of [...this.#background]) control.abort(closed)
+    }, BACKGROUND_PATIENCE)
     await new Promise<void>((resolve) => this.#onIdle.push(resolve))
+    clearTimeout(timer)
   }
 
   /** Accepts no more requests, and aborts those under way. */

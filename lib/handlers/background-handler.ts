@@ -2,8 +2,9 @@ import type { Dispatcher } from 'undici'
 
 type Controller = Dispatcher.DispatchController
 
-/** How long the origin may take to answer, in milliseconds: closing an agent waits for it. */
-const DEADLINE = 30_000
+/** How long the origin may take to answer, and how long for all of its answer, in milliseconds. */
+const ANSWER_DEADLINE = 30_000
+const CONTENT_DEADLINE = 600_000
 
 /** The reason for which a request is given up whose answer turned out to be of no use. */
 export class NotNeededError extends Error {
@@ -21,13 +22,18 @@ export class BackgroundHandler implements Dispatcher.DispatchHandler {
   }
 
   onRequestStart(controller: Controller): void {
-    const late = new Error(`the origin did not answer within ${DEADLINE} ms`)
-    this.#timer = setTimeout(() => controller.abort(late), DEADLINE)
+    this.#expect('answer', controller, ANSWER_DEADLINE)
   }
 
-  onResponseStart(_controller: Controller, status: number): void {
-    if (status < 200) return
+  #expect(what: string, controller: Controller, deadline: number): void {
     clearTimeout(this.#timer)
+    const late = new Error(`the origin did not ${what} within ${deadline} ms`)
+    this.#timer = setTimeout(() => controller.abort(late), deadline).unref()
+  }
+
+  onResponseStart(controller: Controller, status: number): void {
+    if (status < 200) return
+    this.#expect('complete its answer', controller, CONTENT_DEADLINE)
     if (status >= 500) this.#failure = new Error(`the origin answered with status ${status}`)
   }
 

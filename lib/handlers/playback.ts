@@ -1,7 +1,7 @@
 import type { Dispatcher } from 'undici'
 import { asError } from '../observe/events.ts'
 import type { Fields } from '../rfc9111/message.ts'
-import type { ContentReader } from '../storage/content.ts'
+import { type ContentReader, LostContentError } from '../storage/content.ts'
 import type { RequestControl } from './request-control.ts'
 
 /** Content is delivered in pieces of at most this length, as a socket would, in bytes. */
@@ -15,6 +15,7 @@ export class Playback implements Dispatcher.DispatchController {
   readonly #control: RequestControl
   readonly #reader: ContentReader | undefined
   readonly #trailers: () => Fields
+  readonly #onLost: ((error: LostContentError) => void) | undefined
   #next: Promise<Buffer | null> | undefined
   #current: Buffer | undefined
   #paused = false
@@ -25,13 +26,18 @@ export class Playback implements Dispatcher.DispatchController {
   #isAtEnd = false
   #isDone = false
 
-  /** @param first what has been read already */
+  /**
+   * @param first what has been read already
+   * @param onLost told where the rest of the content is lost, which nobody can be spared any more
+   */
   constructor(
     control: RequestControl,
     reader: ContentReader | undefined,
     first?: Buffer | null,
     trailers: () => Fields = () => ({}),
+    onLost?: (error: LostContentError) => void,
   ) {
+    this.#onLost = onLost
     this.#control = control
     this.#reader = reader
     this.#trailers = trailers
@@ -100,6 +106,7 @@ export class Playback implements Dispatcher.DispatchController {
       }
     } catch (error) {
       this.#finish()
+      if (error instanceof LostContentError) this.#onLost?.(error)
       this.#control.abort(asError(error))
       this.#control.fail(asError(error))
     } finally {

@@ -43,6 +43,9 @@ export interface Exchange {
 /** How much is read of a response that nobody wants, in bytes, before its connection is given up. */
 const MAX_DISCARDED = 64 * 1024
 
+/** For how long, in milliseconds. */
+const MAX_DISCARDING = 1000
+
 /** Errors of undici that tell what the caller did wrong, and nothing of the origin. */
 const OF_THE_CALLER = new Set([
   'UND_ERR_ABORTED',
@@ -54,9 +57,10 @@ const OF_THE_CALLER = new Set([
 
 /** Whether an error means that the origin could not be reached, or failed. */
 function isOfTheOrigin(error: Error & { code?: unknown; statusCode?: unknown }): boolean {
-  if (typeof error.code === 'string' && OF_THE_CALLER.has(error.code)) return false
   // undici's responseError interceptor makes errors of responses.
-  return typeof error.statusCode === 'number' ? error.statusCode >= 500 : true
+  if (typeof error.statusCode === 'number') return error.statusCode >= 500
+  // What has no code is none of the network's, but the mistake of an interceptor.
+  return typeof error.code === 'string' && !OF_THE_CALLER.has(error.code)
 }
 
 /** Relays the origin's response to the caller, and stores it meanwhile if that is allowed. */
@@ -77,6 +81,7 @@ export class StoringHandler implements Dispatcher.DispatchHandler {
   #hasStarted = false
   /** Set once the caller is answered otherwise: how much is still coming is not its business. */
   #isReplaced = false
+  #discarding: NodeJS.Timeout | undefined
 
   constructor(exchange: Exchange) {
     this.#exchange = exchange
@@ -138,6 +143,8 @@ export class StoringHandler implements Dispatcher.DispatchHandler {
       const failure = new Error(`the origin answered with status ${status}`)
       this.#isReplaced = this.#exchange.useInstead(failure, status)
       if (this.#isReplaced) {
+        const late = new Error('a stored response is used')
+        this.#discarding = setTimeout(() => controller.abort(late), MAX_DISCARDING).unref()
         // The caller may have paused what it does not get any more.
         if (controller.paused) queueMicrotask(() => controller.resume())
         return
@@ -202,6 +209,7 @@ export class StoringHandler implements Dispatcher.DispatchHandler {
   }
 
   onResponseEnd(_controller: Controller, trailers: object): void {
+    clearTimeout(this.#discarding)
     if (this.#isReplaced) return
     this.#trailers = readHeaders(trailers)
     const length = this.#recording?.content.received
@@ -212,6 +220,7 @@ export class StoringHandler implements Dispatcher.DispatchHandler {
 
   /** The controller is null where the request failed before it began. */
   onResponseError(_controller: Controller | null | undefined, error: Error): void {
+    clearTimeout(this.#discarding)
     if (this.#isReplaced) return
     this.#recording?.abandon(error)
     const isOver = this.#hasStarted || this.#control.aborted || this.#control.finished

@@ -221,10 +221,12 @@ export function openPieces(content: Content, pieces: readonly (Range | string)[]
   }
   return {
     async read() {
+      let text = ''
       if (range === undefined) {
-        const piece = left.shift()
-        if (piece === undefined) return null
-        if (typeof piece === 'string') return Buffer.from(piece, 'latin1')
+        // With the text the bytes that it announces, so that nothing is announced that is not there.
+        if (typeof left[0] === 'string') text = left.shift() as string
+        const piece = left.shift() as Range | undefined
+        if (piece === undefined) return text === '' ? null : Buffer.from(text, 'latin1')
         range = content.open(piece.first)
         remaining = rangeLength(piece)
       }
@@ -233,7 +235,7 @@ export function openPieces(content: Content, pieces: readonly (Range | string)[]
       const part = bytes.subarray(0, remaining)
       remaining -= part.length
       if (remaining === 0) closeRange()
-      return part
+      return text === '' ? part : Buffer.concat([Buffer.from(text, 'latin1'), part])
     },
     close() {
       closeRange()

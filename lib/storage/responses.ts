@@ -20,9 +20,12 @@ const MAX_VARIANTS = 100
 /** How many variants for other requests are looked at, where none is for the request. */
 const MAX_OTHERS = 8
 
+/** Of how many cache keys it is remembered when they were deleted. */
+const MAX_DELETED = 10_000
+
 /** A response whose content is being received, or that is being written. */
 interface Recent {
-  readonly entry: Entry
+  entry: Entry
   /** Set when something newer took its place, so that it must not be written any more. */
   isObsolete: boolean
 }
@@ -52,6 +55,11 @@ export class Responses {
   readonly #deletions = new Map<string, Promise<unknown>>()
   /** The generations of responses that are being removed. */
   readonly #removing = new Set<string>()
+  #moment = 0
+  /** When what was stored for a cache key was last deleted. */
+  readonly #deleted = new Map<string, number>()
+  /** When everything was, or may have been. */
+  #allDeleted = 0
   #clearing: Promise<void> | undefined
 
   constructor(stores: Stores, events: Events) {
@@ -130,30 +138,61 @@ export class Responses {
     }
   }
 
-  /** Stores a response whose fields have been freshened. */
+  /** Stores a response whose fields have been freshened, unless another one has taken its place. */
   freshen(entry: Entry): void {
+    const same = [...(this.#recent.get(entry.cacheKey) ?? [])].filter((recent) =>
+      isSameVariant(recent.entry.nominated, entry.nominated),
+    )
+    if (same.some((recent) => recent.entry.generation !== entry.generation)) return
+    // What is still to be written is written with the new fields.
+    for (const recent of same) recent.entry = entry
     const recent: Recent = { entry, isObsolete: false }
     this.#add(recent)
     void this.#rewrite(recent)
   }
 
-  /** Stores short content once more, for other requests. Longer content is not kept twice. */
-  async copy(entry: Entry): Promise<void> {
+  /**
+   * Stores short content once more, for other requests. Longer content is not kept twice.
+   *
+   * @returns whether it is stored
+   */
+  async copy(entry: Entry): Promise<boolean> {
     const { content, chunksUntil: _, generation: __, ...response } = entry
-    if (content.chunks || content.length === undefined) return
+    if (content.chunks || content.length === undefined) return false
     const bytes = await readAll(content)
     const recording = this.record(response)
     recording.content.append(bytes)
     recording.complete(true)
+    return true
+  }
+
+  /** A moment, to ask later on whether what was stored has been deleted or invalidated since. */
+  moment(): number {
+    this.#moment += 1
+    return this.#moment
+  }
+
+  /** Whether what is stored for a cache key has been deleted since a moment: what was under way then is outdated. */
+  isDeletedSince(cacheKey: string, moment: number): boolean {
+    return (this.#deleted.get(cacheKey) ?? this.#allDeleted) > moment
+  }
+
+  #noteDeletion(cacheKey: string): void {
+    this.#deleted.delete(cacheKey)
+    this.#deleted.set(cacheKey, this.moment())
+    if (this.#deleted.size <= MAX_DELETED) return
+    // Of what is forgotten the worst is assumed.
+    const [oldest, moment] = this.#deleted.entries().next().value as [string, number]
+    this.#deleted.delete(oldest)
+    this.#allDeleted = Math.max(this.#allDeleted, moment)
   }
 
   async #commit(recent: Recent, content: GrowingContent): Promise<void> {
-    const { entry } = recent
-    await this.#exclusively(entry.cacheKey, async () => {
+    await this.#exclusively(recent.entry.cacheKey, async () => {
       try {
         const saved = await content.saved()
         if (recent.isObsolete) this.#discard(content)
-        else await this.#write({ ...entry, content: saved })
+        else await this.#write({ ...recent.entry, content: saved })
       } catch (error) {
         // What the store refused has been told already.
         if (error instanceof GivenUpError) this.#events.error('write', error)
@@ -219,7 +258,11 @@ export class Responses {
       previous === undefined ||
       Object.keys(nominated).length === 0 ||
       (previous.kind === 'response' && !mayCoexist(previous.entry.nominated, nominated))
-    if (isAlone) {
+    const isWhole = previous?.kind === 'response' && previous.entry.status !== 206
+    if (isAlone && isWhole && entry.status === 206) {
+      // A part takes the place of nothing that is whole.
+      await this.#dispose(cacheKey, { kind: 'response', entry })
+    } else if (isAlone) {
       await this.#heads.write(cacheKey, entry)
       await this.#dispose(cacheKey, previous)
     } else await this.#writeVariant(entry, await this.#variants(cacheKey, previous))
@@ -320,6 +363,7 @@ export class Responses {
    * @throws where the store fails
    */
   delete(cacheKey: string): Promise<boolean> {
+    this.#noteDeletion(cacheKey)
     const forgotten = this.#forget(cacheKey)
     const deletion = this.#exclusively(cacheKey, async () => {
       const head = await this.#heads.read(cacheKey, cacheKey)
@@ -341,6 +385,8 @@ export class Responses {
 
   /** Deletes all responses. @throws where the store fails */
   async clear(): Promise<void> {
+    this.#deleted.clear()
+    this.#allDeleted = this.moment()
     for (const cacheKey of [...this.#recent.keys()]) this.#forget(cacheKey)
     const clearing = (async () => {
       await this.settled()
