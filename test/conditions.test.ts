@@ -417,6 +417,33 @@ suite('§3.3: a range where nothing complete is stored', () => {
     assert.equal((await request(agent, url)).info?.status, 'hit')
   })
 
+  test('does not take the place of a complete response that came meanwhile', async (t) => {
+    const { url } = await origin(t, (request, response) => {
+      response.setHeader('Cache-Control', 'public, max-age=60')
+      if (!request.headers.range) return response.end('0123456789')
+      const answer = () => response.writeHead(206, { 'Content-Range': 'bytes 0-1/10' }).end('01')
+      return setTimeout(answer, 100)
+    })
+    const agent = testAgent(t)
+    const part = request(agent, url, { range: 'bytes=0-1' })
+    await request(agent, url)
+    await part
+    await agent.cache.responses.settled()
+    assert.deepEqual(
+      [(await request(agent, url)).info?.status, await agent.cache.count()],
+      ['hit', 1],
+    )
+  })
+
+  test('is not what is meant by its URL alone', async (t) => {
+    const { url } = await origin(t, parts)
+    const agent = testAgent(t)
+    await request(agent, url, { range: 'bytes=0-1' })
+    assert.equal(await agent.cache.has(url), false)
+    assert.equal(await agent.cache.has(url, { headers: { range: 'bytes=0-1' } }), true)
+    assert.equal(await agent.cache.delete(url), true)
+  })
+
   test('while it is stale, only the part is fetched in the background', async (t) => {
     t.mock.timers.enable({ apis: ['Date'], now: Date.now() })
     const { url, seen } = await origin(t, parts)

@@ -97,6 +97,22 @@ suite('a shared cache', () => {
     assert.equal((await get(agent, url)).info?.status, 'stale')
   })
 
+  test('RFC 5861: which nobody else may, beyond what the origin says', async (t) => {
+    t.mock.timers.enable({ apis: ['Date'], now: Date.now() })
+    const { url } = await origin(t, (request, response) => {
+      const seconds = request.url === '/none' ? 0 : 10
+      response.setHeader('Cache-Control', `s-maxage=60, stale-while-revalidate=${seconds}`)
+      response.end('content')
+    })
+    const agent = testAgent(t, { shared: true, staleWhileRevalidate: true })
+    for (const path of ['/none', '/some', '/other']) await get(agent, url + path)
+    t.mock.timers.tick(65_000)
+    assert.equal((await get(agent, `${url}/none`)).info?.status, 'miss')
+    assert.equal((await get(agent, `${url}/some`)).info?.status, 'stale')
+    t.mock.timers.tick(10_000)
+    assert.equal((await get(agent, `${url}/other`)).info?.status, 'miss')
+  })
+
   test('N callers with credentials go out in parallel once the response proves not to be for all', async (t) => {
     const { url, seen } = await origin(t, (_, response) => {
       response.setHeader('Cache-Control', 'private, max-age=60')

@@ -160,6 +160,23 @@ suite('RFC 5861 §3: stale-while-revalidate', () => {
     assert.deepEqual(errors, [])
   })
 
+  for (const status of [404, 403, 302, 200]) {
+    test(`an answer that ends it ends it: ${status}`, async (t) => {
+      const time = clock(t)
+      const { url } = await origin(t, (_, response, count) => {
+        if (count === 1) response.setHeader('Cache-Control', 'max-age=60').end('content')
+        else response.writeHead(status, { 'Cache-Control': 'no-store' }).end('no more')
+      })
+      const agent = testAgent(t, { staleWhileRevalidate: true })
+      await get(agent, url)
+      time.tick(61_000)
+      assert.equal((await get(agent, url)).body, 'content')
+      await until(() => agent.cache.validations.size === 0)
+      assert.equal((await get(agent, url)).body, 'no more')
+      assert.equal(await agent.cache.has(url), false)
+    })
+  }
+
   test('the request in the background is the caller’s, without what it has or wants of its own', async (t) => {
     const time = clock(t)
     const { url, seen } = await origin(t, (_, response) => {
@@ -180,6 +197,23 @@ suite('RFC 5861 §3: stale-while-revalidate', () => {
       [rest.authorization, rest['x-own'], rest['if-none-match']],
       ['Bearer 1', 'yes', '"v1"'],
     )
+  })
+
+  test('an answer without an end does not keep the agent from closing', async (t) => {
+    const time = clock(t)
+    const { url } = await origin(t, (_, response, count) => {
+      response.setHeader('Cache-Control', 'max-age=60, stale-while-revalidate=60')
+      if (count === 1) return response.end('content')
+      const timer = setInterval(() => response.write('more'), 10)
+      return response.on('close', () => clearInterval(timer))
+    })
+    const agent = testAgent(t)
+    await get(agent, url)
+    time.tick(61_000)
+    await get(agent, url)
+    const before = performance.now()
+    await agent.close()
+    assert.ok(performance.now() - before < 8000)
   })
 
   test('closing the agent waits for it', async (t) => {
@@ -303,6 +337,57 @@ suite('RFC 5861 §4: stale-if-error', () => {
     await new Promise((resolve) => server.close(resolve))
     const gone = await get(agent, url)
     assert.deepEqual([gone.info?.status, gone.body], ['stale', 'content'])
+  })
+
+  test('a failure whose content drips does not hold its connection for long', async (t) => {
+    const time = clock(t)
+    const { url } = await origin(t, (request, response, count) => {
+      response.setHeader('Cache-Control', 'max-age=60, stale-if-error=600')
+      if (count !== 2) return response.end(`content of ${request.url}`)
+      response.writeHead(500)
+      const timer = setInterval(() => response.write('x'), 50)
+      return response.on('close', () => clearInterval(timer))
+    })
+    const agent = testAgent(t, { dispatcher: new undici.Agent({ connections: 1 }) })
+    await get(agent, `${url}/`)
+    time.tick(61_000)
+    assert.equal((await get(agent, `${url}/`)).info?.status, 'stale')
+    const before = performance.now()
+    assert.equal((await get(agent, `${url}/other`)).body, 'content of /other')
+    assert.ok(performance.now() - before < 3000)
+    await agent.close()
+  })
+
+  test('not once the origin has said that it is gone', async (t) => {
+    const time = clock(t)
+    const { url } = await origin(t, (_, response, count) => {
+      response.statusCode = [200, 410, 503][count - 1] ?? 503
+      response.setHeader(
+        'Cache-Control',
+        count === 1 ? 'max-age=60, stale-if-error=600' : 'no-store',
+      )
+      response.end('content')
+    })
+    const agent = testAgent(t)
+    await get(agent, url)
+    time.tick(61_000)
+    assert.equal((await get(agent, url)).status, 410)
+    assert.equal((await get(agent, url)).status, 503)
+  })
+
+  test('not for the mistake of an interceptor', async (t) => {
+    const time = clock(t)
+    const { url } = await origin(t, (_, response) => response.end('content'))
+    let broken = false
+    const dispatcher = new undici.Agent().compose((dispatch) => (options, handler) => {
+      if (broken) throw new TypeError('a mistake')
+      return dispatch(options, handler)
+    })
+    const agent = testAgent(t, { dispatcher, expireAfter: '1m', staleIfError: true })
+    await get(agent, url)
+    time.tick(61_000)
+    broken = true
+    await assert.rejects(undici.request(url, { dispatcher: agent }), /a mistake/)
   })
 
   test('without it, an error is an error', async (t) => {

@@ -297,6 +297,104 @@ suite('§4.3.5: the answer to HEAD', () => {
   })
 })
 
+suite('an answer that is late', () => {
+  const v1 = { ETag: '"1"', 'Cache-Control': 'max-age=1000' }
+  /** Answers when it is told to. */
+  function held() {
+    const { promise, resolve } = Promise.withResolvers<void>()
+    return { until: promise, release: resolve }
+  }
+
+  for (const method of ['GET', 'HEAD']) {
+    test(`confirms nothing that a newer response replaces, even while that is arriving: ${method}`, async (t) => {
+      const late = held()
+      const rest = held()
+      const { url } = await origin(t, async (request, response) => {
+        if (request.headers['x-late']) {
+          await late.until
+          response.writeHead(method === 'GET' ? 304 : 200, { ...v1, 'Content-Length': '2' }).end()
+        } else if (request.headers['x-new']) {
+          response.writeHead(200, { ...v1, ETag: '"2"' }).write('v')
+          await rest.until
+          response.end('2')
+        } else response.writeHead(200, v1).end('v1')
+      })
+      const agent = testAgent(t)
+      await get(agent, url)
+      const noCache = { 'cache-control': 'no-cache' }
+      const confirming = get(agent, url, { method, headers: { ...noCache, 'x-late': 'yes' } })
+      await new Promise((resolve) => setTimeout(resolve, 30))
+      const newer = get(agent, url, { headers: { ...noCache, 'x-new': 'yes' } })
+      await new Promise((resolve) => setTimeout(resolve, 30))
+      late.release()
+      await confirming
+      rest.release()
+      assert.equal((await newer).body, 'v2')
+      await agent.cache.responses.settled()
+      assert.equal((await get(agent, url)).body, 'v2')
+    })
+  }
+
+  for (const end of ['POST', 'clear', 'delete'] as const) {
+    test(`confirms nothing that has been ended meanwhile: ${end}`, async (t) => {
+      const late = held()
+      const { url } = await origin(t, async (request, response, count) => {
+        if (request.headers['x-late']) {
+          await late.until
+          response.writeHead(304, v1).end()
+        } else response.writeHead(200, v1).end(`response ${count}`)
+      })
+      const agent = testAgent(t)
+      await get(agent, url)
+      const confirming = get(agent, url, {
+        headers: { 'cache-control': 'no-cache', 'x-late': 'yes' },
+      })
+      await new Promise((resolve) => setTimeout(resolve, 30))
+      if (end === 'POST') await get(agent, url, { method: 'POST' })
+      else if (end === 'clear') await agent.cache.clear()
+      else await agent.cache.delete(url)
+      late.release()
+      assert.equal((await confirming).body, 'response 1')
+      assert.equal((await get(agent, url)).info?.status, 'miss')
+    })
+  }
+
+  test('from before an invalidation is not stored', async (t) => {
+    const late = held()
+    const { url } = await origin(t, async (request, response) => {
+      if (request.headers['x-late']) await late.until
+      response.writeHead(200, v1).end('content')
+    })
+    const agent = testAgent(t)
+    const before = get(agent, url, { headers: { 'x-late': 'yes' } })
+    await new Promise((resolve) => setTimeout(resolve, 30))
+    await get(agent, url, { method: 'POST' })
+    late.release()
+    assert.equal((await before).info?.reason, 'invalidated')
+    assert.equal(await agent.cache.has(url), false)
+  })
+
+  test('to HEAD freshens a response that is still arriving', async (t) => {
+    const rest = held()
+    const { url } = await origin(t, async (request, response) => {
+      response.writeHead(200, { ...v1, 'Content-Length': '10', 'X-Method': String(request.method) })
+      if (request.method === 'HEAD') return response.end()
+      response.write('01234')
+      await rest.until
+      return response.end('56789')
+    })
+    const agent = testAgent(t)
+    const whole = get(agent, url)
+    await new Promise((resolve) => setTimeout(resolve, 30))
+    await get(agent, url, { method: 'HEAD', headers: { 'cache-control': 'no-cache' } })
+    rest.release()
+    assert.equal((await whole).body, '0123456789')
+    await agent.cache.responses.settled()
+    const { info, response } = await get(agent, url)
+    assert.deepEqual([info?.status, response.headers.get('x-method')], ['hit', 'HEAD'])
+  })
+})
+
 suite('retention', () => {
   test('a stale response with a validator is kept for 30 days, so that it can be validated', async (t) => {
     t.mock.timers.enable({ apis: ['Date'], now: Date.now() })
