@@ -341,7 +341,9 @@ export class CachedRequest {
    */
   #useInstead(stored: Entry, failure: Error, status: CacheStatus, flight: Flight): boolean {
     if (this.#isInBackground) return false
-    if (!mayUseOnError(this.#request, stored, Date.now(), this.#terms)) return false
+    const isDisconnected = status.fwdStatus === undefined && !('statusCode' in failure)
+    const now = Date.now()
+    if (!mayUseOnError(this.#request, stored, now, this.#terms, isDisconnected)) return false
     if (answer(this.#request, stored, stored.content.length).kind === 'none') return false
     this.#caching.cache.events.error('validate', failure)
     flight.settle('failed')

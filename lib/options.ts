@@ -39,7 +39,7 @@ export interface Terms {
    * answers with a status of 500 or more (RFC 5861 §4): always, never, or for so long after it became
    * stale. A request's own directive takes precedence; `must-revalidate` forbids it.
    *
-   * @default what the response's `stale-if-error` says
+   * @default what the response's `stale-if-error` says; in a shared cache that cannot reach the origin, a day
    */
   readonly staleIfError?: boolean | number | string
 }

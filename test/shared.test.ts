@@ -113,6 +113,27 @@ suite('a shared cache', () => {
     assert.equal((await get(agent, `${url}/other`)).info?.status, 'miss')
   })
 
+  test('§4.2.4: that cannot reach the origin uses a stale response for a day, unless it must not', async (t) => {
+    t.mock.timers.enable({ apis: ['Date'], now: Date.now() })
+    const { url } = await origin(t, (request, response, count) => {
+      if (count > 4)
+        return request.url === '/error' ? response.writeHead(503).end() : response.destroy()
+      return response.setHeader('Cache-Control', 'max-age=60').end('content')
+    })
+    const agent = testAgent(t, { shared: true })
+    const privately = testAgent(t)
+    for (const path of ['/a', '/error']) await get(agent, url + path)
+    await get(privately, `${url}/a`)
+    await get(agent, `${url}/b`)
+    t.mock.timers.tick(61_000)
+    assert.equal((await get(agent, `${url}/a`)).info?.status, 'stale')
+    assert.equal((await get(agent, `${url}/error`)).status, 503)
+    await assert.rejects(get(privately, `${url}/a`))
+    await assert.rejects(get(agent.with({ staleIfError: false }), `${url}/a`))
+    t.mock.timers.tick(86_400_000)
+    await assert.rejects(get(agent, `${url}/b`))
+  })
+
   test('N callers with credentials go out in parallel once the response proves not to be for all', async (t) => {
     const { url, seen } = await origin(t, (_, response) => {
       response.setHeader('Cache-Control', 'private, max-age=60')

@@ -62,14 +62,25 @@ export function mayUseWhileValidating(
   return isWithin('stale-while-revalidate', request, stored, now, terms.staleWhileRevalidate)
 }
 
-/** RFC 5861 §4: whether a stale response may be used instead of an error. */
+/** For how long a shared cache that is disconnected uses what nobody has said anything about, in milliseconds: a day. */
+const DISCONNECTED_USE = 86_400_000
+
+/**
+ * RFC 5861 §4: whether a stale response may be used instead of an error. A shared cache uses it for a day
+ * where it cannot reach the origin (§4.2.4), as those in front of origins are used to.
+ *
+ * @param isDisconnected whether the origin has not answered at all
+ */
 export function mayUseOnError(
   request: Pick<RequestMessage, 'fields'>,
   stored: StoredResponse,
   now: number,
   terms: StaleTerms,
+  isDisconnected = false,
 ): boolean {
-  return isWithin('stale-if-error', request, stored, now, terms.staleIfError)
+  const said = staleUse(stored, 'stale-if-error')
+  const unsaid = isDisconnected && stored.shared ? Math.max(said, DISCONNECTED_USE) : undefined
+  return isWithin('stale-if-error', request, stored, now, terms.staleIfError ?? unsaid)
 }
 
 /** The most specific word counts: the request's, then the user's, then the response's. */
