@@ -6,6 +6,7 @@ import { type Request, readRequest } from './request.ts'
 import { expirationTime } from './rfc9111/freshness.ts'
 import type { Fields, RequestMessage } from './rfc9111/message.ts'
 import { nominatedMatch } from './rfc9111/vary.ts'
+import { parseSize, type Size } from './size.ts'
 import type { Entry } from './storage/entry.ts'
 import { DEFAULT_STORE, openStore, type StoreOption } from './storage/open-store.ts'
 import { Responses } from './storage/responses.ts'
@@ -24,6 +25,23 @@ export interface HttpCacheOptions {
    * @default false
    */
   readonly shared?: boolean
+  /**
+   * How much of the store is kept in memory as well, least recently used first to go; `false` for nothing.
+   * What other processes change is seen at once with SQLite, and within a second with any other store.
+   *
+   * @default { maxSize: '64MiB' }
+   */
+  readonly memory?: MemoryOptions | false
+}
+
+/** What {@link HttpCacheOptions.memory} is made of. */
+export interface MemoryOptions {
+  /**
+   * A number of bytes, or a size such as `'64MiB'`.
+   *
+   * @default '64MiB'
+   */
+  readonly maxSize?: Size
 }
 
 /** Which stored response is meant. */
@@ -53,6 +71,29 @@ export interface StoredResponseInfo {
   content(): AsyncIterable<Buffer>
 }
 
+/** The names of {@link HttpCacheOptions}. */
+export const HTTP_CACHE_OPTIONS: readonly string[] = ['store', 'shared', 'memory']
+
+const DEFAULT_MEMORY = 64 * 2 ** 20
+
+/**
+ * How much to keep in memory, in bytes.
+ *
+ * @throws TypeError where the option is malformed
+ */
+export function memorySize(memory: HttpCacheOptions['memory'] = {}): number {
+  if (memory === false) return 0
+  if (typeof memory !== 'object' || memory === null) {
+    throw new TypeError(`memory: expected { maxSize } or false, got ${inspect(memory)}`)
+  }
+  const unknown = Object.keys(memory).find((name) => name !== 'maxSize')
+  if (unknown !== undefined) {
+    throw new TypeError(`memory: unknown option "${unknown}"; the only option is maxSize`)
+  }
+  const { maxSize = DEFAULT_MEMORY } = memory
+  return parseSize(maxSize, 'memory.maxSize')
+}
+
 /** The stored responses of one or several agents, and their management. */
 export class HttpCache {
   /** Whether the rules for shared caches apply (RFC 9111 §1), not those for private ones. */
@@ -74,10 +115,10 @@ export class HttpCache {
    * @throws TypeError where an option is malformed or unknown; Error where the store cannot be opened
    */
   constructor(options: HttpCacheOptions = {}) {
-    const unknown = Object.keys(options).find((name) => name !== 'store' && name !== 'shared')
+    const unknown = Object.keys(options).find((name) => !HTTP_CACHE_OPTIONS.includes(name))
     if (unknown !== undefined) {
       throw new TypeError(
-        `HttpCache: unknown option "${unknown}"; the options are store and shared`,
+        `HttpCache: unknown option "${unknown}"; the options are ${HTTP_CACHE_OPTIONS.join(', ')}`,
       )
     }
     const { shared = false } = options
@@ -88,6 +129,7 @@ export class HttpCache {
     this.responses = new Responses(
       openStore(options.store ?? DEFAULT_STORE, this.events),
       this.events,
+      memorySize(options.memory),
     )
   }
 
@@ -216,10 +258,14 @@ export class HttpCache {
    *
    * @internal
    */
-  async protect<R extends RequestMessage>(request: R, partitionBy: readonly string[]): Promise<R> {
+  protect<R extends RequestMessage>(request: R, partitionBy: readonly string[]): R | Promise<R> {
     if (!hasCredentials(request.fields, partitionBy)) return request
-    const secret = await this.responses.secret()
-    return { ...request, fields: protectCredentials(request.fields, partitionBy, secret) }
+    const protectWith = (secret: Buffer) => ({
+      ...request,
+      fields: protectCredentials(request.fields, partitionBy, secret),
+    })
+    const secret = this.responses.secret()
+    return secret instanceof Promise ? secret.then(protectWith) : protectWith(secret)
   }
 }
 
@@ -255,7 +301,7 @@ function describe(entry: Entry): StoredResponseInfo {
     url: entry.url,
     status: entry.status,
     statusText: entry.statusText,
-    headers: entry.fields,
+    headers: structuredClone(entry.fields),
     size: entry.content.length,
     storedAt: new Date(entry.responseTime),
     expires: expires === Infinity ? undefined : new Date(expires),

@@ -99,16 +99,21 @@ export class CachedRequest {
   async #answer(): Promise<void> {
     const { cache } = this.#caching
     const beginning = Date.now()
-    const isBypass = await hasContent(this.#request.content)
-    if (this.#control.finished) return
-    if (isBypass) return this.#bypass('content')
-    this.#request = await cache.protect(this.#request, this.#terms.partitionBy)
+    // It only waits where it has to: what is in memory is played before dispatch() returns.
+    if (this.#request.content !== 'none') {
+      const isBypass = await hasContent(this.#request.content)
+      if (this.#control.finished) return
+      if (isBypass) return this.#bypass('content')
+    }
+    const request = cache.protect(this.#request, this.#terms.partitionBy)
+    this.#request = request instanceof Promise ? await request : request
     const credentials = this.#terms.partitionBy.map((name) => this.#request.fields[name] ?? '')
     this.#flightKey = [this.#cacheKey, ...credentials].join()
     let mayWait = mayCollapse(this.#request)
 
     for (;;) {
-      const candidates = this.#isUnreadable ? [] : await this.#find()
+      const found = this.#isUnreadable ? [] : this.#find()
+      const candidates = found instanceof Promise ? await found : found
       if (this.#control.finished) return
       const decision = reuse(this.#request, candidates, Date.now(), this.#terms)
       switch (decision.action) {
@@ -149,12 +154,15 @@ export class CachedRequest {
   }
 
   /** The stored responses that may answer: those to GET also answer HEAD (RFC 9110 §9.3.2). */
-  async #find(): Promise<Entry[]> {
+  #find(): Entry[] | Promise<Entry[]> {
     const { cache } = this.#caching
     const request = this.#request
-    const keys = [this.#cacheKey, ...(request.method === 'HEAD' ? [cache.key('GET', request)] : [])]
-    const found = await Promise.all(keys.map((key) => cache.responses.find(key, request)))
-    return found.flat().filter((stored) => isPartitioned(stored, this.#terms))
+    const usable = (all: Entry[]) => all.filter((stored) => isPartitioned(stored, this.#terms))
+    const found = cache.responses.find(this.#cacheKey, request)
+    if (request.method !== 'HEAD')
+      return found instanceof Promise ? found.then(usable) : usable(found)
+    const toGet = cache.responses.find(cache.key('GET', request), request)
+    return Promise.all([found, toGet]).then((all) => usable(all.flat()))
   }
 
   /** From now on others may wait for the answer, if it will be for them as well. */
@@ -398,9 +406,9 @@ export class CachedRequest {
       cache.events.error('read', error)
       void cache.responses.remove(stored)
     }
-    let first: Buffer | null | undefined
+    let first: Buffer | null | undefined = message.bytes
     try {
-      first = await reader?.read()
+      if (reader) first = await reader.read()
     } catch (error) {
       reader?.close()
       if (error instanceof LostContentError) onLost(error)
@@ -413,8 +421,9 @@ export class CachedRequest {
     const now = Date.now()
     discardStream(this.#options.body)
     const age = { ...message.fields, age: String(Math.floor(currentAge(stored, now) / 1000)) }
-    const member = formatCacheStatus({ ...status, key: stored.cacheKey }, now)
-    const fields = cacheStatus ? withCacheStatus(age, member) : age
+    const fields = cacheStatus
+      ? withCacheStatus(age, formatCacheStatus({ ...status, key: stored.cacheKey }, now))
+      : age
     const playback = new Playback(control, reader, first, undefined, onLost)
     control.attach(playback)
     try {

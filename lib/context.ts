@@ -30,5 +30,5 @@ export function contextTerms(): Terms | undefined {
  * the terms of whichever request opened that connection.
  */
 export function runInTerms<T>(terms: Terms | undefined, fn: () => T): T {
-  return current.run(terms, fn)
+  return current.getStore() === terms ? fn() : current.run(terms, fn)
 }

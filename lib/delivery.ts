@@ -11,7 +11,9 @@ export interface Delivery {
   readonly status: number
   readonly statusText: string
   readonly fields: Fields
-  /** Undefined where there is no content. */
+  /** All of the content, where it is in memory; the receiver owns it. */
+  readonly bytes?: Buffer
+  /** Undefined where there is no other content. */
   readonly reader: ContentReader | undefined
 }
 
@@ -25,8 +27,12 @@ export function delivery(
   const { status, statusText, content } = stored
   switch (part.kind) {
     case 'whole': {
-      const hasContent = request.method !== 'HEAD' && status !== 204
-      return { status, statusText, fields, reader: hasContent ? content.open() : undefined }
+      const hasContent = request.method !== 'HEAD' && status !== 204 && content.length !== 0
+      if (!hasContent) return { status, statusText, fields, reader: undefined }
+      const { bytes } = content
+      return bytes
+        ? { status, statusText, fields, bytes: Buffer.from(bytes), reader: undefined }
+        : { status, statusText, fields, reader: content.open() }
     }
     case 'not-modified':
       return message(304, 'Not Modified', notModifiedFields(fields))

@@ -2,6 +2,7 @@ export { type CachingAgent, cachingAgent, type Installation, install } from './a
 export {
   HttpCache,
   type HttpCacheOptions,
+  type MemoryOptions,
   type StoredRequest,
   type StoredResponseInfo,
 } from './cache.ts'
@@ -11,5 +12,6 @@ export { type CacheInterceptor, cacheInterceptor } from './interceptor.ts'
 export { type CacheInfo, cacheInfo, type ResponseLike } from './observe/cache-status.ts'
 export type { CacheError, CacheEvents } from './observe/events.ts'
 export type { AgentOptions, CacheOptions, Terms, UrlMatcher, UrlRules } from './options.ts'
+export type { Size } from './size.ts'
 export type { KeyvAdapterLike, KeyvLike } from './storage/keyv-store.ts'
 export type { StoreOption } from './storage/open-store.ts'

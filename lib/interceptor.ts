@@ -1,5 +1,5 @@
 import type { Dispatcher } from 'undici'
-import { HttpCache } from './cache.ts'
+import { HttpCache, type HttpCacheOptions } from './cache.ts'
 import { CachedRequest, type Caching } from './cached-request.ts'
 import { contextTerms } from './context.ts'
 import { ActiveRequests } from './handlers/active-requests.ts'
@@ -40,18 +40,22 @@ export function cacheInterceptor(options: CacheOptions = {}): CacheInterceptor {
 export function createCaching(options: CacheOptions): Caching {
   // Rules first: where they are malformed no file must be left behind.
   const rules = compileRules(options)
-  const { cache, store, shared, cacheStatus = true } = options
+  const { cache, cacheStatus = true } = options
   return {
-    cache:
-      cache ??
-      new HttpCache({
-        ...(store !== undefined && { store }),
-        ...(shared !== undefined && { shared }),
-      }),
+    cache: cache ?? new HttpCache(httpCacheOptions(options)),
     ownsCache: cache === undefined,
     rules,
     cacheStatus,
     active: new ActiveRequests(),
+  }
+}
+
+/** The options that are those of the cache itself. */
+function httpCacheOptions({ store, shared, memory }: CacheOptions): HttpCacheOptions {
+  return {
+    ...(store !== undefined && { store }),
+    ...(shared !== undefined && { shared }),
+    ...(memory !== undefined && { memory }),
   }
 }
 
@@ -64,7 +68,9 @@ export function cachingDispatch(dispatch: Dispatch, caching: Caching, own?: Term
 
     let terms: RequestTerms
     try {
-      terms = caching.rules.termsFor(request.target, mergeTerms(own, contextTerms()))
+      const context = contextTerms()
+      const both = own && context ? mergeTerms(own, context) : (context ?? own)
+      terms = caching.rules.termsFor(request.target, both)
     } catch (error) {
       // A function of the user's threw.
       caching.cache.events.error('rule', error)

@@ -1,10 +1,14 @@
 import { createHash, createHmac } from 'node:crypto'
+import { LRUCache } from 'lru-cache'
 import type { Request } from './request.ts'
 import { CREDENTIALS } from './rfc9111/fields.ts'
 import type { Fields } from './rfc9111/message.ts'
 
 /** Changes when equal requests would get other keys than before, so that no two rules of keying mix. */
 const KEY_VERSION = 'caching-agent key 1'
+
+/** The keys of requests that were made recently, which are likely to be made again. */
+const keys = new LRUCache<string, string>({ max: 1000 })
 
 /**
  * The cache key of a request: SHA-256, in hexadecimal, over the length-prefixed method, normalised URL
@@ -17,8 +21,13 @@ export function cacheKey(
   { target, server }: Pick<Request, 'target' | 'server'>,
   shared = false,
 ): string {
+  const asked = `${method} ${target.href} ${server ?? ''} ${shared}`
+  const known = keys.get(asked)
+  if (known !== undefined) return known
   const parts = [KEY_VERSION, method, normaliseUrl(target), server ?? '']
-  return digest(shared ? [...parts, 'shared'] : parts)
+  const key = digest(shared ? [...parts, 'shared'] : parts)
+  keys.set(asked, key)
+  return key
 }
 
 /** SHA-256 over length-prefixed parts, so that no two lists of parts run into one another. */

@@ -1,6 +1,6 @@
 import { inspect } from 'node:util'
 import type { Dispatcher } from 'undici'
-import { HttpCache } from './cache.ts'
+import { HTTP_CACHE_OPTIONS, HttpCache, type MemoryOptions, memorySize } from './cache.ts'
 import { type Expiration, parseExpiration, parseStaleness } from './expiration.ts'
 import type { StoreOption } from './storage/open-store.ts'
 
@@ -75,7 +75,13 @@ export interface CacheOptions extends Terms {
    * @default false
    */
   readonly shared?: boolean
-  /** A cache that already exists, to be used by several agents; instead of `store` and `shared`. */
+  /**
+   * How much of the store is kept in memory as well; `false` for nothing.
+   *
+   * @default { maxSize: '64MiB' }
+   */
+  readonly memory?: MemoryOptions | false
+  /** A cache that already exists, to be used by several agents; instead of `store`, `shared` and `memory`. */
   readonly cache?: HttpCache
   /**
    * Whether responses tell what the cache did, in the `Cache-Status` field (RFC 9211). Without it
@@ -97,7 +103,7 @@ export interface AgentOptions extends CacheOptions {
 }
 
 const TERMS = ['expireAfter', 'cacheControl', 'partitionBy', 'staleWhileRevalidate', 'staleIfError']
-const CACHE_OPTIONS = [...TERMS, 'urlsExpireAfter', 'store', 'shared', 'cache', 'cacheStatus']
+const CACHE_OPTIONS = [...TERMS, 'urlsExpireAfter', ...HTTP_CACHE_OPTIONS, 'cache', 'cacheStatus']
 const AGENT_OPTIONS = [...CACHE_OPTIONS, 'dispatcher']
 
 /** Refuses what {@link cachingAgent} could not make sense of. */
@@ -115,9 +121,10 @@ export function checkCacheOptions(options: CacheOptions, who = 'cacheInterceptor
   checkTermValues(options, '')
   checkBoolean('cacheStatus', options.cacheStatus)
   checkBoolean('shared', options.shared)
+  memorySize(options.memory)
   if (options.cache !== undefined) {
     if (!(options.cache instanceof HttpCache)) refuse('cache', 'an HttpCache', options.cache)
-    const settled = (['store', 'shared'] as const).find((name) => options[name] !== undefined)
+    const settled = HTTP_CACHE_OPTIONS.find((name) => options[name as 'store'] !== undefined)
     if (settled !== undefined) {
       throw new TypeError(
         `${settled} and cache exclude each other: set it where the cache is made, new HttpCache({ ${settled} })`,

@@ -48,22 +48,32 @@ export function compileRules(options: Terms & { readonly urlsExpireAfter?: UrlRu
     return { matches: compileMatcher(matcher, where), terms: termsOf(value, where) }
   })
 
+  /** Resolved terms, which most requests share. */
+  const resolved = new Map<Terms | undefined, RequestTerms>()
+
   return {
     termsFor(url, own) {
       const rule = rules.find(({ matches }) => matches(url))?.terms
-      const expireAfter = own?.expireAfter ?? rule?.expireAfter
-      const partitionBy =
-        own?.partitionBy ?? rule?.partitionBy ?? options.partitionBy ?? DEFAULT_PARTITION
-      return {
-        rule: expireAfter === undefined ? undefined : parseExpiration(expireAfter, 'expireAfter'),
-        cacheControl:
-          own?.cacheControl ?? rule?.cacheControl ?? options.cacheControl ?? fallback === undefined,
-        fallback,
-        partitionBy: partitionBy === false ? [] : partitionBy.map((name) => name.toLowerCase()),
-        staleWhileRevalidate: staleness('staleWhileRevalidate', own, rule, options),
-        staleIfError: staleness('staleIfError', own, rule, options),
-      }
+      if (own !== undefined) return resolve(own, rule)
+      const known = resolved.get(rule) ?? resolve(own, rule)
+      resolved.set(rule, known)
+      return known
     },
+  }
+
+  function resolve(own: Terms | undefined, rule: Terms | undefined): RequestTerms {
+    const expireAfter = own?.expireAfter ?? rule?.expireAfter
+    const partitionBy =
+      own?.partitionBy ?? rule?.partitionBy ?? options.partitionBy ?? DEFAULT_PARTITION
+    return {
+      rule: expireAfter === undefined ? undefined : parseExpiration(expireAfter, 'expireAfter'),
+      cacheControl:
+        own?.cacheControl ?? rule?.cacheControl ?? options.cacheControl ?? fallback === undefined,
+      fallback,
+      partitionBy: partitionBy === false ? [] : partitionBy.map((name) => name.toLowerCase()),
+      staleWhileRevalidate: staleness('staleWhileRevalidate', own, rule, options),
+      staleIfError: staleness('staleIfError', own, rule, options),
+    }
   }
 }
 

@@ -16,7 +16,7 @@ async function damaged(t: TestContext) {
     response.setHeader('Cache-Control', 'max-age=60').end(CONTENT)
   })
   const path = join(folder(t), 'cache.sqlite')
-  const agent = testAgent(t, { store: `sqlite://${path}` })
+  const agent = testAgent(t, { store: `sqlite://${path}`, memory: false })
   const errors: string[] = []
   agent.cache.on('error', ({ operation }) => errors.push(operation))
   const read = async (headers: Record<string, string> = {}) => {

@@ -69,8 +69,9 @@ suite('Options: checkCacheOptions and checkAgentOptions', () => {
     })
   }
 
-  test('what belongs to a cache that exists already is said where that is made', async () => {
-    await using cache = new HttpCache({ store: 'memory:', shared: true })
+  test('what belongs to a cache that exists already is said where that is made', async (t) => {
+    const cache = new HttpCache({ store: 'memory:', shared: true })
+    t.after(() => cache.close())
     checkCacheOptions({ cache, staleIfError: true })
     checkCacheOptions({ cache, shared: undefined, store: undefined } as object)
     for (const [name, value] of [
@@ -86,20 +87,18 @@ suite('Options: checkCacheOptions and checkAgentOptions', () => {
     }
   })
 
-  test('a cache that is made knows whether it is shared, and refuses what is no answer', async () => {
+  test('a cache that is made knows whether it is shared, and refuses what is no answer', () => {
     for (const shared of [true, false]) {
-      await using cache = new HttpCache({ store: 'memory:', shared })
-      assert.equal(cache.shared, shared)
+      assert.equal(new HttpCache({ store: 'memory:', shared }).shared, shared)
     }
-    await using cache = new HttpCache({ store: 'memory:' })
-    assert.equal(cache.shared, false)
+    assert.equal(new HttpCache({ store: 'memory:' }).shared, false)
     assert.throws(() => new HttpCache({ store: 'memory:', shared: 1 } as object), {
       name: 'TypeError',
       message: 'shared: expected a boolean, got 1',
     })
     assert.throws(() => new HttpCache({ public: true } as object), {
       name: 'TypeError',
-      message: 'HttpCache: unknown option "public"; the options are store and shared',
+      message: 'HttpCache: unknown option "public"; the options are store, shared, memory',
     })
   })
 

@@ -286,7 +286,7 @@ suite('a damaged file', () => {
   test('with a missing or damaged chunk is a miss before anything is delivered', async (t) => {
     const { url } = await origin(t, (_, response) => response.end(Buffer.alloc(500_000, 'x')))
     const path = join(folder(t), 'cache.sqlite')
-    const agent = testAgent(t, { store: `sqlite://${path}`, expireAfter: '1h' })
+    const agent = testAgent(t, { store: `sqlite://${path}`, expireAfter: '1h', memory: false })
     for (const damage of ['DELETE FROM chunks_1', 'UPDATE chunks_1 SET value = zeroblob(100)']) {
       await get(agent, url)
       await agent.cache.count()

@@ -32,7 +32,7 @@ suite('a store that fails never fails a request', () => {
   for (const [what, store] of broken) {
     test(`one that ${what}`, async (t) => {
       const { url, seen } = await origin(t, (_, response) => response.end('content'))
-      const agent = testAgent(t, { expireAfter: '1h', store: store() })
+      const agent = testAgent(t, { expireAfter: '1h', store: store(), memory: false })
       const errors: CacheError[] = []
       agent.cache.on('error', (error) => errors.push(error))
       for (const client of Object.values(clients)) {

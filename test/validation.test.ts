@@ -312,7 +312,8 @@ suite('an answer that is late', () => {
       const { url } = await origin(t, async (request, response) => {
         if (request.headers['x-late']) {
           await late.until
-          response.writeHead(method === 'GET' ? 304 : 200, { ...v1, 'Content-Length': '2' }).end()
+          if (method === 'GET') response.writeHead(304, v1).end()
+          else response.writeHead(200, { ...v1, 'Content-Length': '2' }).end()
         } else if (request.headers['x-new']) {
           response.writeHead(200, { ...v1, ETag: '"2"' }).write('v')
           await rest.until

@@ -42,7 +42,7 @@ export class Playback implements Dispatcher.DispatchController {
     this.#reader = reader
     this.#trailers = trailers
     this.#current = first ?? undefined
-    if (first === null || reader === undefined) this.#next = Promise.resolve(null)
+    if (first === null || reader === undefined) this.#isAtEnd = true
   }
 
   get paused(): boolean {
@@ -130,7 +130,7 @@ export class Playback implements Dispatcher.DispatchController {
   #deliver(bytes: Buffer): void {
     const piece = bytes.subarray(0, PIECE_LENGTH)
     this.#current = bytes.length > piece.length ? bytes.subarray(piece.length) : undefined
-    if (this.#current === undefined) this.#next ??= this.#readAhead()
+    if (this.#current === undefined && !this.#isAtEnd) this.#next ??= this.#readAhead()
     this.#control.responseData(piece)
   }
 

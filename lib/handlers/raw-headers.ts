@@ -5,12 +5,12 @@ export type HandlerHeaders = Record<string, string | string[]>
 
 /** A fresh copy of fields that a handler may change. */
 export function toHandlerHeaders(fields: Fields): HandlerHeaders {
-  return Object.fromEntries(
-    Object.entries(fields).map(([name, value]) => [
-      name,
-      typeof value === 'string' ? value : [...value],
-    ]),
-  )
+  const headers: HandlerHeaders = {}
+  for (const name in fields) {
+    const value = fields[name] as string | readonly string[]
+    headers[name] = typeof value === 'string' ? value : [...value]
+  }
+  return headers
 }
 
 /**
@@ -18,9 +18,13 @@ export function toHandlerHeaders(fields: Fields): HandlerHeaders {
  * always made of the fields, as interceptors such as undici 7's decompress change these and not the list.
  */
 export function toRawHeaders(fields: Fields): Buffer[] {
-  return Object.entries(fields).flatMap(([name, value]) =>
-    [value].flat().flatMap((line) => [Buffer.from(name, 'latin1'), Buffer.from(line, 'latin1')]),
-  )
+  const list: Buffer[] = []
+  for (const name in fields) {
+    const value = fields[name] as string | readonly string[]
+    const lines = typeof value === 'string' ? [value] : value
+    for (const line of lines) list.push(Buffer.from(name, 'latin1'), Buffer.from(line, 'latin1'))
+  }
+  return list
 }
 
 /** A copy of a field section without a prototype or odd values, by lower-case name. */

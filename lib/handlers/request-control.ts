@@ -29,8 +29,8 @@ class RequestAbortedError extends Error {
  * The handler is called through it, so that each request ends exactly once.
  */
 export class RequestControl implements Controller {
-  rawHeaders: Buffer[] | null = null
-  rawTrailers: Buffer[] | null = null
+  #headers: Fields | undefined
+  #trailers: Fields | undefined
   readonly #handler: Handler
   readonly #terms: Terms | undefined = contextTerms()
   readonly #context: Record<string, unknown> = {}
@@ -44,6 +44,15 @@ export class RequestControl implements Controller {
 
   constructor(handler: Handler) {
     this.#handler = handler
+  }
+
+  /** The fields as a list, made only for those who ask: `fetch` does. */
+  get rawHeaders(): Buffer[] | null {
+    return this.#headers ? toRawHeaders(this.#headers) : null
+  }
+
+  get rawTrailers(): Buffer[] | null {
+    return this.#trailers ? toRawHeaders(this.#trailers) : null
   }
 
   get paused(): boolean {
@@ -101,12 +110,12 @@ export class RequestControl implements Controller {
   }
 
   informational(status: number, headers: Fields, statusText?: string): void {
-    this.rawHeaders = toRawHeaders(headers)
+    this.#headers = headers
     this.#handler.onResponseStart?.(this, status, toHandlerHeaders(headers), statusText)
   }
 
   responseStart(status: number, headers: Fields, statusText = ''): void {
-    this.rawHeaders = toRawHeaders(headers)
+    this.#headers = headers
     runInTerms(this.#terms, () =>
       this.#handler.onResponseStart?.(this, status, toHandlerHeaders(headers), statusText),
     )
@@ -119,7 +128,7 @@ export class RequestControl implements Controller {
   responseEnd(trailers: Fields): void {
     if (this.#finished) return
     this.#finished = true
-    this.rawTrailers = toRawHeaders(trailers)
+    this.#trailers = trailers
     try {
       runInTerms(this.#terms, () => this.#handler.onResponseEnd?.(this, toHandlerHeaders(trailers)))
     } catch (error) {
@@ -133,7 +142,7 @@ export class RequestControl implements Controller {
   upgrade(status: number, headers: Fields, socket: Duplex): void {
     this.#finished = true
     this.onFinished?.()
-    this.rawHeaders = toRawHeaders(headers)
+    this.#headers = headers
     this.#handler.onRequestUpgrade?.(this, status, toHandlerHeaders(headers), socket)
   }
 

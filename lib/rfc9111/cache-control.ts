@@ -67,9 +67,20 @@ export function requestDirectives({ fields }: Pick<RequestMessage, 'fields'>): D
   return pragma.includes('no-cache') ? new Map([['no-cache', '']]) : new Map()
 }
 
+/** What has been parsed already, of fields that do not change. */
+const parsed = {
+  private: new WeakMap<Fields, Directives>(),
+  shared: new WeakMap<Fields, Directives>(),
+}
+
 /** §5.2.2: a response's directives: for a shared cache those that are meant for it, if there are any. */
 export function responseDirectives(response: ResponseFields): Directives {
-  return targetedDirectives(response) ?? parseCacheControl(response.fields)
+  const known = response.shared ? parsed.shared : parsed.private
+  const found = known.get(response.fields)
+  if (found) return found
+  const directives = targetedDirectives(response) ?? parseCacheControl(response.fields)
+  known.set(response.fields, directives)
+  return directives
 }
 
 /** RFC 9213 §3.1: the targeted field of shared caches in front of an origin. */

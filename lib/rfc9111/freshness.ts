@@ -12,10 +12,28 @@ export function isHeuristicallyCacheable(status: number): boolean {
   return HEURISTICALLY_CACHEABLE.has(status)
 }
 
+/** What has been calculated already, of responses that do not change. */
+const lifetimes = new WeakMap<StoredResponse, number>()
+const initialAges = new WeakMap<StoredResponse, number>()
+
 /** §4.2: how long a stored response is fresh, in milliseconds from its generation (§4.2.3). */
 export function freshnessLifetime(stored: StoredResponse): number {
   if (stored.expires !== undefined) return Math.max(0, stored.expires - stored.responseTime)
-  return explicitLifetime(stored, stored.responseTime) ?? heuristicLifetime(stored)
+  return once(lifetimes, stored, () => {
+    return explicitLifetime(stored, stored.responseTime) ?? heuristicLifetime(stored)
+  })
+}
+
+function once(
+  known: WeakMap<StoredResponse, number>,
+  stored: StoredResponse,
+  calculate: () => number,
+): number {
+  const found = known.get(stored)
+  if (found !== undefined) return found
+  const value = calculate()
+  known.set(stored, value)
+  return value
 }
 
 /**
@@ -76,10 +94,13 @@ export function currentAge(stored: StoredResponse, now: number): number {
   return stored.expires === undefined ? correctedInitialAge(stored) + residentTime : residentTime
 }
 
-function correctedInitialAge({ fields, requestTime, responseTime }: StoredResponse): number {
-  const apparentAge = Math.max(0, responseTime - dateValue(fields, responseTime))
-  const responseDelay = Math.max(0, responseTime - requestTime)
-  return Math.max(apparentAge, ageValue(fields) + responseDelay)
+function correctedInitialAge(stored: StoredResponse): number {
+  return once(initialAges, stored, () => {
+    const { fields, requestTime, responseTime } = stored
+    const apparentAge = Math.max(0, responseTime - dateValue(fields, responseTime))
+    const responseDelay = Math.max(0, responseTime - requestTime)
+    return Math.max(apparentAge, ageValue(fields) + responseDelay)
+  })
 }
 
 /** How long a stored response stays fresh from `now` on, in milliseconds; negative once it is stale. */

@@ -76,11 +76,13 @@ function select<S extends StoredResponse>(
   request: RequestMessage,
   candidates: readonly S[],
 ): S | undefined {
+  const matching = candidates.filter(
+    ({ status, nominated }) =>
+      (status !== 206 || request.method === 'GET') && nominatedMatch(nominated, request),
+  )
+  if (matching.length < 2) return matching[0]
   const date = (stored: S) => dateValue(stored.fields, stored.responseTime)
-  return candidates
-    .filter((stored) => stored.status !== 206 || request.method === 'GET')
-    .filter((stored) => nominatedMatch(stored.nominated, request))
-    .sort((a, b) => date(b) - date(a) || b.responseTime - a.responseTime)[0]
+  return matching.sort((a, b) => date(b) - date(a) || b.responseTime - a.responseTime)[0]
 }
 
 /**

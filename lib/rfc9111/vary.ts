@@ -26,9 +26,10 @@ export function nominate(names: readonly string[], request: RequestMessage): Nom
 
 /** §4.1: whether a request has the same nominated fields as the request that a response was stored for. */
 export function nominatedMatch(nominated: Nominated, request: RequestMessage): boolean {
-  return Object.entries(nominated).every(
-    ([name, value]) => normalised(request.fields, name) === value,
-  )
+  for (const name in nominated) {
+    if (normalised(request.fields, name) !== nominated[name]) return false
+  }
+  return true
 }
 
 /**

@@ -1,3 +1,5 @@
+import type { Coherence } from './memory-tier.ts'
+
 /**
  * What a cache needs of a store: bytes by key, no more. Failures are rejections; a missing or expired
  * key is undefined. What `get` returns belongs to the caller, who may change it; `set` does not keep
@@ -25,6 +27,8 @@ export interface ByteStore {
 export interface Stores {
   readonly heads: ByteStore
   readonly chunks: ByteStore
+  /** What others may do to them. Without it: change them unnoticed. */
+  readonly coherence?: Coherence
   /** Gives back what the stores hold: files, and connections if they are ours. */
   close(): Promise<void>
 }

@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import { type Range, rangeLength } from '../rfc9111/ranges.ts'
 import type { ByteStore } from './byte-store.ts'
+import type { MemoryTier } from './memory-tier.ts'
 import { decodeRecord, encodeRecord } from './records.ts'
 
 /** Content up to this length is kept in the record of its response, in bytes. */
@@ -50,6 +51,8 @@ export interface Content {
   readonly chunks: ChunksRecord | undefined
   /** The number of bytes; undefined while they are still being received. */
   readonly length: number | undefined
+  /** All of it, where it is in memory: not to be changed. */
+  readonly bytes?: Buffer
   open(position?: number): ContentReader
 }
 
@@ -58,6 +61,7 @@ export function inlineContent(bytes: Buffer): Content {
   return {
     chunks: undefined,
     length: bytes.length,
+    bytes,
     open: (position = 0) => ({
       async read() {
         const start = position
@@ -83,21 +87,27 @@ interface Doomed {
 /** The chunks of all contents in a store: reads and writes them, and keeps count of their readers. */
 export class Chunks {
   readonly #store: ByteStore
+  readonly #memory: MemoryTier | undefined
   readonly #readers = new Map<string, number>()
   readonly #doomed = new Map<string, Doomed>()
 
-  constructor(store: ByteStore) {
+  constructor(store: ByteStore, memory?: MemoryTier) {
     this.#store = store
+    this.#memory = memory
   }
 
+  /** A chunk, which the caller owns. */
   async read({ generation }: Pick<ChunksRecord, 'generation'>, index: number): Promise<Buffer> {
     const key = chunkKey(generation, index)
+    const remembered = this.#memory?.chunk(key)
+    if (remembered) return Buffer.from(remembered)
     // Once a caller has been given the beginning, there is no way back to the network.
     const bytes = await this.#store.get(key, index === 0 ? undefined : MIDWAY_DEADLINE)
     const chunk = bytes && decodeRecord(key, bytes)?.content
     if (chunk === undefined) {
       throw new LostContentError('a chunk of the stored content is missing or damaged')
     }
+    this.#memory?.rememberChunk(key, Buffer.from(chunk))
     return chunk
   }
 

@@ -1,5 +1,5 @@
 import { digest } from '../key.ts'
-import { hasValidator, remainingFreshness } from '../rfc9111/freshness.ts'
+import { expirationTime, hasValidator } from '../rfc9111/freshness.ts'
 import type { Nominated, StoredResponse } from '../rfc9111/message.ts'
 import type { Content } from './content.ts'
 
@@ -26,10 +26,11 @@ export const STALE_RETENTION: number = 30 * 86_400_000
 /** How long a response without a validator is kept after it became stale, in milliseconds: a day. */
 const STALE_RETENTION_WITHOUT_VALIDATOR = 86_400_000
 
-/** How long from `now` on a response is worth keeping, in milliseconds: fresh, and stale but of use. */
-export function retention(response: StoredResponse & Pick<Entry, 'staleUse'>, now: number): number {
+/** Until when a response is worth keeping, in milliseconds since the epoch: fresh, and stale but of use. */
+export function keptUntil(response: StoredResponse & Pick<Entry, 'staleUse'>): number {
   const stale = hasValidator(response) ? STALE_RETENTION : STALE_RETENTION_WITHOUT_VALIDATOR
-  return Math.max(0, remainingFreshness(response, now)) + Math.max(stale, response.staleUse ?? 0)
+  const staleFrom = Math.max(expirationTime(response), response.responseTime)
+  return staleFrom + Math.max(stale, response.staleUse ?? 0)
 }
 
 /** The key of the record of one of several variants. */

@@ -9,7 +9,8 @@ import {
   inlineContent,
   readAll,
 } from './content.ts'
-import { type Entry, retention } from './entry.ts'
+import { type Entry, keptUntil } from './entry.ts'
+import type { MemoryTier } from './memory-tier.ts'
 import { decodeRecord, encodeRecord } from './records.ts'
 
 /** One of several responses for a cache key. */
@@ -50,17 +51,27 @@ export class Heads {
   readonly #store: ByteStore
   readonly #chunks: Chunks
   readonly #events: Events
+  readonly #memory: MemoryTier | undefined
   #secret: Promise<Buffer> | undefined
+  #knownSecret: Buffer | undefined
   readonly #substituteSecret = randomBytes(32)
 
-  constructor(store: ByteStore, chunks: Chunks, events: Events) {
+  constructor(store: ByteStore, chunks: Chunks, events: Events, memory?: MemoryTier) {
     this.#store = store
     this.#chunks = chunks
     this.#events = events
+    this.#memory = memory
+  }
+
+  /** What is at a key, where that is known without asking the store. */
+  known(key: string, cacheKey: string): Head | undefined {
+    const head = this.#memory?.head(key)
+    return head && belongsTo(head, cacheKey) ? head : undefined
   }
 
   /** What is at a key; undefined where there is nothing, or nothing that can be read or belongs there. */
   async read(key: string, cacheKey: string): Promise<Head | undefined> {
+    const seen = this.#memory?.now() ?? 0
     const bytes = await this.#store.get(key)
     if (bytes === undefined) return undefined
     const head = this.#decode(key, bytes)
@@ -69,7 +80,8 @@ export class Heads {
       this.#events.error('read', new Error(message))
       return undefined
     }
-    return head.kind === 'response' && head.entry.cacheKey !== cacheKey ? undefined : head
+    this.#memory?.rememberHead(key, head, until(head), seen)
+    return belongsTo(head, cacheKey) ? head : undefined
   }
 
   #decode(key: string, bytes: Buffer): Head | undefined {
@@ -105,9 +117,19 @@ export class Heads {
       chunksUntil: toJson(chunksUntil),
     }
     const inline = chunks ? Buffer.alloc(0) : await readAll(content)
-    const now = Date.now()
-    const timeToLive = Math.min(retention(entry, now), chunksUntil - now)
-    await this.#store.set(key, encodeRecord(key, record, inline), finite(timeToLive))
+    const timeToLive = Math.min(keptUntil(entry), chunksUntil) - Date.now()
+    await this.#set(key, encodeRecord(key, record, inline), timeToLive, () => ({
+      kind: 'response',
+      entry: chunks ? entry : { ...entry, content: inlineContent(inline) },
+    }))
+  }
+
+  /** What is written is remembered as well, unless somebody else has written meanwhile. */
+  async #set(key: string, bytes: Buffer, timeToLive: number, head: () => Head): Promise<void> {
+    this.#memory?.forgetHead(key)
+    const seen = this.#memory?.now() ?? 0
+    await this.#store.set(key, bytes, finite(timeToLive))
+    this.#memory?.rememberHead(key, head(), Date.now() + timeToLive, seen)
   }
 
   async writeVariants(cacheKey: string, variants: readonly Variant[]): Promise<void> {
@@ -117,16 +139,21 @@ export class Heads {
     }
     const until = Math.max(...variants.map((variant) => variant.until))
     const bytes = encodeRecord(cacheKey, record, Buffer.alloc(0))
-    await this.#store.set(cacheKey, bytes, finite(until - Date.now()))
+    await this.#set(cacheKey, bytes, until - Date.now(), () => ({ kind: 'variants', variants }))
   }
 
   async delete(key: string): Promise<void> {
+    this.#memory?.forgetHead(key)
     await this.#store.delete([key])
+    this.#memory?.forgetHead(key)
   }
 
   async clear(): Promise<void> {
+    this.#memory?.clear()
     await this.#store.clear()
+    this.#memory?.clear()
     this.#secret = undefined
+    this.#knownSecret = undefined
   }
 
   /** All stored responses, without an order. @throws where the store cannot list what it has */
@@ -143,10 +170,15 @@ export class Heads {
    * The secret under which credentials are hashed: made once for a store, and kept in it. While the
    * store fails another one stands in: what is stored under it is not found again, which is a miss.
    */
-  async secret(): Promise<Buffer> {
+  secret(): Buffer | Promise<Buffer> {
+    return this.#knownSecret ?? this.#askSecret()
+  }
+
+  async #askSecret(): Promise<Buffer> {
     this.#secret ??= this.#loadSecret()
     try {
-      return await this.#secret
+      this.#knownSecret = await this.#secret
+      return this.#knownSecret
     } catch {
       this.#secret = undefined
       return this.#substituteSecret
@@ -166,6 +198,16 @@ export class Heads {
     const bytes = await this.#store.get(SECRET_KEY)
     return bytes && decodeRecord(SECRET_KEY, bytes)?.content
   }
+}
+
+function belongsTo(head: Head, cacheKey: string): boolean {
+  return head.kind === 'variants' || head.entry.cacheKey === cacheKey
+}
+
+/** Until when a head is worth keeping, in milliseconds since the epoch. */
+function until(head: Head): number {
+  if (head.kind === 'variants') return Math.max(...head.variants.map((variant) => variant.until))
+  return Math.min(keptUntil(head.entry), head.entry.chunksUntil)
 }
 
 function toJson(time: number): Time {

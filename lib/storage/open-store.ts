@@ -63,7 +63,12 @@ function openMemory(events: Events): Stores {
       new KeyvErrors(keyv, (error) => events.error('open', error)),
     )
   }
-  return { heads: open(), chunks: open(), close: async () => undefined }
+  return {
+    heads: open(),
+    chunks: open(),
+    coherence: { kind: 'own' },
+    close: async () => undefined,
+  }
 }
 
 function openKeyv(option: unknown, events: Events): Stores {

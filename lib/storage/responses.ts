@@ -6,13 +6,14 @@ import { Chunks, GivenUpError, GrowingContent, readAll } from './content.ts'
 import {
   type Entry,
   isSameVariant,
+  keptUntil,
   mayCoexist,
   type NewEntry,
-  retention,
   STALE_RETENTION,
   variantKey,
 } from './entry.ts'
 import { finite, type Head, Heads, type Variant } from './heads.ts'
+import { MemoryTier } from './memory-tier.ts'
 
 /** How many variants of one response are kept; the least recently stored goes first. */
 const MAX_VARIANTS = 100
@@ -62,18 +63,22 @@ export class Responses {
   #allDeleted = 0
   #clearing: Promise<void> | undefined
 
-  constructor(stores: Stores, events: Events) {
+  /** @param memory how much to keep in memory, in bytes */
+  constructor(stores: Stores, events: Events, memory: number) {
     this.#stores = stores
-    this.#chunks = new Chunks(stores.chunks)
-    this.#heads = new Heads(stores.heads, this.#chunks, events)
+    const { coherence = { kind: 'unnoticed' } } = stores
+    const tier = memory > 0 ? new MemoryTier(memory, coherence) : undefined
+    this.#chunks = new Chunks(stores.chunks, tier)
+    this.#heads = new Heads(stores.heads, this.#chunks, events, tier)
     this.#events = events
   }
 
   /**
    * The stored responses for a cache key that a request may select from. Where there are some but
-   * none has the request's nominated fields, the most recent of the others. Trouble is a miss.
+   * none has the request's nominated fields, the most recent of the others. Trouble is a miss. What is
+   * known without asking the store comes at once.
    */
-  async find(cacheKey: string, request: RequestMessage): Promise<Entry[]> {
+  find(cacheKey: string, request: RequestMessage): Entry[] | Promise<Entry[]> {
     const recent = [...(this.#recent.get(cacheKey) ?? [])]
       .map(({ entry }) => entry)
       .filter((entry) => !seemsEndless(entry))
@@ -81,6 +86,24 @@ export class Responses {
     // What is being deleted is not there any more, however long the store takes for it.
     const isDeleted = this.#clearing !== undefined || this.#deletions.has(cacheKey)
     if (matching.length > 0 || isDeleted) return matching
+    const known = this.#known(cacheKey, request)
+    return known ? [known] : this.#search(cacheKey, request, recent)
+  }
+
+  /** A stored response that matches a request, and is in memory. */
+  #known(cacheKey: string, request: RequestMessage): Entry | undefined {
+    let head = this.#heads.known(cacheKey, cacheKey)
+    if (head?.kind === 'variants') {
+      const matching = head.variants.filter(({ nominated }) => nominatedMatch(nominated, request))
+      const [only] = matching
+      if (only === undefined || matching.length > 1) return undefined
+      head = this.#heads.known(variantKey(cacheKey, only.nominated), cacheKey)
+    }
+    if (head?.kind !== 'response' || this.#removing.has(head.entry.generation)) return undefined
+    return nominatedMatch(head.entry.nominated, request) ? head.entry : undefined
+  }
+
+  async #search(cacheKey: string, request: RequestMessage, recent: Entry[]): Promise<Entry[]> {
     try {
       const loaded = await this.#load(cacheKey, request)
       return [...recent, ...loaded.filter(({ generation }) => !this.#removing.has(generation))]
@@ -108,7 +131,7 @@ export class Responses {
   record(response: NewEntry): Recording {
     const now = response.responseTime
     // Chunks cannot be given more time later, so they get enough for the response to be freshened.
-    const timeToLive = retention(response, now) + STALE_RETENTION
+    const timeToLive = keptUntil(response) - now + STALE_RETENTION
     const content = new GrowingContent(this.#chunks, finite(timeToLive))
     const recent: Recent = {
       entry: {
@@ -269,13 +292,12 @@ export class Responses {
   }
 
   async #writeVariant(entry: Entry, variants: readonly Variant[]): Promise<void> {
-    const { cacheKey, nominated, responseTime } = entry
+    const { cacheKey, nominated } = entry
     const key = variantKey(cacheKey, nominated)
     const overwritten = await this.#heads.read(key, cacheKey)
     await this.#heads.write(key, entry)
     const others = variants.filter((variant) => !isSameVariant(variant.nominated, nominated))
-    const until = responseTime + retention(entry, responseTime)
-    const kept = [{ nominated, until }, ...others].slice(0, MAX_VARIANTS)
+    const kept = [{ nominated, until: keptUntil(entry) }, ...others].slice(0, MAX_VARIANTS)
     await this.#heads.writeVariants(cacheKey, kept)
     await this.#dispose(cacheKey, overwritten)
     for (const { nominated: left } of others.slice(MAX_VARIANTS - 1)) {
@@ -288,8 +310,7 @@ export class Responses {
     if (previous.kind === 'variants') return previous.variants
     const { entry } = previous
     await this.#heads.write(variantKey(cacheKey, entry.nominated), entry)
-    const now = Date.now()
-    return [{ nominated: entry.nominated, until: now + retention(entry, now) }]
+    return [{ nominated: entry.nominated, until: keptUntil(entry) }]
   }
 
   async #deleteVariant(cacheKey: string, nominated: Nominated): Promise<void> {
@@ -423,7 +444,7 @@ export class Responses {
   }
 
   /** The secret under which credentials are hashed. */
-  secret(): Promise<Buffer> {
+  secret(): Buffer | Promise<Buffer> {
     return this.#heads.secret()
   }
 }

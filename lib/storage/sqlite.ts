@@ -76,6 +76,10 @@ export function openSqlite(path: string, events: Events): Stores {
   return {
     heads: storeNamed('heads'),
     chunks: storeNamed('chunks'),
+    coherence:
+      path === ':memory:'
+        ? { kind: 'own' }
+        : { kind: 'versioned', version: () => database.version() },
     close: async () => database.close(),
   }
 }
@@ -113,6 +117,8 @@ class SqliteDatabase {
   readonly #schema = new Set<string>()
   #database: DatabaseSync | undefined
   #file: { readonly dev: number; readonly ino: number } | undefined
+  /** How often the file has been opened. */
+  #opened = 0
   #closed = false
   #pruning: NodeJS.Timeout | undefined
 
@@ -222,6 +228,7 @@ class SqliteDatabase {
       throw error
     }
     this.#database = database
+    this.#opened += 1
     this.#file = statSync(this.#path, { throwIfNoEntry: false })
     return database
   }
@@ -248,6 +255,20 @@ class SqliteDatabase {
       )
     }
     return this.#openFile()
+  }
+
+  /**
+   * A number that changes whenever another connection has changed the file, and never comes back. Where
+   * it cannot be told, no two are the same.
+   */
+  version(): number {
+    try {
+      const [row] = this.#run('PRAGMA data_version', []) as [{ data_version: number }]
+      // After the file has been opened anew, versions count anew as well.
+      return this.#opened * 2 ** 32 + row.data_version
+    } catch {
+      return Number.NaN
+    }
   }
 
   /** Gives rows another time to live. */

@@ -1,0 +1,97 @@
+import { LRUCache } from 'lru-cache'
+import type { Head } from './heads.ts'
+
+/** What other processes may do to a store without this one being told. */
+export type Coherence =
+  /** Nothing: it is this process's own. */
+  | { readonly kind: 'own' }
+  /** Change it, which changes its version. */
+  | { readonly kind: 'versioned'; version(): number }
+  /** Change it unnoticed. */
+  | { readonly kind: 'unnoticed' }
+
+/** How long what others may change unnoticed is trusted, in milliseconds. */
+const TRUST = 1000
+
+/** What is taken for the objects that make up a response without its content, in bytes. */
+const OVERHEAD = 2048
+
+interface Remembered {
+  readonly head: Head
+  /** Until when the store keeps it, in milliseconds since the epoch. */
+  readonly until: number
+  /** The version of the store at which it was there, or the time. */
+  seen: number
+}
+
+/**
+ * What has been read from a store or written to it, as it is used: heads decoded, and chunks. What was
+ * used least recently goes first. Who gets something out of it must not change it.
+ */
+export class MemoryTier {
+  readonly #cache: LRUCache<string, Remembered | Buffer>
+  readonly #coherence: Coherence
+
+  /** @param maxSize in bytes */
+  constructor(maxSize: number, coherence: Coherence) {
+    this.#cache = new LRUCache({ maxSize, sizeCalculation: sizeOf })
+    this.#coherence = coherence
+  }
+
+  /** Where the store stands now: to be asked before it is read, and told with what was read. */
+  now(): number {
+    return this.#coherence.kind === 'versioned' ? this.#coherence.version() : Date.now()
+  }
+
+  /** A head, if it is certain that the store has no other one. */
+  head(key: string): Head | undefined {
+    const remembered = this.#cache.get(`head.${key}`) as Remembered | undefined
+    if (remembered === undefined) return undefined
+    if (this.#isTrusted(remembered) && Date.now() < remembered.until) return remembered.head
+    this.#cache.delete(`head.${key}`)
+    return undefined
+  }
+
+  #isTrusted({ seen }: Remembered): boolean {
+    switch (this.#coherence.kind) {
+      case 'own':
+        return true
+      case 'versioned':
+        return this.#coherence.version() === seen
+      case 'unnoticed':
+        return Math.abs(Date.now() - seen) < TRUST
+    }
+  }
+
+  /**
+   * @param until when the store forgets it, in milliseconds since the epoch
+   * @param seen when it was there: see {@link now}
+   */
+  rememberHead(key: string, head: Head, until: number, seen: number): void {
+    this.#cache.set(`head.${key}`, { head, until, seen })
+  }
+
+  /** A chunk. No other one ever has its key. */
+  chunk(key: string): Buffer | undefined {
+    return this.#cache.get(`chunk.${key}`) as Buffer | undefined
+  }
+
+  rememberChunk(key: string, bytes: Buffer): void {
+    this.#cache.set(`chunk.${key}`, bytes)
+  }
+
+  forgetHead(key: string): void {
+    this.#cache.delete(`head.${key}`)
+  }
+
+  clear(): void {
+    this.#cache.clear()
+  }
+}
+
+function sizeOf(value: Remembered | Buffer): number {
+  if (Buffer.isBuffer(value)) return value.length + 1
+  const { head } = value
+  if (head.kind === 'variants') return OVERHEAD + head.variants.length * 200
+  return OVERHEAD + (head.entry.content.bytes?.length ?? 0)
+}

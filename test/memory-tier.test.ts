@@ -1,0 +1,303 @@
+import assert from 'node:assert/strict'
+import { join } from 'node:path'
+import { suite, test } from 'node:test'
+import { setTimeout as delay } from 'node:timers/promises'
+import { HttpCache } from 'caching-agent'
+import { Keyv } from 'keyv'
+import * as undici from 'undici'
+import { MemoryTier } from '../lib/storage/memory-tier.ts'
+import { adapter } from './helpers/adapter.ts'
+import { get, testAgent } from './helpers/agent.ts'
+import { folder } from './helpers/folder.ts'
+import { origin } from './helpers/origin.ts'
+
+/** A store that counts how often it is read. */
+function counting() {
+  const map = new Map<string, unknown>()
+  const counts = { reads: 0 }
+  const store = adapter(
+    {
+      get: async (key: string) => {
+        counts.reads += 1
+        return map.get(key)
+      },
+    },
+    map,
+  )
+  return { store, map, counts }
+}
+
+suite('the memory tier', () => {
+  test('answers without asking the store, what was written and what was read', async (t) => {
+    const { url } = await origin(t, (request, response) => response.end(request.url))
+    const { store, counts } = counting()
+    const agent = testAgent(t, { store, expireAfter: '1h' })
+    await get(agent, `${url}/`)
+    await agent.cache.responses.settled()
+    const written = counts.reads
+    for (let n = 0; n < 5; n++) assert.equal((await get(agent, `${url}/`)).info?.status, 'hit')
+    assert.equal(counts.reads, written)
+
+    const other = testAgent(t, { store, expireAfter: '1h' })
+    await get(other, `${url}/`)
+    const read = counts.reads
+    for (let n = 0; n < 5; n++) assert.equal((await get(other, `${url}/`)).info?.status, 'hit')
+    assert.equal(counts.reads, read)
+  })
+
+  test('answers before dispatch() returns', async (t) => {
+    const { url } = await origin(t, (_, response) => response.end('content'))
+    const agent = testAgent(t, { expireAfter: '1h' })
+    await get(agent, url)
+    await agent.cache.responses.settled()
+    const calls: string[] = []
+    const options = { origin: url, path: '/', method: 'GET' } as const
+    agent.dispatch(options, {
+      onRequestStart: () => calls.push('start'),
+      onResponseStart: (_, status) => calls.push(String(status)),
+      onResponseData: (_, chunk) => calls.push(String(chunk)),
+      onResponseEnd: () => calls.push('end'),
+      onResponseError: (_, error) => calls.push(String(error)),
+    })
+    assert.deepEqual(calls, ['start', '200', 'content', 'end'])
+  })
+
+  test('has variants, and responses for credentials', async (t) => {
+    const { url, seen } = await origin(t, (request, response) => {
+      response.setHeader('Vary', 'Accept-Language')
+      response.end(`${request.headers['accept-language']} ${request.headers.authorization}`)
+    })
+    const { store, counts } = counting()
+    const agent = testAgent(t, { store, expireAfter: '1h' })
+    const all = ['de', 'en'].flatMap((language) =>
+      ['one', 'two'].map((authorization) => ({ 'accept-language': language, authorization })),
+    )
+    for (const headers of all) await get(agent, url, { headers })
+    await agent.cache.responses.settled()
+    const { reads } = counts
+    for (const headers of all) {
+      const { body, info } = await get(agent, url, { headers })
+      assert.deepEqual([body, info?.status], [Object.values(headers).join(' '), 'hit'])
+    }
+    assert.deepEqual([counts.reads, seen.length], [reads, 4])
+  })
+
+  test('is not harmed by callers who change what they were given', async (t) => {
+    const { url } = await origin(t, (_, response) => {
+      response.setHeader('Set-Cookie', ['a=1', 'b=2']).end('content')
+    })
+    const agent = testAgent(t, { expireAfter: '1h' })
+    for (let n = 0; n < 3; n++) {
+      await new Promise<void>((resolve, reject) => {
+        const options = { origin: url, path: '/', method: 'GET' } as const
+        agent.dispatch(options, {
+          onRequestStart() {},
+          onResponseStart(_, __, headers) {
+            assert.deepEqual(headers['set-cookie'], ['a=1', 'b=2'])
+            ;(headers['set-cookie'] as string[]).push('c=3')
+            headers.date = 'changed'
+          },
+          onResponseData(_, chunk) {
+            assert.equal(String(chunk), 'content')
+            chunk.fill(0)
+          },
+          onResponseEnd: () => resolve(),
+          onResponseError: (_, error) => reject(error),
+        })
+      })
+    }
+    const stored = await agent.cache.get(url)
+    ;(stored?.headers as Record<string, unknown>).date = 'changed'
+    assert.notEqual((await get(agent, url)).response.headers.get('date'), 'changed')
+  })
+
+  test('keeps chunks of large content, too', async (t) => {
+    const content = 'x'.repeat(600_000)
+    const { url } = await origin(t, (_, response) => response.end(content))
+    const { store, counts } = counting()
+    const agent = testAgent(t, { store, expireAfter: '1h' })
+    for (let n = 0; n < 2; n++) {
+      await get(agent, url)
+      await agent.cache.responses.settled()
+    }
+    const { reads } = counts
+    assert.equal((await get(agent, url)).body, content)
+    assert.equal(counts.reads, reads)
+  })
+
+  test('forgets at once what this process deletes, overwrites or clears', async (t) => {
+    const { url } = await origin(t, (_, response, count) => response.end(`response ${count}`))
+    const path = join(folder(t), 'cache.sqlite')
+    for (const store of ['memory:', `sqlite://${path}`, counting().store]) {
+      const agent = testAgent(t, { store, expireAfter: '1h' })
+      const { body } = await get(agent, url)
+      assert.equal((await get(agent, url)).body, body)
+      await agent.cache.delete(url)
+      const deleted = await get(agent, url)
+      assert.notEqual(deleted.body, body)
+      const noCache = { headers: { 'cache-control': 'no-cache' } }
+      const overwritten = await get(agent, url, noCache)
+      assert.equal((await get(agent, url)).body, overwritten.body)
+      if (typeof store !== 'string') continue
+      await agent.cache.clear()
+      assert.notEqual((await get(agent, url)).body, overwritten.body)
+    }
+  })
+
+  test('sees what another connection to the SQLite file does, exactly', async (t) => {
+    const { url } = await origin(t, (_, response, count) => response.end(`response ${count}`))
+    const store = `sqlite://${join(folder(t), 'cache.sqlite')}`
+    const one = testAgent(t, { store, expireAfter: '1h' })
+    const other = testAgent(t, { store, expireAfter: '1h' })
+    for (let n = 0; n < 20; n++) {
+      const { body } = await get(one, url)
+      await one.cache.responses.settled()
+      assert.equal((await get(other, url)).body, body)
+      assert.equal((await get(one, url)).info?.status, 'hit')
+      if (n % 2) await other.cache.delete(url)
+      else {
+        await get(other, url, { headers: { 'cache-control': 'no-cache' } })
+        await other.cache.responses.settled()
+      }
+      assert.equal((await get(one, url)).info?.status, n % 2 ? 'miss' : 'hit')
+      assert.notEqual((await get(one, url)).body, body)
+    }
+  })
+
+  test('trusts any other store for a second', async (t) => {
+    t.mock.timers.enable({ apis: ['Date'], now: Date.now() })
+    const { url } = await origin(t, (_, response) => response.end('content'))
+    const { store, map } = counting()
+    const agent = testAgent(t, { store, expireAfter: '1h' })
+    await get(agent, url)
+    await agent.cache.responses.settled()
+    map.clear()
+    t.mock.timers.tick(900)
+    assert.equal((await get(agent, url)).info?.status, 'hit')
+    t.mock.timers.tick(200)
+    assert.equal((await get(agent, url)).info?.status, 'miss')
+  })
+
+  test('a Keyv 6 over memory is a store like any other', async (t) => {
+    const { url } = await origin(t, (_, response) => response.end('content'))
+    const agent = testAgent(t, { store: new Keyv(), expireAfter: '1h' })
+    await get(agent, url)
+    assert.equal((await get(agent, url)).info?.status, 'hit')
+  })
+
+  test('memory: false leaves it out', async (t) => {
+    const { url } = await origin(t, (_, response) => response.end('content'))
+    const { store, counts } = counting()
+    const agent = testAgent(t, { store, memory: false, expireAfter: '1h' })
+    await get(agent, url)
+    await agent.cache.responses.settled()
+    const { reads } = counts
+    await get(agent, url)
+    assert.ok(counts.reads > reads)
+  })
+
+  test('a store that is down is not missed while what it had is in memory', async (t) => {
+    const { url } = await origin(t, (_, response) => response.end('content'))
+    let isDown = false
+    const map = new Map<string, unknown>()
+    const agent = testAgent(t, {
+      expireAfter: '1h',
+      store: adapter(
+        {
+          get: async (key: string) => {
+            if (isDown) throw new Error('the store is down')
+            return map.get(key)
+          },
+        },
+        map,
+      ),
+    })
+    await get(agent, url)
+    await agent.cache.responses.settled()
+    isDown = true
+    assert.equal((await get(agent, url)).info?.status, 'hit')
+  })
+
+  test('a caller who pauses gets the rest when it resumes', async (t) => {
+    const content = 'x'.repeat(60_000)
+    const { url } = await origin(t, (_, response) => response.end(content))
+    const agent = testAgent(t, { expireAfter: '1h' })
+    await get(agent, url)
+    await agent.cache.responses.settled()
+    const { body } = await undici.request(url, { dispatcher: agent, highWaterMark: 16 })
+    await delay(20)
+    assert.equal(await body.text(), content)
+  })
+})
+
+suite('MemoryTier', () => {
+  const chunk = (length: number) => Buffer.alloc(length)
+
+  test('holds no more bytes than it may: what was used least recently goes first', () => {
+    const tier = new MemoryTier(1000, { kind: 'own' })
+    for (const key of ['a', 'b', 'c']) tier.rememberChunk(key, chunk(300))
+    assert.ok(tier.chunk('a'))
+    tier.rememberChunk('d', chunk(300))
+    assert.deepEqual(
+      ['a', 'b', 'c', 'd'].map((key) => tier.chunk(key) !== undefined),
+      [true, false, true, true],
+    )
+  })
+
+  test('does not take what is larger than all it may hold', () => {
+    const tier = new MemoryTier(1000, { kind: 'own' })
+    tier.rememberChunk('small', chunk(300))
+    tier.rememberChunk('large', chunk(2000))
+    assert.equal(tier.chunk('large'), undefined)
+    assert.ok(tier.chunk('small'))
+  })
+
+  test('a head is forgotten when the store forgets it', (t) => {
+    t.mock.timers.enable({ apis: ['Date'], now: 1000 })
+    const tier = new MemoryTier(10_000, { kind: 'own' })
+    tier.rememberHead('key', { kind: 'variants', variants: [] }, 2000, tier.now())
+    assert.ok(tier.head('key'))
+    t.mock.timers.tick(1000)
+    assert.equal(tier.head('key'), undefined)
+  })
+
+  test('a head is not trusted once the store has another version', () => {
+    let version = 1
+    const tier = new MemoryTier(10_000, { kind: 'versioned', version: () => version })
+    const head = { kind: 'variants', variants: [] } as const
+    tier.rememberHead('key', head, Number.POSITIVE_INFINITY, tier.now())
+    assert.equal(tier.head('key'), head)
+    version = 2
+    assert.equal(tier.head('key'), undefined)
+    version = Number.NaN
+    tier.rememberHead('key', head, Number.POSITIVE_INFINITY, tier.now())
+    assert.equal(tier.head('key'), undefined)
+  })
+})
+
+suite('the option memory', () => {
+  // biome-ignore format: one rule a row
+  const refused: [memory: unknown, message: RegExp][] = [
+    [true, /^memory: expected \{ maxSize \} or false, got true$/],
+    [64, /^memory: expected \{ maxSize \} or false, got 64$/],
+    [{ size: 1 }, /^memory: unknown option "size"; the only option is maxSize$/],
+    [{ maxSize: 0 }, /^memory\.maxSize: expected a number of bytes .*got 0$/],
+    [{ maxSize: -1 }, /^memory\.maxSize: .*got -1$/],
+    [{ maxSize: Number.NaN }, /^memory\.maxSize: .*got NaN$/],
+    [{ maxSize: '64' }, /^memory\.maxSize: .*got '64'$/],
+    [{ maxSize: '64 parsecs' }, /^memory\.maxSize: .*got '64 parsecs'$/],
+  ]
+  for (const [memory, message] of refused) {
+    test(`refused: ${JSON.stringify(memory)}`, (t) => {
+      const options = { store: 'memory:', memory } as object
+      assert.throws(() => new HttpCache(options), { name: 'TypeError', message })
+      assert.throws(() => testAgent(t, options), { name: 'TypeError', message })
+    })
+  }
+
+  for (const maxSize of [1000, '64MiB', '1 GB', '0.5 kib']) {
+    test(`accepted: ${maxSize}`, () => {
+      assert.ok(new HttpCache({ store: 'memory:', memory: { maxSize } }))
+    })
+  }
+})
