@@ -6,15 +6,17 @@ import { type Request, readRequest } from './request.ts'
 import { expirationTime } from './rfc9111/freshness.ts'
 import type { Fields, RequestMessage } from './rfc9111/message.ts'
 import { nominatedMatch } from './rfc9111/vary.ts'
-import { parseSize, type Size } from './size.ts'
+import { parseCount, parseSize, type Size } from './size.ts'
 import type { Entry } from './storage/entry.ts'
 import { DEFAULT_STORE, openStore, type StoreOption } from './storage/open-store.ts'
-import { Responses } from './storage/responses.ts'
+import { Responses, type ResponsesOptions } from './storage/responses.ts'
 
 /** The options of {@link HttpCache}. */
 export interface HttpCacheOptions {
   /**
-   * Where responses are kept: `'sqlite://path'`, `'memory:'`, a Keyv instance or a Keyv storage adapter.
+   * Where responses are kept: `'sqlite://path'`, `'memory:'`, a server (`'redis://host'`, `'rediss:'` over
+   * TLS, `'valkey:'`, `'valkeys:'`, `'postgres:'`; with `?namespace=` if several caches are to have one
+   * each), a Keyv instance or a Keyv storage adapter (of Keyv 5 or 6).
    *
    * @default 'sqlite://http_cache.sqlite'
    */
@@ -32,6 +34,26 @@ export interface HttpCacheOptions {
    * @default { maxSize: '64MiB' }
    */
   readonly memory?: MemoryOptions | false
+  /**
+   * How many bytes the store may take, as a number or a size such as `'1GiB'`; what was used least
+   * recently goes first. For SQLite and memory stores.
+   *
+   * @default '1GiB'
+   */
+  readonly maxSize?: Size
+  /**
+   * How many responses the store may hold; what was used least recently goes first. For SQLite and memory
+   * stores.
+   *
+   * @default Infinity
+   */
+  readonly maxEntries?: number
+  /**
+   * How many variants of one response (RFC 9111 §4.1) are kept; the least recently stored goes first.
+   *
+   * @default 100
+   */
+  readonly maxVariants?: number
 }
 
 /** What {@link HttpCacheOptions.memory} is made of. */
@@ -72,16 +94,25 @@ export interface StoredResponseInfo {
 }
 
 /** The names of {@link HttpCacheOptions}. */
-export const HTTP_CACHE_OPTIONS: readonly string[] = ['store', 'shared', 'memory']
+export const HTTP_CACHE_OPTIONS: readonly (keyof HttpCacheOptions)[] = [
+  'store',
+  'shared',
+  'memory',
+  'maxSize',
+  'maxEntries',
+  'maxVariants',
+]
 
 const DEFAULT_MEMORY = 64 * 2 ** 20
+const DEFAULT_MAX_SIZE = 2 ** 30
+const DEFAULT_MAX_VARIANTS = 100
 
 /**
  * How much to keep in memory, in bytes.
  *
  * @throws TypeError where the option is malformed
  */
-export function memorySize(memory: HttpCacheOptions['memory'] = {}): number {
+function memorySize(memory: HttpCacheOptions['memory'] = {}): number {
   if (memory === false) return 0
   if (typeof memory !== 'object' || memory === null) {
     throw new TypeError(`memory: expected { maxSize } or false, got ${inspect(memory)}`)
@@ -92,6 +123,27 @@ export function memorySize(memory: HttpCacheOptions['memory'] = {}): number {
   }
   const { maxSize = DEFAULT_MEMORY } = memory
   return parseSize(maxSize, 'memory.maxSize')
+}
+
+/**
+ * Understands the options of a cache but for its store.
+ *
+ * @throws TypeError where one is malformed
+ */
+export function parseCacheOptions(
+  options: HttpCacheOptions,
+): ResponsesOptions & { readonly shared: boolean } {
+  const { shared = false } = options
+  if (typeof shared !== 'boolean') {
+    throw new TypeError(`shared: expected a boolean, got ${inspect(shared)}`)
+  }
+  return {
+    shared,
+    memory: memorySize(options.memory),
+    maxSize: parseSize(options.maxSize ?? DEFAULT_MAX_SIZE, 'maxSize'),
+    maxEntries: parseCount(options.maxEntries ?? Infinity, 'maxEntries'),
+    maxVariants: parseCount(options.maxVariants ?? DEFAULT_MAX_VARIANTS, 'maxVariants'),
+  }
 }
 
 /** The stored responses of one or several agents, and their management. */
@@ -115,22 +167,26 @@ export class HttpCache {
    * @throws TypeError where an option is malformed or unknown; Error where the store cannot be opened
    */
   constructor(options: HttpCacheOptions = {}) {
-    const unknown = Object.keys(options).find((name) => !HTTP_CACHE_OPTIONS.includes(name))
+    const unknown = Object.keys(options).find(
+      (name) => !HTTP_CACHE_OPTIONS.includes(name as 'store'),
+    )
     if (unknown !== undefined) {
       throw new TypeError(
         `HttpCache: unknown option "${unknown}"; the options are ${HTTP_CACHE_OPTIONS.join(', ')}`,
       )
     }
-    const { shared = false } = options
-    if (typeof shared !== 'boolean') {
-      throw new TypeError(`shared: expected a boolean, got ${inspect(shared)}`)
-    }
+    // What is malformed leaves no file behind.
+    const { shared, ...limits } = parseCacheOptions(options)
     this.shared = shared
-    this.responses = new Responses(
-      openStore(options.store ?? DEFAULT_STORE, this.events),
-      this.events,
-      memorySize(options.memory),
-    )
+    const stores = openStore(options.store ?? DEFAULT_STORE, this.events)
+    this.responses = new Responses(stores, this.events, limits)
+    const limit = (['maxSize', 'maxEntries'] as const).find((name) => options[name] !== undefined)
+    if (limit !== undefined && !this.responses.isLimited) {
+      void this.responses.close()
+      throw new TypeError(
+        `${limit}: only an SQLite or a memory store can be limited here; limit this one by its own means, such as maxmemory of Redis`,
+      )
+    }
   }
 
   /** Listens to an event; nobody has to listen, not even to `'error'`. */
@@ -214,11 +270,28 @@ export class HttpCache {
     return [...urls].sort()
   }
 
-  /** The number of stored responses. @throws Error where the store cannot list them */
+  /**
+   * The number of stored responses: at once with SQLite and in memory, by listing them with any other store.
+   *
+   * @throws Error where the store cannot list them
+   */
   async count(): Promise<number> {
+    const totals = await this.responses.totals()
+    if (totals) return totals.count
     let count = 0
     for await (const _ of this.responses.entries()) count += 1
     return count
+  }
+
+  /**
+   * How many bytes the store takes, with SQLite or in memory.
+   *
+   * @throws Error where the store fails, or cannot tell
+   */
+  async size(): Promise<number> {
+    const totals = await this.responses.totals()
+    if (totals === undefined) throw new Error('this store cannot tell how many bytes it takes')
+    return totals.size
   }
 
   /** Waits until all that has been received is written, and closes the store if it was opened by its URL. */

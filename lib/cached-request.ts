@@ -424,6 +424,7 @@ export class CachedRequest {
     const fields = cacheStatus
       ? withCacheStatus(age, formatCacheStatus({ ...status, key: stored.cacheKey }, now))
       : age
+    cache.responses.use(stored)
     const playback = new Playback(control, reader, first, undefined, onLost)
     control.attach(playback)
     try {

@@ -1,5 +1,5 @@
 import type { Dispatcher } from 'undici'
-import { HttpCache, type HttpCacheOptions } from './cache.ts'
+import { HTTP_CACHE_OPTIONS, HttpCache, type HttpCacheOptions } from './cache.ts'
 import { CachedRequest, type Caching } from './cached-request.ts'
 import { contextTerms } from './context.ts'
 import { ActiveRequests } from './handlers/active-requests.ts'
@@ -51,12 +51,9 @@ export function createCaching(options: CacheOptions): Caching {
 }
 
 /** The options that are those of the cache itself. */
-function httpCacheOptions({ store, shared, memory }: CacheOptions): HttpCacheOptions {
-  return {
-    ...(store !== undefined && { store }),
-    ...(shared !== undefined && { shared }),
-    ...(memory !== undefined && { memory }),
-  }
+function httpCacheOptions(options: CacheOptions): HttpCacheOptions {
+  const given = HTTP_CACHE_OPTIONS.filter((name) => options[name] !== undefined)
+  return Object.fromEntries(given.map((name) => [name, options[name]]))
 }
 
 /** A dispatch that answers from the cache what it may; `own` are terms for all its requests. */

@@ -1,8 +1,7 @@
 import { inspect } from 'node:util'
 import type { Dispatcher } from 'undici'
-import { HTTP_CACHE_OPTIONS, HttpCache, type MemoryOptions, memorySize } from './cache.ts'
+import { HTTP_CACHE_OPTIONS, HttpCache, type HttpCacheOptions, parseCacheOptions } from './cache.ts'
 import { type Expiration, parseExpiration, parseStaleness } from './expiration.ts'
-import type { StoreOption } from './storage/open-store.ts'
 
 /** The configuration that applies to one request. All of it can be written as JSON. */
 export interface Terms {
@@ -53,35 +52,14 @@ export type UrlRules =
   | Iterable<readonly [UrlMatcher, Expiration | Terms]>
 
 /** The options of {@link cacheInterceptor}. */
-export interface CacheOptions extends Terms {
+export interface CacheOptions extends Terms, HttpCacheOptions {
   /**
    * Expirations, or whole terms, by URL. Patterns match host by labels, path by whole segments, query,
    * port and scheme only where given: `'example.com/static'`, `'*.example.com'`,
    * `'https://example.com:8443/*.png'`.
    */
   readonly urlsExpireAfter?: UrlRules
-  /**
-   * Where responses are kept: `'sqlite://path'`, `'memory:'`, a Keyv instance or a Keyv storage adapter
-   * (of Keyv 5 or 6).
-   *
-   * @default 'sqlite://http_cache.sqlite'
-   */
-  readonly store?: StoreOption
-  /**
-   * Whether the cache is a shared one (RFC 9111 §1), as in front of an origin or of several users: it
-   * obeys `s-maxage`, `private`, `proxy-revalidate` and `CDN-Cache-Control` (RFC 9213), and stores responses
-   * to requests with `Authorization` only where they say so (§3.5).
-   *
-   * @default false
-   */
-  readonly shared?: boolean
-  /**
-   * How much of the store is kept in memory as well; `false` for nothing.
-   *
-   * @default { maxSize: '64MiB' }
-   */
-  readonly memory?: MemoryOptions | false
-  /** A cache that already exists, to be used by several agents; instead of `store`, `shared` and `memory`. */
+  /** A cache that already exists, to be used by several agents; instead of the options of a new one. */
   readonly cache?: HttpCache
   /**
    * Whether responses tell what the cache did, in the `Cache-Status` field (RFC 9211). Without it
@@ -120,11 +98,10 @@ export function checkCacheOptions(options: CacheOptions, who = 'cacheInterceptor
   checkNames(who, options, who === 'cachingAgent' ? AGENT_OPTIONS : CACHE_OPTIONS)
   checkTermValues(options, '')
   checkBoolean('cacheStatus', options.cacheStatus)
-  checkBoolean('shared', options.shared)
-  memorySize(options.memory)
+  parseCacheOptions(options)
   if (options.cache !== undefined) {
     if (!(options.cache instanceof HttpCache)) refuse('cache', 'an HttpCache', options.cache)
-    const settled = HTTP_CACHE_OPTIONS.find((name) => options[name as 'store'] !== undefined)
+    const settled = HTTP_CACHE_OPTIONS.find((name) => options[name] !== undefined)
     if (settled !== undefined) {
       throw new TypeError(
         `${settled} and cache exclude each other: set it where the cache is made, new HttpCache({ ${settled} })`,

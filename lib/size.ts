@@ -30,6 +30,21 @@ export function parseSize(value: unknown, option: string): number {
   )
 }
 
+/**
+ * Understands a limit of a number of things.
+ *
+ * @param option the name of the option, for the error
+ * @throws TypeError where the value is not a whole number above 0, or `Infinity`
+ */
+export function parseCount(value: unknown, option: string): number {
+  if (typeof value === 'number' && value > 0 && (Number.isInteger(value) || value === Infinity)) {
+    return value
+  }
+  throw new TypeError(
+    `${option}: expected a whole number above 0, or Infinity for no limit, got ${inspect(value)}`,
+  )
+}
+
 function sizeOf(text: string): number | undefined {
   const [, number, unit = ''] = /^\s*(\d+(?:\.\d+)?)\s*([a-z]+)\s*$/i.exec(text) ?? []
   const factor = UNITS[unit.toLowerCase()]

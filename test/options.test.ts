@@ -98,7 +98,8 @@ suite('Options: checkCacheOptions and checkAgentOptions', () => {
     })
     assert.throws(() => new HttpCache({ public: true } as object), {
       name: 'TypeError',
-      message: 'HttpCache: unknown option "public"; the options are store, shared, memory',
+      message:
+        'HttpCache: unknown option "public"; the options are store, shared, memory, maxSize, maxEntries, maxVariants',
     })
   })
 

@@ -16,6 +16,25 @@ interface SendingCallbacks {
   readonly onResponseStarted?: () => void
 }
 
+/** Fields as a list, made only for those who ask: `fetch` does. */
+class RawFields {
+  readonly #fields: Fields | undefined
+  #list: Buffer[] | null | undefined
+
+  constructor(fields?: Fields) {
+    this.#fields = fields
+  }
+
+  get list(): Buffer[] | null {
+    this.#list ??= this.#fields ? toRawHeaders(this.#fields) : null
+    return this.#list
+  }
+
+  set list(list: Buffer[] | null) {
+    this.#list = list
+  }
+}
+
 /** What undici rejects with when a request is aborted without a reason. */
 class RequestAbortedError extends Error {
   override name = 'AbortError'
@@ -29,8 +48,8 @@ class RequestAbortedError extends Error {
  * The handler is called through it, so that each request ends exactly once.
  */
 export class RequestControl implements Controller {
-  #headers: Fields | undefined
-  #trailers: Fields | undefined
+  #headers: RawFields = new RawFields()
+  #trailers: RawFields = new RawFields()
   readonly #handler: Handler
   readonly #terms: Terms | undefined = contextTerms()
   readonly #context: Record<string, unknown> = {}
@@ -46,13 +65,21 @@ export class RequestControl implements Controller {
     this.#handler = handler
   }
 
-  /** The fields as a list, made only for those who ask: `fetch` does. */
   get rawHeaders(): Buffer[] | null {
-    return this.#headers ? toRawHeaders(this.#headers) : null
+    return this.#headers.list
+  }
+
+  /** Interceptors around the cache change it. */
+  set rawHeaders(list: Buffer[] | null) {
+    this.#headers.list = list
   }
 
   get rawTrailers(): Buffer[] | null {
-    return this.#trailers ? toRawHeaders(this.#trailers) : null
+    return this.#trailers.list
+  }
+
+  set rawTrailers(list: Buffer[] | null) {
+    this.#trailers.list = list
   }
 
   get paused(): boolean {
@@ -110,12 +137,12 @@ export class RequestControl implements Controller {
   }
 
   informational(status: number, headers: Fields, statusText?: string): void {
-    this.#headers = headers
+    this.#headers = new RawFields(headers)
     this.#handler.onResponseStart?.(this, status, toHandlerHeaders(headers), statusText)
   }
 
   responseStart(status: number, headers: Fields, statusText = ''): void {
-    this.#headers = headers
+    this.#headers = new RawFields(headers)
     runInTerms(this.#terms, () =>
       this.#handler.onResponseStart?.(this, status, toHandlerHeaders(headers), statusText),
     )
@@ -128,7 +155,7 @@ export class RequestControl implements Controller {
   responseEnd(trailers: Fields): void {
     if (this.#finished) return
     this.#finished = true
-    this.#trailers = trailers
+    this.#trailers = new RawFields(trailers)
     try {
       runInTerms(this.#terms, () => this.#handler.onResponseEnd?.(this, toHandlerHeaders(trailers)))
     } catch (error) {
@@ -142,7 +169,7 @@ export class RequestControl implements Controller {
   upgrade(status: number, headers: Fields, socket: Duplex): void {
     this.#finished = true
     this.onFinished?.()
-    this.#headers = headers
+    this.#headers = new RawFields(headers)
     this.#handler.onRequestUpgrade?.(this, status, toHandlerHeaders(headers), socket)
   }
 

@@ -23,12 +23,34 @@ export interface ByteStore {
   entries(): AsyncIterable<readonly [string, Buffer]> | undefined
 }
 
+/** What a store knows of how much it holds, and of what has not been used for long. */
+export interface Usage {
+  /** How many responses there are, and how many bytes they take, without looking at each. */
+  totals(): Promise<{ readonly count: number; readonly size: number }>
+  /** Notes that what is at these keys of heads has been used, if its last use is longer ago than `age` milliseconds. */
+  touch(keys: readonly string[], age: number): Promise<void>
+  /** The keys of the heads that were used least recently. */
+  oldest(limit: number): Promise<string[]>
+}
+
+/** Keeps in mind which contents no head refers to yet, or any more, so that they are removed even after a crash. */
+export interface Unreferenced {
+  add(generation: string): Promise<void>
+  remove(generation: string): Promise<void>
+}
+
 /** The two stores of a cache: small records that are listed, and the chunks of large content. */
 export interface Stores {
   readonly heads: ByteStore
   readonly chunks: ByteStore
+  /** Absent where the store looks after its size by itself. */
+  readonly usage?: Usage
+  /** Absent where what is left after a crash can only expire. */
+  readonly unreferenced?: Unreferenced
   /** What others may do to them. Without it: change them unnoticed. */
   readonly coherence?: Coherence
+  /** Removes what has expired and gives its space back; absent where the store does so by itself. */
+  shrink?(): Promise<void>
   /** Gives back what the stores hold: files, and connections if they are ours. */
   close(): Promise<void>
 }

@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import { type Range, rangeLength } from '../rfc9111/ranges.ts'
-import type { ByteStore } from './byte-store.ts'
+import type { ByteStore, Unreferenced } from './byte-store.ts'
 import type { MemoryTier } from './memory-tier.ts'
 import { decodeRecord, encodeRecord } from './records.ts'
 
@@ -88,16 +88,24 @@ interface Doomed {
 export class Chunks {
   readonly #store: ByteStore
   readonly #memory: MemoryTier | undefined
+  readonly #unreferenced: Unreferenced | undefined
   readonly #readers = new Map<string, number>()
   readonly #doomed = new Map<string, Doomed>()
 
-  constructor(store: ByteStore, memory?: MemoryTier) {
+  constructor(store: ByteStore, memory?: MemoryTier, unreferenced?: Unreferenced) {
     this.#store = store
     this.#memory = memory
+    this.#unreferenced = unreferenced
   }
 
   /** A chunk, which the caller owns. */
-  async read({ generation }: Pick<ChunksRecord, 'generation'>, index: number): Promise<Buffer> {
+  async read(
+    {
+      generation,
+      length,
+    }: Pick<ChunksRecord, 'generation'> & { readonly length: number | undefined },
+    index: number,
+  ): Promise<Buffer> {
     const key = chunkKey(generation, index)
     const remembered = this.#memory?.chunk(key)
     if (remembered) return Buffer.from(remembered)
@@ -107,7 +115,9 @@ export class Chunks {
     if (chunk === undefined) {
       throw new LostContentError('a chunk of the stored content is missing or damaged')
     }
-    this.#memory?.rememberChunk(key, Buffer.from(chunk))
+    if (length !== undefined && this.#memory?.takes(length)) {
+      this.#memory.rememberChunk(key, Buffer.from(chunk))
+    }
     return chunk
   }
 
@@ -118,7 +128,13 @@ export class Chunks {
     timeToLive?: number,
   ): Promise<void> {
     const key = chunkKey(generation, index)
+    if (index === 0) await this.#unreferenced?.add(generation)
     await this.#store.set(key, encodeRecord(key, null, bytes), timeToLive)
+  }
+
+  /** A head refers to the content now. Where that cannot be noted, it is removed after a crash for no reason. */
+  async refer({ generation }: Pick<ChunksRecord, 'generation'>): Promise<void> {
+    await this.#unreferenced?.remove(generation)
   }
 
   retain(generation: string): void {
@@ -145,6 +161,8 @@ export class Chunks {
     const timer = setTimeout(() => void this.#remove(record), READERS_GRACE).unref()
     clearTimeout(this.#doomed.get(generation)?.timer)
     this.#doomed.set(generation, { record, timer })
+    // After a crash the next process removes them.
+    this.#unreferenced?.add(generation).catch(() => {})
   }
 
   /** Removes what no head has ever referred to, after its last reader here. */
@@ -173,7 +191,7 @@ export class Chunks {
         ? this.#store.expire(keys, READERS_GRACE)
         : this.#store.delete(keys)
     // A failure has been told already; what is left expires by itself.
-    await removal.catch(() => {})
+    await removal.then(() => this.#unreferenced?.remove(generation)).catch(() => {})
   }
 
   /** Removes all chunks but those that are being read. */

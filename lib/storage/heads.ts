@@ -44,7 +44,11 @@ type HeadRecord =
       readonly variants: readonly { readonly nominated: Nominated; readonly until: Time }[]
     }
 
-const SECRET_KEY = 'secret'
+/** The key of what belongs to the store itself, and is no response. */
+export const SECRET_KEY = 'secret'
+
+/** How the metadata of a head begins that is not a response, but tells where some are. */
+export const VARIANTS_MARK = '{"kind":"variants"'
 
 /** The heads of stored responses in a store: metadata, with short content inline. */
 export class Heads {
@@ -140,6 +144,13 @@ export class Heads {
     const until = Math.max(...variants.map((variant) => variant.until))
     const bytes = encodeRecord(cacheKey, record, Buffer.alloc(0))
     await this.#set(cacheKey, bytes, until - Date.now(), () => ({ kind: 'variants', variants }))
+  }
+
+  /** Which response or variants a key belongs to, and what is there. */
+  async at(key: string): Promise<{ readonly cacheKey: string; readonly head: Head } | undefined> {
+    const bytes = await this.#store.get(key)
+    const head = bytes && this.#decode(key, bytes)
+    return head && { cacheKey: head.kind === 'response' ? head.entry.cacheKey : key, head }
   }
 
   async delete(key: string): Promise<void> {

@@ -16,6 +16,9 @@ const TRUST = 1000
 /** What is taken for the objects that make up a response without its content, in bytes. */
 const OVERHEAD = 2048
 
+/** What part of it one response may take. */
+const LARGEST_SHARE = 1 / 8
+
 interface Remembered {
   readonly head: Head
   /** Until when the store keeps it, in milliseconds since the epoch. */
@@ -69,6 +72,11 @@ export class MemoryTier {
    */
   rememberHead(key: string, head: Head, until: number, seen: number): void {
     this.#cache.set(`head.${key}`, { head, until, seen })
+  }
+
+  /** Whether content is short enough that its chunks do not drive out everything else. */
+  takes(length: number): boolean {
+    return length <= this.#cache.maxSize * LARGEST_SHARE
   }
 
   /** A chunk. No other one ever has its key. */

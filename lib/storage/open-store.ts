@@ -5,7 +5,6 @@ import type { Events } from '../observe/events.ts'
 import type { Stores } from './byte-store.ts'
 import { guardStore } from './guarded-store.ts'
 import {
-  bytesKeyv,
   isKeyv,
   type KeyvAdapterLike,
   KeyvErrors,
@@ -13,6 +12,7 @@ import {
   keyvStore,
   namespacedKeyv,
 } from './keyv-store.ts'
+import { openMemory } from './memory-store.ts'
 import { openSqlite } from './sqlite.ts'
 
 /** Where responses are kept: a URL (`sqlite://path`, `memory:`), a Keyv instance, or a storage adapter for Keyv. */
@@ -36,7 +36,7 @@ export function openStore(option: StoreOption, events: Events): Stores {
 }
 
 function openUrl(url: string, events: Events): Stores {
-  if (url === 'memory:' || url === 'memory://') return openMemory(events)
+  if (url === 'memory:' || url === 'memory://') return openMemory()
   const path = /^sqlite:(?:\/\/)?([^/].*|\/[^/].*)$/s.exec(url)?.[1]
   if (path === undefined) {
     throw new TypeError(
@@ -51,23 +51,6 @@ function openUrl(url: string, events: Events): Stores {
     throw new Error(`store: cannot use ${inspect(url)} as a cache file: ${reason}`, {
       cause: error,
     })
-  }
-}
-
-function openMemory(events: Events): Stores {
-  const open = () => {
-    const keyv = bytesKeyv(new Map())
-    return keyvStore(
-      keyv,
-      'copied bytes',
-      new KeyvErrors(keyv, (error) => events.error('open', error)),
-    )
-  }
-  return {
-    heads: open(),
-    chunks: open(),
-    coherence: { kind: 'own' },
-    close: async () => undefined,
   }
 }
 

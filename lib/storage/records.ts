@@ -6,6 +6,9 @@ const VERSION = 1
 /** Version, checksum and length of the metadata. */
 const HEADER_LENGTH = 9
 
+/** Where in a record its metadata begins. */
+export const METADATA_START: number = HEADER_LENGTH
+
 /** A record that has been read: metadata, and content kept with it. */
 export interface DecodedRecord {
   readonly metadata: unknown

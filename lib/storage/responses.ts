@@ -13,10 +13,19 @@ import {
   variantKey,
 } from './entry.ts'
 import { finite, type Head, Heads, type Variant } from './heads.ts'
+import { type LimitOptions, Limits } from './limits.ts'
 import { MemoryTier } from './memory-tier.ts'
 
-/** How many variants of one response are kept; the least recently stored goes first. */
-const MAX_VARIANTS = 100
+/** How much of the responses is kept, and where. */
+export interface ResponsesOptions extends LimitOptions {
+  /** How much to keep in memory as well, in bytes; 0 for nothing. */
+  readonly memory: number
+  /** How many variants of one response are kept; the least recently stored goes first. */
+  readonly maxVariants: number
+}
+
+/** What is taken for a head without its content, in bytes. */
+const HEAD_SIZE = 1024
 
 /** How many variants for other requests are looked at, where none is for the request. */
 const MAX_OTHERS = 8
@@ -51,6 +60,8 @@ export class Responses {
   readonly #chunks: Chunks
   readonly #stores: Stores
   readonly #events: Events
+  readonly #maxVariants: number
+  readonly #limits: Limits | undefined
   readonly #recent = new Map<string, Set<Recent>>()
   readonly #changes = new Map<string, Promise<unknown>>()
   readonly #deletions = new Map<string, Promise<unknown>>()
@@ -63,14 +74,32 @@ export class Responses {
   #allDeleted = 0
   #clearing: Promise<void> | undefined
 
-  /** @param memory how much to keep in memory, in bytes */
-  constructor(stores: Stores, events: Events, memory: number) {
+  constructor(stores: Stores, events: Events, options: ResponsesOptions) {
     this.#stores = stores
-    const { coherence = { kind: 'unnoticed' } } = stores
+    const { coherence = { kind: 'unnoticed' }, usage, unreferenced } = stores
+    const { memory, maxVariants, ...limits } = options
     const tier = memory > 0 ? new MemoryTier(memory, coherence) : undefined
-    this.#chunks = new Chunks(stores.chunks, tier)
+    this.#chunks = new Chunks(stores.chunks, tier, unreferenced)
     this.#heads = new Heads(stores.heads, this.#chunks, events, tier)
     this.#events = events
+    this.#maxVariants = maxVariants
+    this.#limits = usage && new Limits(usage, limits, (key) => this.#evict(key))
+  }
+
+  /** Removes what is at the key of a head, and tells how many bytes it took. */
+  async #evict(key: string): Promise<number> {
+    const found = await this.#heads.at(key)
+    if (found === undefined) {
+      // It cannot be read: it goes all the same.
+      await this.#heads.delete(key)
+      return 0
+    }
+    const { cacheKey, head } = found
+    return this.#exclusively(cacheKey, async () => {
+      await this.#heads.delete(key)
+      await this.#dispose(cacheKey, head)
+      return HEAD_SIZE + (head.kind === 'response' ? (head.entry.content.length ?? 0) : 0)
+    })
   }
 
   /**
@@ -101,6 +130,22 @@ export class Responses {
     }
     if (head?.kind !== 'response' || this.#removing.has(head.entry.generation)) return undefined
     return nominatedMatch(head.entry.nominated, request) ? head.entry : undefined
+  }
+
+  /** Notes that a stored response has been used, so that others are evicted before it. */
+  use(entry: Entry): void {
+    this.#limits?.use(entry)
+  }
+
+  /** Whether the store is kept within limits. */
+  get isLimited(): boolean {
+    return this.#limits !== undefined
+  }
+
+  /** How many responses there are and how many bytes they take; undefined where the store cannot tell at once. */
+  async totals(): Promise<{ readonly count: number; readonly size: number } | undefined> {
+    await this.settled()
+    return this.#stores.usage?.totals()
   }
 
   async #search(cacheKey: string, request: RequestMessage, recent: Entry[]): Promise<Entry[]> {
@@ -215,7 +260,11 @@ export class Responses {
       try {
         const saved = await content.saved()
         if (recent.isObsolete) this.#discard(content)
-        else await this.#write({ ...recent.entry, content: saved })
+        else {
+          await this.#write({ ...recent.entry, content: saved })
+          if (saved.chunks) await this.#chunks.refer(saved.chunks)
+          this.#limits?.check()
+        }
       } catch (error) {
         // What the store refused has been told already.
         if (error instanceof GivenUpError) this.#events.error('write', error)
@@ -297,10 +346,10 @@ export class Responses {
     const overwritten = await this.#heads.read(key, cacheKey)
     await this.#heads.write(key, entry)
     const others = variants.filter((variant) => !isSameVariant(variant.nominated, nominated))
-    const kept = [{ nominated, until: keptUntil(entry) }, ...others].slice(0, MAX_VARIANTS)
+    const kept = [{ nominated, until: keptUntil(entry) }, ...others].slice(0, this.#maxVariants)
     await this.#heads.writeVariants(cacheKey, kept)
     await this.#dispose(cacheKey, overwritten)
-    for (const { nominated: left } of others.slice(MAX_VARIANTS - 1)) {
+    for (const { nominated: left } of others.slice(this.#maxVariants - 1)) {
       await this.#deleteVariant(cacheKey, left)
     }
   }
@@ -437,8 +486,23 @@ export class Responses {
     await Promise.all(this.#changes.values())
   }
 
+  /** Waits until the store is within its limits. */
+  async limitsKept(): Promise<void> {
+    await this.#limits?.settled()
+  }
+
+  /** Removes at once what is to be removed, and gives its space back. */
+  async freed(): Promise<void> {
+    await this.settled()
+    await this.limitsKept()
+    await this.#chunks.flush()
+    await this.#stores.shrink?.()
+  }
+
   async close(): Promise<void> {
     await this.settled()
+    await this.limitsKept()
+    await this.#limits?.flush().catch(() => {})
     await this.#chunks.flush()
     await this.#stores.close()
   }

@@ -4,9 +4,11 @@ import type { DatabaseSync, StatementSync } from 'node:sqlite'
 import { setTimeout as delay, setImmediate as nextTurn } from 'node:timers/promises'
 import { pathToFileURL } from 'node:url'
 import type { Events } from '../observe/events.ts'
-import type { ByteStore, Stores } from './byte-store.ts'
+import type { ByteStore, Stores, Unreferenced, Usage } from './byte-store.ts'
+import { SECRET_KEY, VARIANTS_MARK } from './heads.ts'
 import { KeyvSqlite } from './keyv-sqlite.ts'
 import { bytesKeyv, KeyvErrors, keyvStore } from './keyv-store.ts'
+import { METADATA_START } from './records.ts'
 
 /** Tables of another format have another name, so that releases can share a file. */
 const TABLES = { heads: 'responses_1', chunks: 'chunks_1' }
@@ -16,6 +18,9 @@ const PRUNE_DELAY = 1000
 
 /** How many rows are removed or changed at a time, so that nothing else waits for long. */
 const STEP = 50
+
+/** How many pages are given back at a time. */
+const VACUUM_STEP = 256
 
 /** How long SQLite itself waits for another process's lock, blocking this one, in milliseconds. */
 const BUSY_TIMEOUT = 20
@@ -73,9 +78,55 @@ export function openSqlite(path: string, events: Events): Stores {
       })(),
   })
 
+  /** Runs a statement once the tables are there. */
+  async function run<T>(sql: string, ...parameters: unknown[]): Promise<T[]> {
+    await connect()
+    return (await database.query(sql, parameters)) as T[]
+  }
+
+  const usage: Usage = {
+    async totals() {
+      const [row] = await run<{ count: number; size: number }>(
+        `SELECT coalesce(sum(count), 0) AS count, coalesce(sum(size), 0) AS size FROM ${TOTALS}`,
+      )
+      return row ?? { count: 0, size: 0 }
+    },
+    async touch(keys, age) {
+      const sql = `UPDATE ${USED} SET used = ${NOW} WHERE used <= ${NOW} - ? AND key IN (SELECT value FROM json_each(?))`
+      for (let index = 0; index < keys.length; index += TOUCH_STEP) {
+        await run(sql, age, JSON.stringify(keys.slice(index, index + TOUCH_STEP)))
+        await nextTurn()
+      }
+    },
+    async oldest(limit) {
+      const rows = await run<{ key: string }>(
+        `SELECT key FROM ${USED} ORDER BY used LIMIT ?`,
+        limit,
+      )
+      return rows.map(({ key }) => key)
+    },
+  }
+
+  const unreferenced: Unreferenced = {
+    add: async (generation) => {
+      const sql = `INSERT OR REPLACE INTO ${UNREFERENCED} VALUES (?, ?, ${NOW})`
+      await run(sql, generation, process.pid)
+    },
+    remove: async (generation) => {
+      await run(`DELETE FROM ${UNREFERENCED} WHERE generation = ?`, generation)
+    },
+  }
+
   return {
     heads: storeNamed('heads'),
     chunks: storeNamed('chunks'),
+    usage,
+    unreferenced,
+    shrink: async () => {
+      await connect()
+      await database.prune()
+      await database.shrink()
+    },
     coherence:
       path === ':memory:'
         ? { kind: 'own' }
@@ -105,8 +156,64 @@ async function createTables(
     return keyvStore(keyv, 'bytes', new KeyvErrors(keyv, (error) => events.error('open', error)))
   }
   const stores = { heads: await open(TABLES.heads), chunks: await open(TABLES.chunks) }
+  for (const statement of SCHEMA) await database.query(statement, [])
   database.pruneLater(PRUNE_DELAY)
   return stores
+}
+
+/** How many heads are touched at a time. */
+const TOUCH_STEP = 500
+
+/** Tables of our own beside those of the adapter: how much there is, what was used when, what nothing refers to. */
+const TOTALS = 'totals_1'
+const USED = 'used_1'
+const UNREFERENCED = 'unreferenced_1'
+
+const NOW = "CAST(unixepoch('subsec') * 1000 AS INTEGER)"
+
+/** Triggers keep the account, so that it is right whatever happens to the process. */
+const SCHEMA = [
+  `CREATE TABLE IF NOT EXISTS ${TOTALS} (name TEXT PRIMARY KEY, count INTEGER NOT NULL, size INTEGER NOT NULL) WITHOUT ROWID`,
+  `CREATE TABLE IF NOT EXISTS ${USED} (key TEXT PRIMARY KEY, used INTEGER NOT NULL) WITHOUT ROWID`,
+  `CREATE INDEX IF NOT EXISTS ${USED}_order ON ${USED} (used)`,
+  `CREATE TABLE IF NOT EXISTS ${UNREFERENCED} (generation TEXT PRIMARY KEY, pid INTEGER NOT NULL, since INTEGER NOT NULL) WITHOUT ROWID`,
+  ...accounting(TABLES.heads, isResponse),
+  ...accounting(TABLES.chunks, () => '0'),
+  ...lastUse(TABLES.heads),
+]
+
+/** Whether a row of heads is a response, as SQL. */
+function isResponse(row: 'OLD' | 'NEW'): string {
+  const start = `substr(CAST(${row}.value AS BLOB), ${METADATA_START + 1}, ${VARIANTS_MARK.length})`
+  return `(${row}.key <> '${SECRET_KEY}' AND ${start} <> CAST('${VARIANTS_MARK}' AS BLOB))`
+}
+
+function accounting(table: string, countOf: (row: 'OLD' | 'NEW') => string): string[] {
+  const size = (row: 'OLD' | 'NEW') => `length(CAST(${row}.value AS BLOB))`
+  const add = (count: string, bytes: string) =>
+    `INSERT INTO ${TOTALS} VALUES ('${table}', ${count}, ${bytes}) ON CONFLICT DO UPDATE SET count = count + excluded.count, size = size + excluded.size;`
+  const on = (event: string, action: string) =>
+    `CREATE TRIGGER IF NOT EXISTS ${table}_${event.slice(0, 6).toLowerCase()}_total AFTER ${event} ON ${table} BEGIN ${action} END`
+  return [
+    on('INSERT', add(countOf('NEW'), size('NEW'))),
+    on(
+      'UPDATE OF value',
+      add(`${countOf('NEW')} - ${countOf('OLD')}`, `${size('NEW')} - ${size('OLD')}`),
+    ),
+    on('DELETE', add(`-${countOf('OLD')}`, `-${size('OLD')}`)),
+  ]
+}
+
+function lastUse(table: string): string[] {
+  const use = `INSERT INTO ${USED} VALUES (NEW.key, ${NOW}) ON CONFLICT DO UPDATE SET used = excluded.used;`
+  const on = (event: string, condition: string, action: string) =>
+    `CREATE TRIGGER IF NOT EXISTS ${table}_${event.slice(0, 6).toLowerCase()}_used AFTER ${event} ON ${table} ${condition} BEGIN ${action} END`
+  const isOurs = `WHEN NEW.key <> '${SECRET_KEY}'`
+  return [
+    on('INSERT', isOurs, use),
+    on('UPDATE OF value', isOurs, use),
+    on('DELETE', '', `DELETE FROM ${USED} WHERE key = OLD.key;`),
+  ]
 }
 
 /** An SQLite database on `node:sqlite`: the driver under the adapter. */
@@ -288,23 +395,56 @@ class SqliteDatabase {
     clearTimeout(this.#pruning)
     this.#pruning = setTimeout(() => {
       // It is done by the next process, if not by this one.
-      this.#prune().catch(() => {})
+      this.prune().catch(() => {})
     }, delay).unref()
   }
 
-  async #prune(): Promise<void> {
+  /** Removes what has expired and what a crash has left, in small steps. */
+  async prune(): Promise<void> {
+    await this.#removeUnreferenced()
     for (const table of Object.values(TABLES)) {
       const expired = `SELECT rowid FROM ${table} WHERE expires IS NOT NULL AND expires < ? LIMIT ${STEP}`
       const sql = `DELETE FROM ${table} WHERE rowid IN (${expired}) RETURNING rowid`
       while (!this.#closed && (await this.query(sql, [Date.now()])).length === STEP)
         await nextTurn()
     }
-    if (!this.#closed) await this.query('PRAGMA incremental_vacuum(1000)', [])
+    await this.#vacuum()
+  }
+
+  /** Gives the pages that are free back, in small steps. */
+  async #vacuum(): Promise<void> {
+    for (let before = Infinity; !this.#closed; ) {
+      const [row] = (await this.query('PRAGMA freelist_count', [])) as { freelist_count: number }[]
+      const left = row?.freelist_count ?? 0
+      // Where it cannot be done, as in a file without auto_vacuum, nothing changes.
+      if (left === 0 || left >= before) return
+      before = left
+      await this.query(`PRAGMA incremental_vacuum(${VACUUM_STEP})`, [])
+      await nextTurn()
+    }
+  }
+
+  /** Removes content that was being written, or was to be removed, by processes that are no more. */
+  async #removeUnreferenced(): Promise<void> {
+    const rows = (await this.query(`SELECT generation, pid FROM ${UNREFERENCED}`, [])) as {
+      generation: string
+      pid: number
+    }[]
+    for (const { generation, pid } of rows) {
+      if (this.#closed) return
+      if (isAlive(pid)) continue
+      // Its keys are all those that begin with the generation and a dot.
+      const some = `SELECT rowid FROM ${TABLES.chunks} WHERE key > ? AND key < ? LIMIT ${STEP}`
+      const sql = `DELETE FROM ${TABLES.chunks} WHERE rowid IN (${some}) RETURNING rowid`
+      const range = [`${generation}.`, `${generation}/`]
+      while ((await this.query(sql, range)).length === STEP) await nextTurn()
+      await this.query(`DELETE FROM ${UNREFERENCED} WHERE generation = ?`, [generation])
+    }
   }
 
   /** Gives the space of deleted rows back to the file system. */
   async shrink(): Promise<void> {
-    await this.query('PRAGMA incremental_vacuum', [])
+    await this.#vacuum()
     await this.query('PRAGMA wal_checkpoint(TRUNCATE)', [])
   }
 
@@ -314,6 +454,17 @@ class SqliteDatabase {
     this.#statements.clear()
     this.#database?.close()
     this.#database = undefined
+  }
+}
+
+/** Whether a process of this machine is alive; this one is. */
+function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0)
+    return true
+  } catch (error) {
+    // It belongs to somebody else, but is there.
+    return (error as { code?: unknown }).code === 'EPERM'
   }
 }
 

@@ -1,0 +1,215 @@
+import assert from 'node:assert/strict'
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { statSync } from 'node:fs'
+import { join } from 'node:path'
+import { DatabaseSync } from 'node:sqlite'
+import { suite, type TestContext, test } from 'node:test'
+import { setTimeout as delay } from 'node:timers/promises'
+import { type CachingAgent, HttpCache, NEVER_EXPIRE } from 'caching-agent'
+import { Keyv } from 'keyv'
+import { get, testAgent } from './helpers/agent.ts'
+import { folder } from './helpers/folder.ts'
+import { origin } from './helpers/origin.ts'
+
+/** The stores that are kept within limits. */
+const STORES: Record<string, (t: TestContext) => string> = {
+  'memory:': () => 'memory:',
+  'sqlite:': (t) => `sqlite://${join(folder(t), 'cache.sqlite')}`,
+}
+
+/** An origin whose content is as long as the path says. */
+function sized(t: TestContext) {
+  return origin(t, (request, response) => {
+    const length = Number(/\d+/.exec(request.url ?? '')?.[0])
+    response.end('x'.repeat(length))
+  })
+}
+
+/** Fetches URLs one after the other, and lets the cache write them and keep its limits. */
+async function fetchAll(agent: CachingAgent, urls: readonly string[]) {
+  for (const url of urls) {
+    await get(agent, url)
+    await agent.cache.responses.settled()
+    await agent.cache.responses.limitsKept()
+  }
+}
+
+for (const [name, storeIn] of Object.entries(STORES)) {
+  suite(`limits of the store ${name}`, () => {
+    test('maxEntries: what was used least recently goes first', async (t) => {
+      const { url } = await sized(t)
+      const agent = testAgent(t, { store: storeIn(t), expireAfter: '1h', maxEntries: 10 })
+      const urls = Array.from({ length: 10 }, (_, n) => `${url}/10?${n}`)
+      await fetchAll(agent, urls)
+      assert.equal(await agent.cache.count(), 10)
+      await delay(5)
+      await get(agent, urls[0] as string)
+      await fetchAll(agent, [`${url}/10?new`])
+      assert.ok((await agent.cache.count()) <= 10)
+      assert.equal(await agent.cache.has(urls[0] as string), true)
+      assert.equal(await agent.cache.has(urls[1] as string), false)
+      assert.equal(await agent.cache.has(`${url}/10?new`), true)
+    })
+
+    test('maxSize: large and small content counts by its bytes', async (t) => {
+      const { url } = await sized(t)
+      const agent = testAgent(t, { store: storeIn(t), expireAfter: '1h', maxSize: '2MB' })
+      const urls = Array.from({ length: 16 }, (_, n) => `${url}/${n % 2 ? 300_000 : 20_000}?${n}`)
+      await fetchAll(agent, urls)
+      assert.equal(await agent.cache.has(urls[0] as string), false)
+      assert.equal(await agent.cache.has(urls[15] as string), true)
+      let stored = 0
+      for (const each of urls) stored += (await agent.cache.get(each))?.size ?? 0
+      assert.ok(stored <= 2_000_000 && stored > 1_000_000, `${stored}`)
+    })
+
+    test('size and count are known, and right after everything that happens', async (t) => {
+      const { url } = await origin(t, (request, response) => {
+        response.setHeader('Vary', 'Accept').setHeader('ETag', '"1"')
+        response.end('x'.repeat(Number(/\d+/.exec(request.url ?? '')?.[0])))
+      })
+      const agent = testAgent(t, { store: storeIn(t), expireAfter: '1h' })
+      const { cache } = agent
+      assert.deepEqual([await cache.count(), await cache.size()], [0, 0])
+      const as = (accept: string) => ({ headers: { accept } })
+      for (const accept of ['a/a', 'b/b', 'c/c']) await get(agent, `${url}/1000`, as(accept))
+      await get(agent, `${url}/100000`, { headers: { cookie: 'a=1' } })
+      assert.equal(await cache.count(), 4)
+      const size = await cache.size()
+      assert.ok(size > 103_000 && size < 120_000, `${size}`)
+      const noCache = { headers: { accept: 'a/a', 'cache-control': 'no-cache' } }
+      await get(agent, `${url}/1000`, noCache)
+      assert.equal(await cache.count(), 4)
+      await cache.delete(`${url}/1000`)
+      assert.equal(await cache.count(), 1)
+      await cache.clear()
+      assert.equal(await cache.count(), 0)
+      assert.ok((await cache.size()) < 1000)
+    })
+
+    test('maxVariants: the least recently stored goes first', async (t) => {
+      const { url } = await origin(t, (request, response) => {
+        response.setHeader('Vary', 'Accept').end(String(request.headers.accept))
+      })
+      const agent = testAgent(t, { store: storeIn(t), expireAfter: '1h', maxVariants: 3 })
+      const as = (n: number) => ({ headers: { accept: `a/${n}` } })
+      for (let n = 0; n < 5; n++) {
+        await get(agent, url, as(n))
+        await agent.cache.responses.settled()
+      }
+      assert.equal(await agent.cache.count(), 3)
+      assert.equal((await get(agent, url, as(4))).info?.status, 'hit')
+      assert.equal((await get(agent, url, as(0))).info?.status, 'miss')
+    })
+  })
+}
+
+suite('limits', () => {
+  test('a store that cannot be limited here refuses them', () => {
+    for (const limit of [{ maxSize: '1MB' }, { maxEntries: 10 }]) {
+      assert.throws(() => new HttpCache({ store: new Keyv(), ...limit }), {
+        name: 'TypeError',
+        message: /^max\w+: only an SQLite or a memory store can be limited here/,
+      })
+    }
+    assert.ok(new HttpCache({ store: new Keyv(), maxVariants: 10 }))
+  })
+
+  // biome-ignore format: one rule a row
+  const refused: [options: object, message: RegExp][] = [
+    [{ maxSize: 0 }, /^maxSize: expected a number of bytes/],
+    [{ maxSize: '1 furlong' }, /^maxSize: .*got '1 furlong'$/],
+    [{ maxEntries: 0 }, /^maxEntries: expected a whole number above 0/],
+    [{ maxEntries: 1.5 }, /^maxEntries: .*got 1\.5$/],
+    [{ maxEntries: '10' }, /^maxEntries: .*got '10'$/],
+    [{ maxVariants: -1 }, /^maxVariants: .*got -1$/],
+  ]
+  for (const [options, message] of refused) {
+    test(`refused: ${JSON.stringify(options)}`, (t) => {
+      for (const make of [
+        () => new HttpCache({ store: 'memory:', ...options }),
+        () => testAgent(t, options),
+      ]) {
+        assert.throws(make, { name: 'TypeError', message })
+      }
+    })
+  }
+
+  test('what belongs to the store itself is not evicted', async (t) => {
+    const { url } = await origin(t, (request, response) => {
+      response.end(String(request.headers.authorization))
+    })
+    const store = `sqlite://${join(folder(t), 'cache.sqlite')}`
+    const agent = testAgent(t, { store, expireAfter: '1h', maxEntries: 3 })
+    for (let n = 0; n < 10; n++) {
+      await get(agent, `${url}/${n}`, { headers: { authorization: `user ${n}` } })
+      await agent.cache.responses.settled()
+      await agent.cache.responses.limitsKept()
+    }
+    const other = testAgent(t, { store, expireAfter: '1h' })
+    const headers = { authorization: 'user 9' }
+    assert.equal((await get(other, `${url}/9`, { headers })).info?.status, 'hit')
+  })
+
+  test('a file that was full shrinks', async (t) => {
+    t.mock.timers.enable({ apis: ['Date'], now: Date.now() })
+    const { url } = await sized(t)
+    const path = join(folder(t), 'cache.sqlite')
+    const agent = testAgent(t, { store: `sqlite://${path}`, expireAfter: '1h' })
+    await fetchAll(
+      agent,
+      Array.from({ length: 10 }, (_, n) => `${url}/500000?${n}`),
+    )
+    await agent.close()
+    const full = statSync(path).size
+    const smaller = testAgent(t, { store: `sqlite://${path}`, expireAfter: '1h', maxSize: '1MB' })
+    await fetchAll(smaller, [`${url}/10`])
+    await smaller.cache.responses.freed()
+    // Readers in other processes have got their time.
+    t.mock.timers.tick(15_000)
+    await smaller.cache.responses.freed()
+    assert.ok(statSync(path).size < full / 3, `${full} bytes became ${statSync(path).size}`)
+  })
+})
+
+suite('after a crash', () => {
+  /** A program that is killed while it stores. */
+  const PROGRAM = `
+import { cachingAgent, NEVER_EXPIRE } from 'caching-agent'
+const agent = cachingAgent({ store: process.argv[1], expireAfter: NEVER_EXPIRE })
+const response = await fetch(process.argv[2], { dispatcher: agent })
+let received = 0
+for await (const chunk of response.body) {
+  received += chunk.length
+  if (received > 900_000) process.send?.('there')
+}
+`
+
+  test('what was half-written is removed, even if it would never expire', async (t) => {
+    const { url } = await origin(t, (_, response) => {
+      response.writeHead(200, { 'Content-Length': '2000000' }).write(Buffer.alloc(1_000_000))
+    })
+    const path = join(folder(t), 'cache.sqlite')
+    const args = ['--conditions=source', '--input-type=module', '-e', PROGRAM]
+    const child = spawn(process.execPath, [...args, `sqlite://${path}`, url], {
+      stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
+    })
+    await once(child, 'message')
+    await delay(50)
+    child.kill('SIGKILL')
+    await once(child, 'exit')
+
+    const chunksOf = () => {
+      const database = new DatabaseSync(path)
+      const row = database.prepare('SELECT count(*) AS count FROM chunks_1').get()
+      database.close()
+      return row?.count
+    }
+    assert.notEqual(chunksOf(), 0)
+    const agent = testAgent(t, { store: `sqlite://${path}`, expireAfter: NEVER_EXPIRE })
+    assert.equal(await agent.cache.count(), 0)
+    for (let tries = 0; chunksOf() !== 0 && tries < 50; tries++) await delay(100)
+    assert.deepEqual([chunksOf(), (await agent.cache.size()) < 1000], [0, true])
+  })
+})
