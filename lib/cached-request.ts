@@ -56,8 +56,6 @@ export class CachedRequest {
   readonly #terms: RequestTerms
   readonly #cacheKey: string
   #request: Request
-  /** What requests have in common that may wait for one another. */
-  #flightKey = ''
   #isCollapsed = false
   /** Whether nobody waits for the answer: it is for the cache alone. */
   #isInBackground = false
@@ -107,9 +105,7 @@ export class CachedRequest {
     }
     const request = cache.protect(this.#request, this.#terms.partitionBy)
     this.#request = request instanceof Promise ? await request : request
-    const credentials = this.#terms.partitionBy.map((name) => this.#request.fields[name] ?? '')
-    this.#flightKey = [this.#cacheKey, ...credentials].join()
-    let mayWait = mayCollapse(this.#request)
+    let mayWait: boolean | undefined
 
     for (;;) {
       const found = this.#isUnreadable ? [] : this.#find()
@@ -133,6 +129,7 @@ export class CachedRequest {
           return this.#refuse()
         case 'validate':
         case 'forward': {
+          mayWait ??= mayCollapse(this.#request)
           const underWay = mayWait ? cache.flights.underWay(this.#flightKey, beginning) : undefined
           if (underWay !== undefined) {
             const outcome = await underWay
@@ -151,6 +148,12 @@ export class CachedRequest {
           decision satisfies never
       }
     }
+  }
+
+  /** What requests have in common that may wait for one another. */
+  get #flightKey(): string {
+    const credentials = this.#terms.partitionBy.map((name) => this.#request.fields[name] ?? '')
+    return [this.#cacheKey, ...credentials].join()
   }
 
   /** The stored responses that may answer: those to GET also answer HEAD (RFC 9110 §9.3.2). */
@@ -237,7 +240,6 @@ export class CachedRequest {
       this.#terms,
     )
     request.#isInBackground = true
-    request.#flightKey = this.#flightKey
     request.#beginValidation(stored)
   }
 

@@ -90,12 +90,16 @@ function readFields(headers: Dispatcher.DispatchOptions['headers']): Fields | un
   const fields: Record<string, string | string[]> = Object.create(null)
   for (const [name, value] of fieldLines(headers)) {
     if (typeof name !== 'string') return undefined
-    const lines = Array.isArray(value) ? value.map(String) : [String(value)]
-    if (value === undefined || value === null || lines.length === 0) continue
+    if (value === undefined || value === null) continue
     const key = name.toLowerCase()
     const known = fields[key]
+    if (typeof value === 'string' && known === undefined) {
+      fields[key] = value
+      continue
+    }
+    const lines = Array.isArray(value) ? value.map(String) : [String(value)]
     const all = known === undefined ? lines : [known, lines].flat()
-    fields[key] = all.length === 1 ? (all[0] as string) : all
+    if (all.length > 0) fields[key] = all.length === 1 ? (all[0] as string) : all
   }
   return fields
 }

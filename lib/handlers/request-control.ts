@@ -18,15 +18,15 @@ interface SendingCallbacks {
 
 /** Fields as a list, made only for those who ask: `fetch` does. */
 class RawFields {
-  readonly #fields: Fields | undefined
+  readonly #fields: Fields
   #list: Buffer[] | null | undefined
 
-  constructor(fields?: Fields) {
+  constructor(fields: Fields) {
     this.#fields = fields
   }
 
   get list(): Buffer[] | null {
-    this.#list ??= this.#fields ? toRawHeaders(this.#fields) : null
+    if (this.#list === undefined) this.#list = toRawHeaders(this.#fields)
     return this.#list
   }
 
@@ -48,8 +48,8 @@ class RequestAbortedError extends Error {
  * The handler is called through it, so that each request ends exactly once.
  */
 export class RequestControl implements Controller {
-  #headers: RawFields = new RawFields()
-  #trailers: RawFields = new RawFields()
+  #headers: RawFields | undefined
+  #trailers: RawFields | undefined
   readonly #handler: Handler
   readonly #terms: Terms | undefined = contextTerms()
   readonly #context: Record<string, unknown> = {}
@@ -66,19 +66,21 @@ export class RequestControl implements Controller {
   }
 
   get rawHeaders(): Buffer[] | null {
-    return this.#headers.list
+    return this.#headers?.list ?? null
   }
 
   /** Interceptors around the cache change it. */
   set rawHeaders(list: Buffer[] | null) {
+    this.#headers ??= new RawFields({})
     this.#headers.list = list
   }
 
   get rawTrailers(): Buffer[] | null {
-    return this.#trailers.list
+    return this.#trailers?.list ?? null
   }
 
   set rawTrailers(list: Buffer[] | null) {
+    this.#trailers ??= new RawFields({})
     this.#trailers.list = list
   }
 

@@ -46,20 +46,20 @@ const CACHE_NAME = 'caching-agent'
 
 /** A member of `Cache-Status`. Besides the parameters of RFC 9211 it has `expires`: a time in seconds, or `never`. */
 export function formatCacheStatus(status: CacheStatus, now: number): string {
-  const { expires } = status
-  const parameters: (string | false | undefined)[] = [
-    status.hit && 'hit',
-    status.fwd && `fwd=${status.fwd}`,
-    status.fwdStatus !== undefined && `fwd-status=${status.fwdStatus}`,
-    status.stored && 'stored',
-    status.collapsed && 'collapsed',
-    expires !== undefined && expires !== Infinity && `ttl=${Math.floor((expires - now) / 1000)}`,
-    expires !== undefined &&
-      `expires=${expires === Infinity ? 'never' : (expires / 1000).toFixed(3)}`,
-    status.key !== undefined && `key="${status.key}"`,
-    status.detail !== undefined && `detail=${status.detail}`,
-  ]
-  return [CACHE_NAME, ...parameters.filter(Boolean)].join('; ')
+  const { expires, fwd, fwdStatus, key, detail } = status
+  let member = CACHE_NAME
+  if (status.hit) member += '; hit'
+  if (fwd !== undefined) member += `; fwd=${fwd}`
+  if (fwdStatus !== undefined) member += `; fwd-status=${fwdStatus}`
+  if (status.stored) member += '; stored'
+  if (status.collapsed) member += '; collapsed'
+  if (expires === Infinity) member += '; expires=never'
+  else if (expires !== undefined) {
+    member += `; ttl=${Math.floor((expires - now) / 1000)}; expires=${(expires / 1000).toFixed(3)}`
+  }
+  if (key !== undefined) member += `; key="${key}"`
+  if (detail !== undefined) member += `; detail=${detail}`
+  return member
 }
 
 /** The header fields of a response in any of the shapes in which the ways to make a request return them. */
