@@ -276,7 +276,7 @@ export class CachedRequest {
       control: this.#control,
       flight,
       storing: (received) => this.#storing(received, flight, stored),
-      record: (entry) => cache.responses.record(entry),
+      record: (entry) => cache.responses.record(entry, this.#terms.maxContentSize),
       useInstead: (failure, fwdStatus) =>
         stored !== undefined &&
         this.#useInstead(stored, failure, { ...status, ...(fwdStatus && { fwdStatus }) }, flight),

@@ -2,6 +2,7 @@ import { inspect } from 'node:util'
 import type { Dispatcher } from 'undici'
 import { HTTP_CACHE_OPTIONS, HttpCache, type HttpCacheOptions, parseCacheOptions } from './cache.ts'
 import { type Expiration, parseExpiration, parseStaleness } from './expiration.ts'
+import { parseSize, type Size } from './size.ts'
 
 /** The configuration that applies to one request. All of it can be written as JSON. */
 export interface Terms {
@@ -41,6 +42,13 @@ export interface Terms {
    * @default what the response's `stale-if-error` says; in a shared cache that cannot reach the origin, a day
    */
   readonly staleIfError?: boolean | number | string
+  /**
+   * How much content a response may have that is stored, as a number of bytes or a size such as `'10MB'`.
+   * What is larger is delivered as it is.
+   *
+   * @default Infinity
+   */
+  readonly maxContentSize?: Size
 }
 
 /** What a URL must be like for a rule to apply: a glob, a RegExp, a URLPattern or a function. */
@@ -80,7 +88,14 @@ export interface AgentOptions extends CacheOptions {
   readonly dispatcher?: Dispatcher
 }
 
-const TERMS = ['expireAfter', 'cacheControl', 'partitionBy', 'staleWhileRevalidate', 'staleIfError']
+const TERMS = [
+  'expireAfter',
+  'cacheControl',
+  'partitionBy',
+  'staleWhileRevalidate',
+  'staleIfError',
+  'maxContentSize',
+]
 const CACHE_OPTIONS = [...TERMS, 'urlsExpireAfter', ...HTTP_CACHE_OPTIONS, 'cache', 'cacheStatus']
 const AGENT_OPTIONS = [...CACHE_OPTIONS, 'dispatcher']
 
@@ -129,6 +144,9 @@ function checkTermValues(terms: Terms, prefix: string): void {
   }
   if (expireAfter !== undefined) parseExpiration(expireAfter, `${prefix}expireAfter`)
   checkBoolean(`${prefix}cacheControl`, cacheControl)
+  if (terms.maxContentSize !== undefined) {
+    parseSize(terms.maxContentSize, `${prefix}maxContentSize`)
+  }
   const names = Array.isArray(partitionBy) && partitionBy.every((name) => typeof name === 'string')
   if (partitionBy !== undefined && partitionBy !== false && !names) {
     refuse(`${prefix}partitionBy`, 'an array of field names, or false', partitionBy)

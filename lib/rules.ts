@@ -14,6 +14,7 @@ import { responseDirectives } from './rfc9111/cache-control.ts'
 import { explicitLifetime } from './rfc9111/freshness.ts'
 import type { ResponseFields } from './rfc9111/message.ts'
 import type { ReuseTerms } from './rfc9111/reuse.ts'
+import { parseSize } from './size.ts'
 
 /** What decides about the responses to one request. */
 export interface RequestTerms extends ReuseTerms {
@@ -23,6 +24,8 @@ export interface RequestTerms extends ReuseTerms {
   readonly cacheControl: boolean
   /** What applies where nothing else does. */
   readonly fallback: Lifetime | undefined
+  /** How much content is stored, in bytes; `Infinity` for any. */
+  readonly maxContentSize: number
 }
 
 /** The rules of an agent, ready to be asked. */
@@ -63,6 +66,7 @@ export function compileRules(options: Terms & { readonly urlsExpireAfter?: UrlRu
 
   function resolve(own: Terms | undefined, rule: Terms | undefined): RequestTerms {
     const expireAfter = own?.expireAfter ?? rule?.expireAfter
+    const maxContentSize = own?.maxContentSize ?? rule?.maxContentSize ?? options.maxContentSize
     const partitionBy =
       own?.partitionBy ?? rule?.partitionBy ?? options.partitionBy ?? DEFAULT_PARTITION
     return {
@@ -73,6 +77,7 @@ export function compileRules(options: Terms & { readonly urlsExpireAfter?: UrlRu
       partitionBy: partitionBy === false ? [] : partitionBy.map((name) => name.toLowerCase()),
       staleWhileRevalidate: staleness('staleWhileRevalidate', own, rule, options),
       staleIfError: staleness('staleIfError', own, rule, options),
+      maxContentSize: parseSize(maxContentSize ?? Infinity, 'maxContentSize'),
     }
   }
 }

@@ -1,7 +1,7 @@
 import { isDeepStrictEqual } from 'node:util'
 import type { Received } from './handlers/storing-handler.ts'
 import type { Request } from './request.ts'
-import { withoutFields } from './rfc9111/fields.ts'
+import { fieldValue, withoutFields } from './rfc9111/fields.ts'
 import type { Fields, ResponseMessage, StoredResponse } from './rfc9111/message.ts'
 import { longestStaleUse } from './rfc9111/staleness.ts'
 import { credentialNames, mayStore, type NotStored, storedFields } from './rfc9111/storing.ts'
@@ -46,6 +46,8 @@ export function storing(
     },
     terms,
   )
+  const length = Number(fieldValue(received.fields, 'content-length') ?? 0)
+  if (request.method !== 'HEAD' && length > terms.maxContentSize) return 'too-large'
   const verdict = mayStore(request, entry, terms)
   return verdict === true ? entry : verdict
 }

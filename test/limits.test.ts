@@ -173,6 +173,52 @@ suite('limits', () => {
   })
 })
 
+suite('maxContentSize', () => {
+  for (const framing of ['announced', 'not announced']) {
+    test(`larger content that is ${framing} is delivered whole, and not stored`, async (t) => {
+      const { url, seen } = await origin(t, (request, response) => {
+        const length = Number(request.url?.slice(1))
+        if (framing === 'announced') response.setHeader('Content-Length', length)
+        response.write('x'.repeat(length / 2))
+        response.end('x'.repeat(length / 2))
+      })
+      const agent = testAgent(t, { expireAfter: '1h', maxContentSize: '1KiB' })
+      const errors: unknown[] = []
+      agent.cache.on('error', (error) => errors.push(error))
+      for (const [length, second] of [
+        [1024, 'hit'],
+        [2048, 'miss'],
+        [400_000, 'miss'],
+      ] as const) {
+        assert.equal((await get(agent, `${url}/${length}`)).body.length, length)
+        await agent.cache.responses.settled()
+        const { body, info } = await get(agent, `${url}/${length}`)
+        assert.deepEqual([body.length, info?.status], [length, second])
+        await agent.cache.responses.settled()
+      }
+      assert.deepEqual([await agent.cache.count(), seen.length, errors], [1, 5, []])
+      if (framing === 'announced') {
+        assert.equal((await get(agent, `${url}/2048`)).info?.reason, 'too-large')
+      }
+    })
+  }
+
+  test('can be said by URL and by request', async (t) => {
+    const { url } = await origin(t, (_, response) => response.end('0123456789'))
+    const agent = testAgent(t, {
+      expireAfter: '1h',
+      urlsExpireAfter: { '*/small': { maxContentSize: 5 } },
+    })
+    assert.equal((await get(agent, `${url}/small`)).info?.reason, 'too-large')
+    assert.equal((await get(agent.with({ maxContentSize: 5 }), url)).info?.reason, 'too-large')
+    assert.equal((await get(agent, url)).info?.stored, true)
+    assert.throws(
+      () => agent.with({ maxContentSize: 'much' }),
+      /^TypeError: with\.maxContentSize: /,
+    )
+  })
+})
+
 suite('after a crash', () => {
   /** A program that is killed while it stores. */
   const PROGRAM = `

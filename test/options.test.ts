@@ -130,7 +130,7 @@ suite('Terms: checkTerms', () => {
     checkTerms({ staleWhileRevalidate: '1h', staleIfError: true }, 'withTerms')
     assert.throws(() => checkTerms({ store: 'memory:' } as Terms, 'withTerms'), {
       name: 'TypeError',
-      message: 'withTerms: unknown option "store"; the options are expireAfter, cacheControl, partitionBy, staleWhileRevalidate, staleIfError', // biome-ignore format: one message
+      message: 'withTerms: unknown option "store"; the options are expireAfter, cacheControl, partitionBy, staleWhileRevalidate, staleIfError, maxContentSize', // biome-ignore format: one message
     })
   })
 

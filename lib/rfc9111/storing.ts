@@ -39,6 +39,7 @@ export type NotStored =
   | 'redirected'
   | 'request-no-store'
   | 'status'
+  | 'too-large'
   | 'vary-any'
 
 /** Status codes that may be stored when a rule of the user decides, whatever the origin says. */

@@ -33,6 +33,11 @@ export class GivenUpError extends Error {
   override name = 'GivenUpError'
 }
 
+/** Content is not stored because it is larger than the user wants. */
+export class TooLargeError extends GivenUpError {
+  override name = 'TooLargeError'
+}
+
 /** Reads content from one end to the other, at the reader's pace. */
 export interface ContentReader {
   /**
@@ -295,6 +300,7 @@ export class GrowingContent implements Content {
 
   readonly #store: Chunks
   readonly #timeToLive: number | undefined
+  readonly #maxLength: number
   readonly #chunks: (Buffer | undefined)[] = []
   readonly #readers = new Set<GrowingReader>()
   readonly #writes = new Set<Promise<void>>()
@@ -310,9 +316,11 @@ export class GrowingContent implements Content {
   #waiting: (() => void)[] = []
 
   /** @param timeToLive of the chunks, in milliseconds; undefined for ever */
-  constructor(store: Chunks, timeToLive: number | undefined) {
+  /** @param maxLength in bytes: with more it is not stored */
+  constructor(store: Chunks, timeToLive: number | undefined, maxLength = Infinity) {
     this.#store = store
     this.#timeToLive = timeToLive
+    this.#maxLength = maxLength
   }
 
   /** Whether reception should pause until {@link onRoom}: memory is full, and somebody still needs what is in it. */
@@ -340,6 +348,9 @@ export class GrowingContent implements Content {
       this.#tailLength += length
       copied += length
       if (this.#tailLength === CHUNK_SIZE) this.#seal()
+    }
+    if (this.received > this.#maxLength) {
+      this.giveUp(new TooLargeError(`the content is larger than ${this.#maxLength} bytes`))
     }
     if (this.#held > MEMORY_LIMIT) this.#isCongested = true
     if (this.#isCongested && this.#readers.size === 0) {

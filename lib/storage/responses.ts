@@ -2,7 +2,7 @@ import type { Events } from '../observe/events.ts'
 import type { Nominated, RequestMessage } from '../rfc9111/message.ts'
 import { nominatedMatch } from '../rfc9111/vary.ts'
 import type { Stores } from './byte-store.ts'
-import { Chunks, GivenUpError, GrowingContent, readAll } from './content.ts'
+import { Chunks, GivenUpError, GrowingContent, readAll, TooLargeError } from './content.ts'
 import {
   type Entry,
   isSameVariant,
@@ -172,12 +172,16 @@ export class Responses {
     return heads.flatMap((variant) => (variant?.kind === 'response' ? [variant.entry] : []))
   }
 
-  /** Begins to store a response. From now on it is found, and its content can be read as it arrives. */
-  record(response: NewEntry): Recording {
+  /**
+   * Begins to store a response. From now on it is found, and its content can be read as it arrives.
+   *
+   * @param maxLength of its content, in bytes: with more it is not stored after all
+   */
+  record(response: NewEntry, maxLength = Infinity): Recording {
     const now = response.responseTime
     // Chunks cannot be given more time later, so they get enough for the response to be freshened.
     const timeToLive = keptUntil(response) - now + STALE_RETENTION
-    const content = new GrowingContent(this.#chunks, finite(timeToLive))
+    const content = new GrowingContent(this.#chunks, finite(timeToLive), maxLength)
     const recent: Recent = {
       entry: {
         ...response,
@@ -267,7 +271,8 @@ export class Responses {
         }
       } catch (error) {
         // What the store refused has been told already.
-        if (error instanceof GivenUpError) this.#events.error('write', error)
+        const isTrouble = error instanceof GivenUpError && !(error instanceof TooLargeError)
+        if (isTrouble) this.#events.error('write', error)
         this.#discard(content)
       } finally {
         this.#remove(recent)
