@@ -1,0 +1,48 @@
+import assert from 'node:assert/strict'
+import { copyFileSync, readdirSync } from 'node:fs'
+import { join } from 'node:path'
+import { suite, test } from 'node:test'
+import { NEVER_EXPIRE } from 'caching-agent'
+import * as undici from 'undici'
+import { testAgent } from './helpers/agent.ts'
+import { folder } from './helpers/folder.ts'
+
+const FIXTURES = join(import.meta.dirname, 'fixtures')
+const LARGE = '0123456789'.repeat(10_000)
+
+suite('a cache file that an older release has written', () => {
+  for (const fixture of readdirSync(FIXTURES)) {
+    test(`is read, and goes on to be written: ${fixture}`, async (t) => {
+      const path = join(folder(t), fixture)
+      copyFileSync(join(FIXTURES, fixture), path)
+      const agent = testAgent(t, { store: `sqlite://${path}`, expireAfter: NEVER_EXPIRE })
+      const errors: unknown[] = []
+      agent.cache.on('error', (error) => errors.push(error))
+
+      // Nothing but what is stored can answer.
+      const get = async (url: string, more: Record<string, string> = {}) => {
+        const { statusCode, headers, body } = await undici.request(`http://fixture.invalid${url}`, {
+          dispatcher: agent,
+          headers: { ...more, 'cache-control': 'only-if-cached' },
+        })
+        return { status: statusCode, headers, text: await body.text() }
+      }
+      const small = await get('/small')
+      assert.deepEqual([small.status, small.text], [200, 'content'])
+      assert.deepEqual(small.headers['set-cookie'], ['a=1', 'b=2'])
+      assert.equal(small.headers['x-path'], '/small')
+      assert.equal((await get('/large')).text, LARGE)
+      assert.equal((await get('/variants', { 'accept-language': 'de' })).text, 'in de')
+      assert.equal((await get('/variants', { 'accept-language': 'en' })).text, 'in en')
+      assert.equal((await get('/variants', { 'accept-language': 'fr' })).status, 504)
+      assert.equal((await get('/user', { authorization: 'two' })).text, 'for two')
+      assert.equal((await get('/user', { authorization: 'three' })).status, 504)
+
+      assert.equal(await agent.cache.count(), 6)
+      assert.ok((await agent.cache.size()) > 100_000)
+      assert.equal(await agent.cache.delete('http://fixture.invalid/large'), true)
+      assert.equal(await agent.cache.count(), 5)
+      assert.deepEqual(errors, [])
+    })
+  }
+})
