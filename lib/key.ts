@@ -1,5 +1,5 @@
 import { createHash, createHmac } from 'node:crypto'
-import { LRUCache } from 'lru-cache'
+import { LRUCache } from './lru.ts'
 import type { Request } from './request.ts'
 import { CREDENTIALS } from './rfc9111/fields.ts'
 import type { Fields } from './rfc9111/message.ts'

@@ -1,6 +1,7 @@
 import { stringify } from 'node:querystring'
 import { Readable } from 'node:stream'
 import type { Dispatcher } from 'undici'
+import { LRUCache } from './lru.ts'
 import { fieldValue } from './rfc9111/fields.ts'
 import type { Fields, RequestMessage } from './rfc9111/message.ts'
 
@@ -26,30 +27,49 @@ export function readRequest(options: Dispatcher.DispatchOptions): Request | unde
   // What a URL parser would change in the path, two requests may differ by.
   if (!path.startsWith('/') || /[\\#]/.test(path)) return undefined
   const fields = readFields(options.headers)
-  const server = URL.canParse(String(origin)) ? new URL(String(origin)) : undefined
-  if (server === undefined || fields === undefined) return undefined
-  if (server.protocol !== 'http:' && server.protocol !== 'https:') return undefined
+  if (fields === undefined) return undefined
+  const where = readTarget(
+    String(origin),
+    pathWithQuery(path, options.query),
+    fieldValue(fields, 'host'),
+  )
+  if (where === undefined) return undefined
+  // undici's dns interceptor dispatches to an address, with the name as server name and in Host.
+  const isResolved = (options as { servername?: unknown }).servername === where.target.hostname
+  return {
+    method: method.toUpperCase(),
+    url: where.url,
+    target: where.target,
+    server: isResolved ? undefined : where.server,
+    fields,
+    content: contentOf(options.body),
+  }
+}
 
-  const target = new URL(server.origin + pathWithQuery(path, options.query))
+type Target = Pick<Request, 'url' | 'target' | 'server'>
+
+/** The targets of requests that were made recently, which are likely to be made again. */
+const targets = new LRUCache<string, Target>({ max: 1000 })
+
+/** Where a request goes; undefined where that is no http or https server. */
+function readTarget(origin: string, path: string, host: string | undefined): Target | undefined {
+  const asked = `${origin} ${path} ${host ?? ''}`
+  const known = targets.get(asked)
+  if (known !== undefined) return known
+  const server = URL.canParse(origin) ? new URL(origin) : undefined
+  if (server?.protocol !== 'http:' && server?.protocol !== 'https:') return undefined
+  const target = new URL(server.origin + path)
   target.hash = ''
-  const host = fieldValue(fields, 'host') ?? server.host
-  const isNamed = host.toLowerCase() !== server.host
+  const isNamed = host !== undefined && host.toLowerCase() !== server.host
   if (isNamed) {
     if (!HOST.test(host)) return undefined
     target.host = host
     // Without a port of its own the field means the default one.
     if (!/:\d+$/.test(host)) target.port = ''
   }
-  // undici's dns interceptor dispatches to an address, with the name as server name and in Host.
-  const isResolved = (options as { servername?: unknown }).servername === target.hostname
-  return {
-    method: method.toUpperCase(),
-    url: target.href,
-    target,
-    server: isNamed && !isResolved ? server.origin : undefined,
-    fields,
-    content: contentOf(options.body),
-  }
+  const read = { url: target.href, target, server: isNamed ? server.origin : undefined }
+  targets.set(asked, read)
+  return read
 }
 
 function contentOf(body: unknown): Request['content'] {

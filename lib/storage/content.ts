@@ -317,7 +317,7 @@ export class GrowingContent implements Content {
 
   /** @param timeToLive of the chunks, in milliseconds; undefined for ever */
   /** @param maxLength in bytes: with more it is not stored */
-  constructor(store: Chunks, timeToLive: number | undefined, maxLength = Infinity) {
+  constructor(store: Chunks, timeToLive: number | undefined, maxLength: number = Infinity) {
     this.#store = store
     this.#timeToLive = timeToLive
     this.#maxLength = maxLength

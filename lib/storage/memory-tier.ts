@@ -1,4 +1,4 @@
-import { LRUCache } from 'lru-cache'
+import { LRUCache } from '../lru.ts'
 import type { Head } from './heads.ts'
 
 /** What other processes may do to a store without this one being told. */

@@ -177,7 +177,7 @@ export class Responses {
    *
    * @param maxLength of its content, in bytes: with more it is not stored after all
    */
-  record(response: NewEntry, maxLength = Infinity): Recording {
+  record(response: NewEntry, maxLength: number = Infinity): Recording {
     const now = response.responseTime
     // Chunks cannot be given more time later, so they get enough for the response to be freshened.
     const timeToLive = keptUntil(response) - now + STALE_RETENTION
