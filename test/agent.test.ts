@@ -182,7 +182,7 @@ suite('bad options are refused at construction, naming the option and what was g
       { partitionBy: 'cookie' },
       /partitionBy: expected an array of field names, or false, got 'cookie'/,
     ],
-    [{ store: 'redis://x' }, /store: expected .*got 'redis:\/\/x'/],
+    [{ store: 'mysql://x' }, /store: expected .*got 'mysql:\/\/x'/],
     [{ store: 'sqlite://' }, /store: expected "sqlite:\/\/path"/],
     [{ store: 42 }, /store: expected a URL, a Keyv instance/],
     [{ store: {} }, /store: expected a URL, a Keyv instance/],

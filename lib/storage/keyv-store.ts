@@ -23,6 +23,7 @@ export interface KeyvAdapterLike {
 /** A Keyv as used here: raw reads for bytes, and the iterator that only some stores have. */
 interface InnerKeyv extends KeyvLike {
   getRaw?(key: string): Promise<unknown>
+  deleteMany(keys: readonly string[]): Promise<boolean | readonly boolean[]>
   readonly iterator?: unknown
   readonly namespace?: string
   readonly store?: {
@@ -68,6 +69,9 @@ export function isKeyv(value: object): boolean {
   )
 }
 
+/** How many keys are deleted at a time, so that nothing else waits for long. */
+const DELETE_STEP = 50
+
 /** A byte store in a Keyv: all keys that begin with `prefix`. */
 export function keyvStore(
   keyv: KeyvLike,
@@ -101,7 +105,13 @@ export function keyvStore(
     },
 
     async delete(keys) {
-      for (const key of keys) await errors.during(() => inner.delete(prefix + key), Boolean)
+      for (let index = 0; index < keys.length; index += DELETE_STEP) {
+        const some = keys.slice(index, index + DELETE_STEP).map((key) => prefix + key)
+        await errors.during(
+          () => inner.deleteMany(some),
+          (deleted) => [deleted].flat().every(Boolean),
+        )
+      }
     },
 
     async clear() {
@@ -123,7 +133,8 @@ export function keyvStore(
       if (typeof iterator !== 'function' || !canList(inner)) return undefined
       return (async function* () {
         // Keyv 5 wants the namespace, Keyv 6 knows it.
-        for await (const [key, value] of iterator.call(inner, inner.namespace)) {
+        const list: AsyncIterable<[string, unknown]> = iterator.call(inner, inner.namespace)
+        for await (const [key, value] of errors.throughout(list)) {
           if (!key.startsWith(prefix)) continue
           // An iterator yields the envelope's value; of bytes without an envelope there is none.
           const bytes =
@@ -176,6 +187,18 @@ export class KeyvErrors {
       const result = await call()
       if (!succeeded(result) && this.#count !== before) throw asError(this.#last)
       return result
+    } finally {
+      this.#calls -= 1
+    }
+  }
+
+  /** Goes through a list; rejects at its end where an error was told meanwhile, as there may be more to be listed. */
+  async *throughout<T>(list: AsyncIterable<T>): AsyncGenerator<T> {
+    const before = this.#count
+    this.#calls += 1
+    try {
+      yield* list
+      if (this.#count !== before) throw asError(this.#last)
     } finally {
       this.#calls -= 1
     }

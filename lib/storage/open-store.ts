@@ -13,9 +13,14 @@ import {
   namespacedKeyv,
 } from './keyv-store.ts'
 import { openMemory } from './memory-store.ts'
+import { isKeyvRedis, openKeyvRedis } from './redis-store.ts'
+import { openServer } from './server.ts'
 import { openSqlite } from './sqlite.ts'
 
-/** Where responses are kept: a URL (`sqlite://path`, `memory:`), a Keyv instance, or a storage adapter for Keyv. */
+/**
+ * Where responses are kept: a URL (`sqlite://path`, `memory:`, `redis://host`, `valkey://host`,
+ * `postgres://host/database`), a Keyv instance, or a storage adapter for Keyv.
+ */
 export type StoreOption = string | KeyvLike | KeyvAdapterLike
 
 /** The store of a cache for which none is named. */
@@ -37,10 +42,14 @@ export function openStore(option: StoreOption, events: Events): Stores {
 
 function openUrl(url: string, events: Events): Stores {
   if (url === 'memory:' || url === 'memory://') return openMemory()
+  const server = openServer(url, events)
+  if (server !== undefined) return server
   const path = /^sqlite:(?:\/\/)?([^/].*|\/[^/].*)$/s.exec(url)?.[1]
   if (path === undefined) {
+    // Whatever it was meant to be, there may be a password in it.
+    const shown = url.replace(/\/\/.*@/s, '//***@')
     throw new TypeError(
-      `store: expected "sqlite://path", "memory:", a Keyv instance or a Keyv storage adapter, got ${inspect(url)}`,
+      `store: expected "sqlite://path", "memory:", "redis://host", "valkey://host", "postgres://host/database", a Keyv instance or a Keyv storage adapter, got ${inspect(shown)}`,
     )
   }
   const file = path === ':memory:' ? path : resolve(path.replace(/^~(?=\/|$)/, homedir()))
@@ -65,13 +74,22 @@ function openKeyv(option: unknown, events: Events): Stores {
       `store: expected a URL, a Keyv instance or a Keyv storage adapter, got ${inspect(option, { depth: 0 })}`,
     )
   }
-  const isOurs = !isKeyv(option)
-  const keyv = isOurs ? namespacedKeyv(option) : (option as KeyvLike)
-  const errors = new KeyvErrors(keyv, (error) => events.error('open', error))
+  const onError = (error: Error) => events.error('open', error)
+  return {
+    ...(isKeyvRedis(option) ? openKeyvRedis(option, onError) : openText(option, onError)),
+    // A Keyv or an adapter that was handed to us may be in use elsewhere.
+    close: async () => undefined,
+  }
+}
+
+function openText(
+  option: object,
+  onError: (error: Error) => void,
+): Pick<Stores, 'heads' | 'chunks'> {
+  const keyv = isKeyv(option) ? (option as KeyvLike) : namespacedKeyv(option)
+  const errors = new KeyvErrors(keyv, onError)
   return {
     heads: keyvStore(keyv, 'text', errors, 'response.'),
     chunks: keyvStore(keyv, 'text', errors, 'chunk.'),
-    // A Keyv or an adapter that was handed to us may be in use elsewhere.
-    close: async () => undefined,
   }
 }

@@ -1,0 +1,96 @@
+import type { ByteStore } from './byte-store.ts'
+import { DEFAULT_NAMESPACE, NAMES } from './connection.ts'
+import { bytesKeyv, KeyvErrors, keyvStore } from './keyv-store.ts'
+import { keysWith, SCAN_COUNT, scannedStore } from './scanned-store.ts'
+
+/** How clients are told to return strings of the Redis protocol as they are, not decoded as text. */
+export const AS_BYTES: object = { 36: Buffer }
+
+/** The parts of a client of a Redis server, cluster or sentinel that are used. */
+export interface RedisClientLike {
+  withTypeMapping(mapping: object): RedisClientLike
+  pExpire(key: string, milliseconds: number): Promise<unknown>
+  scan(
+    cursor: string,
+    options: { MATCH: string; COUNT: number },
+  ): Promise<{ cursor: unknown; keys: string[] }>
+}
+
+/** The parts of a `KeyvRedis`, of @keyv/redis 5 or 6, that are used. */
+export interface KeyvRedisLike {
+  readonly client: RedisClientLike
+  readonly namespace: string | undefined
+  readonly keyPrefixSeparator: string
+  readonly useUnlink: boolean
+  getClient(): Promise<unknown>
+  getMasterNodes(): Promise<RedisClientLike[]>
+  createKeyPrefix(key: string, namespace?: string): string
+}
+
+/**
+ * A store on Redis, in the namespace of an adapter whose client returns bytes.
+ *
+ * @param connect called before each operation; what is not connected then, fails
+ */
+export function redisStore(
+  adapter: KeyvRedisLike,
+  connect: () => Promise<unknown>,
+  onError: (error: Error) => void,
+): ByteStore {
+  const { client } = adapter
+  adapter.getClient = async () => {
+    await connect()
+    return client
+  }
+  const nameOf = (key: string) => adapter.createKeyPrefix(key, adapter.namespace)
+
+  async function* scan() {
+    const prefix = nameOf('')
+    for (const node of await adapter.getMasterNodes()) {
+      const text = node.withTypeMapping({})
+      let cursor = '0'
+      do {
+        const found = await text.scan(cursor, { MATCH: keysWith(prefix), COUNT: SCAN_COUNT })
+        cursor = String(found.cursor)
+        yield found.keys.map((name) => name.slice(prefix.length))
+      } while (cursor !== '0')
+    }
+  }
+
+  const keyv = bytesKeyv(adapter)
+  return {
+    ...scannedStore(keyvStore(keyv, 'bytes', new KeyvErrors(keyv, onError)), scan),
+    async expire(keys, timeToLive) {
+      await adapter.getClient()
+      await Promise.all(keys.map((key) => client.pExpire(nameOf(key), timeToLive)))
+    },
+  }
+}
+
+/** Whether an adapter is a `KeyvRedis`, of whatever copy of its package. */
+export function isKeyvRedis(adapter: object): adapter is KeyvRedisLike {
+  const { client, getMasterNodes } = adapter as Partial<KeyvRedisLike>
+  return typeof client?.withTypeMapping === 'function' && typeof getMasterNodes === 'function'
+}
+
+/**
+ * The two stores of a cache on the client of an adapter that was handed to us, be it of a server, a
+ * cluster or sentinels: the client is told to return bytes for us, and for nobody else.
+ */
+export function openKeyvRedis(
+  given: KeyvRedisLike,
+  onError: (error: Error) => void,
+): { heads: ByteStore; chunks: ByteStore } {
+  const { namespace = DEFAULT_NAMESPACE, keyPrefixSeparator, useUnlink } = given
+  const Adapter = given.constructor as new (client: unknown, options: object) => KeyvRedisLike
+  const open = (name: string) => {
+    const adapter = new Adapter(given.client.withTypeMapping(AS_BYTES), {
+      namespace: `${namespace}:${name}`,
+      keyPrefixSeparator,
+      useUnlink,
+      throwOnErrors: true,
+    })
+    return redisStore(adapter, () => given.getClient(), onError)
+  }
+  return { heads: open(NAMES.heads), chunks: open(NAMES.chunks) }
+}

@@ -1,0 +1,33 @@
+import type { ByteStore } from './byte-store.ts'
+
+/** How many keys a server is asked to look at in one step. */
+export const SCAN_COUNT = 200
+
+/**
+ * A store whose keys are found by scanning a server, a few at a time, instead of by its adapter, which
+ * cannot list them where values are bytes, or blocks the server for it.
+ *
+ * @param scan all keys of the store, as it names them; some may occur twice
+ */
+export function scannedStore(store: ByteStore, scan: () => AsyncIterable<string[]>): ByteStore {
+  return {
+    ...store,
+    async clear() {
+      for await (const keys of scan()) await store.delete(keys)
+    },
+    async *entries() {
+      for await (const keys of scan()) {
+        // Asked for at once, they are answered in one round trip.
+        const values = await Promise.all(keys.map((key) => store.get(key)))
+        for (const [index, bytes] of values.entries()) {
+          if (bytes !== undefined) yield [keys[index] as string, bytes] as const
+        }
+      }
+    },
+  }
+}
+
+/** A pattern that matches the keys with this prefix, whatever characters are in it. */
+export function keysWith(prefix: string): string {
+  return `${prefix.replace(/[*?[\]\\]/g, '\\$&')}*`
+}

@@ -1,0 +1,230 @@
+import { setTimeout as delay } from 'node:timers/promises'
+import { inspect } from 'node:util'
+import { asError, type Events } from '../observe/events.ts'
+import type { ByteStore, Stores } from './byte-store.ts'
+import {
+  CONNECT_TIMEOUT,
+  type Connection,
+  DEFAULT_NAMESPACE,
+  type Place,
+  POSTGRES_ADAPTER,
+} from './connection.ts'
+
+/** How long a server may leave a call unanswered until its connection is given up, in milliseconds. */
+const SILENCE = 10_000
+
+/** As long as there may be much to be done before it answers, in milliseconds. */
+const LONG_SILENCE = 30_000
+
+/** A kind of server. */
+interface Server {
+  /** The optional package that is needed, as npm installs it. */
+  readonly adapter: string
+  readonly example: string
+  /** What a URL is like, apart from the credentials and the namespace. */
+  readonly shape: RegExp
+  /** Whether it can give keys another time to live. */
+  readonly canExpire: boolean
+  open(place: Place): Promise<Connection>
+}
+
+const REDIS: Server = {
+  adapter: '@keyv/redis',
+  example: 'redis://user:password@host:6379/0?namespace=name',
+  shape: /^\w+:\/\/[^/?#@]+(\/\d*)?$/,
+  canExpire: true,
+  open: async (place) => (await import('./redis.ts')).openRedis(place),
+}
+
+const VALKEY: Server = {
+  ...REDIS,
+  adapter: '@keyv/valkey',
+  example: 'valkey://user:password@host:6379/0?namespace=name',
+  open: async (place) => (await import('./valkey.ts')).openValkey(place),
+}
+
+const POSTGRES: Server = {
+  adapter: POSTGRES_ADAPTER,
+  example: 'postgres://user:password@host:5432/database?namespace=name',
+  shape: /^\w+:\/\/[^@#]*$/,
+  canExpire: false,
+  open: async (place) => (await import('./postgres.ts')).openPostgres(place),
+}
+
+const SERVERS: ReadonlyMap<string, Server> = new Map([
+  ['redis', REDIS],
+  ['rediss', REDIS],
+  ['valkey', VALKEY],
+  ['valkeys', VALKEY],
+  ['postgres', POSTGRES],
+  ['postgresql', POSTGRES],
+])
+
+/** The kind of server that a URL names, if it names one that can hold a cache. */
+function serverOf(url: string): Server | undefined {
+  return SERVERS.get(/^([a-z]+):/i.exec(url)?.[1]?.toLowerCase() ?? '')
+}
+
+/**
+ * Opens the two stores of a cache on the server that a URL names. It is connected to at once, and again
+ * where the connection was lost and a call needs it: so a server that was away is used as soon as it is back.
+ *
+ * @returns undefined where the URL names no kind of server that can hold a cache
+ * @throws TypeError where the URL is malformed; Error where the adapter for the server is not installed
+ */
+export function openServer(url: string, events: Events): Stores | undefined {
+  const server = serverOf(url)
+  if (server === undefined) return undefined
+  const { place, name, secrets } = parse(url, server)
+  requireAdapter(server.adapter, name)
+  let current: Promise<Connection> | undefined
+  let isClosed = false
+
+  function open(): Promise<Connection> {
+    const opened = establish(server as Server, place)
+    opened.catch(() => {
+      if (current === opened) current = undefined
+    })
+    current = opened
+    return opened
+  }
+
+  async function connect(): Promise<Connection> {
+    if (isClosed) throw new Error('the store is closed')
+    const last = current
+    const connection = await last
+    if (connection?.isOpen()) return connection
+    // Of all who find it lost, the first opens another one.
+    if (current !== undefined && current !== last) return current
+    connection?.end()
+    return open()
+  }
+
+  /**
+   * Makes a call. A connection on which the server is silent is given up: there may be nobody behind it
+   * any more. Connections do not keep the process running; calls do.
+   */
+  async function use<T>(
+    call: (connection: Connection) => Promise<T>,
+    patience = SILENCE,
+  ): Promise<T> {
+    let connection: Connection | undefined
+    const timer = setTimeout(() => connection?.end(), patience)
+    try {
+      connection = await connect()
+      return await call(connection)
+    } catch (error) {
+      throw presentable(error)
+    } finally {
+      clearTimeout(timer)
+    }
+  }
+
+  /** An error as it may be shown: without secrets, and without what clients attach, such as the command and its arguments. */
+  function presentable(error: unknown): Error {
+    const { message, code } = asError(error) as NodeJS.ErrnoException
+    let text = message || (code ?? 'the connection failed')
+    for (const secret of secrets) text = text.replaceAll(secret, '***')
+    return Object.assign(new Error(`${name}: ${text}`), code !== undefined && { code })
+  }
+
+  const storeNamed = (which: 'heads' | 'chunks'): ByteStore => ({
+    get: (key) => use((connection) => connection[which].get(key)),
+    set: (key, bytes, timeToLive) =>
+      use((connection) => connection[which].set(key, bytes, timeToLive)),
+    delete: (keys) => use((connection) => connection[which].delete(keys)),
+    ...(server.canExpire && {
+      expire: (keys, timeToLive) =>
+        use(async (connection) => connection[which].expire?.(keys, timeToLive)),
+    }),
+    clear: () => use((connection) => connection[which].clear(), LONG_SILENCE),
+    async *entries() {
+      const entries = await use(async (connection) => connection[which].entries())
+      const iterator = entries?.[Symbol.asyncIterator]()
+      if (iterator === undefined) return
+      try {
+        for (;;) {
+          const { done, value } = await use(() => iterator.next())
+          if (done) return
+          yield value
+        }
+      } finally {
+        await iterator.return?.()
+      }
+    },
+  })
+
+  connect().catch((error: unknown) => events.error('open', presentable(error)))
+  return {
+    heads: storeNamed('heads'),
+    chunks: storeNamed('chunks'),
+    async close() {
+      isClosed = true
+      current?.then(
+        (connection) => connection.end(),
+        () => {},
+      )
+    },
+  }
+}
+
+/** Connects to a server, or fails before long. */
+async function establish(server: Server, place: Place): Promise<Connection> {
+  const connection = await server.open(place)
+  const late = delay(CONNECT_TIMEOUT, undefined, { ref: false }).then(() => {
+    throw new Error(`the server did not answer within ${CONNECT_TIMEOUT} ms`)
+  })
+  try {
+    await Promise.race([connection.connected, late])
+    return connection
+  } catch (error) {
+    connection.end()
+    throw error
+  }
+}
+
+/** What a URL says: where the cache is, how to call that where others can read it, and what they must not. */
+function parse(text: string, { example, shape }: Server) {
+  const malformed = `store: expected a URL such as "${example}", got a malformed one; special characters in a password are percent-encoded`
+  // It is not shown, as what is wrong with it may be in the password.
+  if (!URL.canParse(text)) throw new TypeError(malformed)
+  const url = new URL(text)
+  const namespace = url.searchParams.get('namespace') ?? DEFAULT_NAMESPACE
+  url.searchParams.delete('namespace')
+  const shown = new URL(url)
+  shown.username = shown.password = ''
+  if (!shape.test(shown.href)) throw new TypeError(malformed)
+  if (!/^[\w.-]{1,100}$/.test(namespace)) {
+    throw new TypeError(
+      `store: expected a namespace of at most 100 letters, digits, "_", "-" or ".", got ${inspect(namespace)}`,
+    )
+  }
+  const credentials = [url.username, url.password].flatMap((part) => [part, decode(part)])
+  const parameters = ['user', 'password'].map((parameter) => url.searchParams.get(parameter) ?? '')
+  return {
+    place: { url: url.href, namespace },
+    name: `${url.protocol}//${url.host}`,
+    secrets: [...credentials, ...parameters].filter((secret) => secret !== ''),
+  }
+
+  function decode(part: string): string {
+    try {
+      return decodeURIComponent(part)
+    } catch {
+      throw new TypeError(malformed)
+    }
+  }
+}
+
+/** Makes sure that an adapter can be imported, which it is when it is needed. */
+function requireAdapter(adapter: string, name: string): void {
+  // Without the version.
+  const specifier = adapter.replace(/(?<=.)@.*/, '')
+  try {
+    import.meta.resolve(specifier)
+  } catch (cause) {
+    throw new Error(`store: ${name} needs the package ${specifier}: npm install ${adapter}`, {
+      cause,
+    })
+  }
+}

@@ -1,0 +1,103 @@
+// The only import of @keyv/valkey, an optional peer: this module is loaded where a URL names Valkey.
+import type { Socket } from 'node:net'
+import KeyvValkey from '@keyv/valkey'
+import type { ByteStore } from './byte-store.ts'
+import { CONNECT_TIMEOUT, type Connection, ignore, NAMES, type Place } from './connection.ts'
+import { bytesKeyv, KeyvErrors, keyvStore } from './keyv-store.ts'
+import { keysWith, SCAN_COUNT, scannedStore } from './scanned-store.ts'
+
+/** The parts of the client of Valkey that are used beside those that the adapter uses; it has no type of its own there. */
+interface Client {
+  readonly status: string
+  /** Undefined until it connects. */
+  readonly stream: Socket | undefined
+  connect(): Promise<void>
+  on(event: 'error', listener: (error: Error) => void): void
+  getBuffer(key: string): Promise<Buffer | null>
+  pexpire(key: string, milliseconds: number): Promise<unknown>
+  scan(
+    cursor: string,
+    ...options: ['MATCH', string, 'COUNT', number]
+  ): Promise<[cursor: string, keys: string[]]>
+}
+
+/** The adapter, with values returned as bytes, not decoded as text. */
+class BytesAdapter extends KeyvValkey {
+  // biome-ignore lint/suspicious/noExplicitAny: as in the adapter
+  override async get(key: string): Promise<any> {
+    return (await (this.redis as Client).getBuffer(this._getKeyName(key))) ?? undefined
+  }
+}
+
+/** Connects to a Valkey server. */
+export function openValkey({ url, namespace }: Place): Connection {
+  // The adapter would leave the names of expired keys in a set for ever.
+  const options = { useRedisSets: false }
+  const first = new BytesAdapter(url.replace(/^valkey/, 'redis'), {
+    ...options,
+    // IPv4 or IPv6, whichever there is.
+    family: 0,
+    lazyConnect: true,
+    connectTimeout: CONNECT_TIMEOUT,
+    // What cannot be done now fails now. A lost connection is not mended: the next call opens another one.
+    enableOfflineQueue: false,
+    retryStrategy: () => null,
+    maxRetriesPerRequest: 0,
+  })
+  const client = first.redis as Client
+  const open = (adapter: BytesAdapter, name: string) => {
+    adapter.namespace = `${namespace}:${name}`
+    return valkeyStore(adapter, client)
+  }
+  const stores = {
+    heads: open(first, NAMES.heads),
+    chunks: open(new BytesAdapter(client as never, options), NAMES.chunks),
+  }
+  return {
+    ...stores,
+    connected: connect(client),
+    isOpen: () => client.status === 'ready' && !client.stream?.destroyed,
+    // Its own way waits for the server to agree.
+    end: () => client.stream?.destroy(),
+  }
+}
+
+async function connect(client: Client): Promise<void> {
+  // It only says that the connection is closed; why, it tells by an event.
+  let reason: Error | undefined
+  client.on('error', (error) => {
+    reason ??= error
+  })
+  await client.connect().catch((error: unknown) => {
+    throw reason ?? error
+  })
+  // A program that has nothing else to do ends; calls under way are waited for by their deadlines.
+  client.stream?.unref()
+}
+
+function valkeyStore(adapter: BytesAdapter, client: Client): ByteStore {
+  const prefix = adapter._getKeyName('')
+
+  async function* scan() {
+    let cursor = '0'
+    do {
+      const [next, names] = await client.scan(
+        cursor,
+        'MATCH',
+        keysWith(prefix),
+        'COUNT',
+        SCAN_COUNT,
+      )
+      cursor = next
+      yield names.map((name) => name.slice(prefix.length))
+    } while (cursor !== '0')
+  }
+
+  const keyv = bytesKeyv(adapter)
+  return {
+    ...scannedStore(keyvStore(keyv, 'bytes', new KeyvErrors(keyv, ignore)), scan),
+    async expire(keys, timeToLive) {
+      await Promise.all(keys.map((key) => client.pexpire(prefix + key, timeToLive)))
+    },
+  }
+}

@@ -1,0 +1,489 @@
+import assert from 'node:assert/strict'
+import { execFile } from 'node:child_process'
+import { randomBytes } from 'node:crypto'
+import { once } from 'node:events'
+import { cpSync, mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
+import { type AddressInfo, connect, createServer, type Socket } from 'node:net'
+import { dirname, join } from 'node:path'
+import { before, suite, type TestContext, test } from 'node:test'
+import { setTimeout as delay } from 'node:timers/promises'
+import { inspect, promisify } from 'node:util'
+import KeyvRedis from '@keyv/redis'
+import { type CacheError, type CachingAgent, cacheInfo, cachingAgent } from 'caching-agent'
+import { request } from 'undici'
+import { get, testAgent } from './helpers/agent.ts'
+import { folder } from './helpers/folder.ts'
+import { origin } from './helpers/origin.ts'
+import {
+  freePort,
+  noPostgres,
+  noRedis,
+  PASSWORD,
+  type StoreServer,
+  serverUrl,
+  startPostgres,
+  startRedis,
+} from './helpers/servers.ts'
+
+const ROOT = dirname(import.meta.dirname)
+const run = promisify(execFile)
+
+/** The longest that a store may delay a request, with room for a busy machine, in milliseconds. */
+const LONGEST = 1500
+
+/** The schemes of URLs, each with a server that understands it. */
+const kinds: [scheme: string, skip: string | false, start: () => Promise<StoreServer>][] = [
+  ['redis', noRedis, startRedis],
+  ['valkey', noRedis, startRedis],
+  ['postgres', noPostgres, startPostgres],
+]
+
+/** An agent on a store that only this store's server remembers anything for, and the errors that it tells. */
+function observedAgent(t: TestContext, store: string) {
+  const agent = testAgent(t, { store, expireAfter: '1h', memory: false })
+  const errors: CacheError[] = []
+  agent.cache.on('error', (error) => errors.push(error))
+  return { agent, errors }
+}
+
+async function timed(agent: CachingAgent, url: string) {
+  const start = performance.now()
+  const { status, body, info } = await get(agent, url)
+  return { status, body, outcome: info?.status, took: performance.now() - start }
+}
+
+/** What the cache does for a URL, all of what was received before being written. */
+async function outcome(agent: CachingAgent, url: string): Promise<string | undefined> {
+  await agent.cache.responses.settled()
+  return (await timed(agent, url)).outcome
+}
+
+/** Lets the time pass in which a store is left alone after failures. */
+function passRest(t: TestContext): void {
+  t.mock.timers.enable({ apis: ['Date'], now: Date.now() + 11_000 })
+}
+
+for (const [scheme, skip, start] of kinds) {
+  suite(`a store at ${scheme}://`, { skip }, () => {
+    let server: StoreServer
+    let count = 0
+    const freshStore = () => `${serverUrl(scheme, server)}?namespace=test${count++}`
+    before(async () => {
+      server = await start()
+    })
+
+    test('shares responses among machines, which forget what one of them deletes', async (t) => {
+      const { url, seen } = await origin(t, (_, response) => response.end('content'))
+      const store = freshStore()
+      const { agent: one, errors } = observedAgent(t, store)
+      const { agent: other } = observedAgent(t, store)
+      assert.equal(await outcome(one, url), 'miss')
+      assert.equal(await outcome(one, url), 'hit')
+      assert.equal(await outcome(other, url), 'hit')
+      assert.deepEqual(await other.cache.urls(), [`${url}/`])
+      await other.cache.delete(url)
+      assert.equal(await outcome(one, url), 'miss')
+      assert.equal(seen.length, 2)
+      assert.deepEqual(errors, [])
+    })
+
+    test('keeps credentials apart on all machines, with the secret of the store', async (t) => {
+      const { url } = await origin(t, ({ headers }, response) =>
+        response.end(headers.authorization ?? 'nobody'),
+      )
+      const store = freshStore()
+      const agents = [observedAgent(t, store).agent, observedAgent(t, store).agent]
+      const seen: unknown[] = []
+      for (const agent of agents) {
+        for (const authorization of ['one', 'two']) {
+          const { body, info } = await get(agent, url, { headers: { authorization } })
+          await agent.cache.responses.settled()
+          seen.push([body, info?.status])
+        }
+      }
+      const once = (status: string) => [['one', status], ['two', status]] // biome-ignore format: pairs
+      assert.deepEqual(seen, [...once('miss'), ...once('hit')])
+    })
+
+    test('never touches another namespace, whatever its name begins with', async (t) => {
+      const { url } = await origin(t, (_, response) => response.end(Buffer.alloc(100_000, 'x')))
+      const names = ['a', 'ab', 'a.b', 'a-responses_1', 'a_', 'A']
+      const agents = names.map((name) => {
+        const { agent } = observedAgent(t, `${serverUrl(scheme, server)}?namespace=${name}`)
+        return agent
+      })
+      for (const agent of agents) assert.equal(await outcome(agent, url), 'miss')
+      for (const agent of agents) await agent.cache.responses.settled()
+      await agents[0]?.cache.clear()
+      const counts: number[] = []
+      for (const agent of agents) counts.push(await agent.cache.count())
+      assert.deepEqual(counts, [0, 1, 1, 1, 1, 1])
+      for (const [index, agent] of agents.entries()) {
+        assert.equal(await outcome(agent, url), index === 0 ? 'miss' : 'hit')
+      }
+    })
+
+    test('keeps large content, byte for byte', async (t) => {
+      const content = randomBytes(5_000_000)
+      const { url } = await origin(t, (_, response) => response.end(content))
+      const store = freshStore()
+      for (const expected of ['miss', 'hit']) {
+        const { agent, errors } = observedAgent(t, store)
+        const { headers, body } = await request(url, { dispatcher: agent })
+        assert.ok(content.equals(Buffer.from(await body.arrayBuffer())))
+        await agent.cache.responses.settled()
+        assert.equal(cacheInfo({ headers })?.status, expected)
+        assert.deepEqual(errors, [])
+      }
+    })
+
+    test('is connected to once, by many requests at the start of a program', async (t) => {
+      const { url } = await origin(t, ({ url }, response) => response.end(url))
+      const store = freshStore()
+      const urls = Array.from({ length: 40 }, (_, index) => `${url}/${index}`)
+      for (const expected of ['miss', 'hit']) {
+        const { agent, errors } = observedAgent(t, store)
+        const answers = await Promise.all(urls.map((each) => timed(agent, each)))
+        await agent.cache.responses.settled()
+        assert.deepEqual(new Set(answers.map(({ outcome }) => outcome)), new Set([expected]))
+        assert.deepEqual(errors, [])
+      }
+    })
+
+    test('that is down at construction is used when it is up', async (t) => {
+      const { url } = await origin(t, (_, response) => response.end('content'))
+      await server.kill()
+      t.after(() => server.start())
+      const { agent, errors } = observedAgent(t, freshStore())
+      for (let index = 0; index < 10; index++) {
+        const { body, took } = await timed(agent, `${url}/${index}`)
+        assert.equal(body, 'content')
+        assert.ok(took < LONGEST, `${took} ms`)
+      }
+      await assert.rejects(agent.cache.urls(), /127\.0\.0\.1/)
+      assert.equal(errors[0]?.operation, 'open')
+      const { message = '' } = errors[0]?.error ?? {}
+      assert.match(message, new RegExp(`^${scheme}://127.0.0.1:${server.port}: .*ECONNREFUSED`))
+      await server.start()
+      passRest(t)
+      assert.equal(await outcome(agent, url), 'miss')
+      assert.equal(await outcome(agent, url), 'hit')
+    })
+
+    test('that is restarted while nobody uses it is not missed', async (t) => {
+      const { url } = await origin(t, (_, response) => response.end('content'))
+      const { agent, errors } = observedAgent(t, freshStore())
+      assert.equal(await outcome(agent, url), 'miss')
+      assert.equal(await outcome(agent, url), 'hit')
+      await server.kill()
+      await server.start()
+      await outcome(agent, url)
+      assert.equal(await outcome(agent, url), 'hit')
+      assert.deepEqual(errors, [])
+    })
+
+    test('that is killed and restarted under load fails no request', async (t) => {
+      const { url } = await origin(t, ({ url }, response) => response.end(`content of ${url}`))
+      const { agent, errors } = observedAgent(t, freshStore())
+      let isOver = false
+      let slowest = 0
+      const outcomes = new Set<string | undefined>()
+      const load = Array.from({ length: 8 }, async (_, worker) => {
+        for (let round = 0; !isOver; round++) {
+          const path = `/${(worker + round) % 20}`
+          const { body, took, outcome } = await timed(agent, url + path)
+          assert.equal(body, `content of ${path}`)
+          slowest = Math.max(slowest, took)
+          outcomes.add(outcome)
+        }
+      })
+      await delay(300)
+      await server.kill()
+      await delay(300)
+      await server.start()
+      await delay(300)
+      isOver = true
+      await Promise.all(load)
+      assert.ok(slowest < LONGEST, `${slowest} ms`)
+      assert.deepEqual([...outcomes].sort(), ['hit', 'miss'])
+      assert.ok(errors.length > 0)
+      passRest(t)
+      await outcome(agent, `${url}/0`)
+      assert.equal(await outcome(agent, `${url}/0`), 'hit')
+    })
+
+    test('that is frozen delays requests once', async (t) => {
+      const { url } = await origin(t, (_, response) => response.end('content'))
+      const { agent, errors } = observedAgent(t, freshStore())
+      assert.equal(await outcome(agent, url), 'miss')
+      assert.equal(await outcome(agent, url), 'hit')
+      server.freeze()
+      t.after(() => server.resume())
+      const first = await timed(agent, url)
+      assert.deepEqual([first.body, first.outcome], ['content', 'miss'])
+      assert.ok(first.took < LONGEST, `${first.took} ms`)
+      for (let index = 0; index < 10; index++) {
+        const { body, took } = await timed(agent, `${url}/${index}`)
+        assert.equal(body, 'content')
+        assert.ok(took < 400, `${took} ms`)
+      }
+      assert.match(errors[0]?.error.message ?? '', /did not read within 500 ms/)
+      server.resume()
+      passRest(t)
+      assert.equal(await outcome(agent, url), 'hit')
+    })
+
+    test('that is frozen lets the agent be closed', async (t) => {
+      const { url } = await origin(t, (_, response) => response.end('content'))
+      const agent = cachingAgent({ store: freshStore(), expireAfter: '1h' })
+      await get(agent, url)
+      await agent.cache.responses.settled()
+      server.freeze()
+      t.after(() => server.resume())
+      const start = performance.now()
+      await agent.close()
+      assert.ok(performance.now() - start < LONGEST)
+      await assert.rejects(agent.cache.has(`${url}/other`), /the store is closed/)
+    })
+
+    test('does not keep a program running, which loses nothing', async (t) => {
+      const { url } = await origin(t, (_, response) => response.end('content'))
+      for (const close of ['', 'await agent.close()']) {
+        const store = freshStore()
+        const program = `
+          import { cachingAgent } from 'caching-agent'
+          import { request } from 'undici'
+          const [store, url] = process.argv.slice(1)
+          const agent = cachingAgent({ store, expireAfter: '1h' })
+          await (await request(url, { dispatcher: agent })).body.text()
+          ${close}`
+        const options = { cwd: ROOT, timeout: 20_000 }
+        const flags = ['--conditions=source', '--input-type=module', '-e', program]
+        await run(process.execPath, [...flags, store, url], options)
+        assert.equal(await outcome(observedAgent(t, store).agent, url), 'hit')
+      }
+    })
+
+    test('is never told of with its credentials', async (t) => {
+      const { url } = await origin(t, (_, response) => response.end('content'))
+      const secrets = ['mallory', 'wr0ng/pässwörd']
+      const [user, password] = secrets.map(encodeURIComponent)
+      const wrong = new URL(freshStore())
+      wrong.username = user as string
+      wrong.password = password as string
+      const { agent, errors } = observedAgent(t, wrong.href)
+      await timed(agent, url)
+      await agent.cache.clear().catch((error: Error) => errors.push({ operation: 'open', error }))
+      assert.match(errors[0]?.error.message ?? '', /password/i)
+      const told = inspect(errors, { depth: Infinity, showHidden: true })
+      for (const secret of [...secrets, password as string]) assert.ok(!told.includes(secret), told)
+    })
+  })
+}
+
+const noServer = kinds.every(([, skip]) => skip) && 'there is no server here'
+test('a connection on which a server is silent is replaced', { skip: noServer }, async (t) => {
+  const { url } = await origin(t, (_, response) => response.end('content'))
+  const available = kinds.filter(([, skip]) => !skip)
+  const stores = await Promise.all(
+    available.map(async ([scheme, , start]) => {
+      const server = await start()
+      const proxy = await startProxy(t, server.port)
+      const store = serverUrl(scheme, proxy)
+      return { agent: observedAgent(t, store).agent, proxy }
+    }),
+  )
+  for (const { agent, proxy } of stores) {
+    assert.equal(await outcome(agent, url), 'miss')
+    assert.equal(await outcome(agent, url), 'hit')
+    proxy.silence()
+    assert.equal(await outcome(agent, url), 'miss')
+  }
+  // It takes no notice of a mocked clock.
+  await delay(11_000)
+  passRest(t)
+  for (const { agent } of stores) assert.equal(await outcome(agent, url), 'hit')
+})
+
+/** A way to a server, on which all connections that there are can be made silent, as by a router that forgot them. */
+async function startProxy(t: TestContext, target: number) {
+  const pairs: [Socket, Socket][] = []
+  const server = createServer((client) => {
+    const upstream = connect(target, '127.0.0.1')
+    client.pipe(upstream).pipe(client)
+    for (const socket of [client, upstream]) socket.on('error', () => {})
+    pairs.push([client, upstream])
+  }).listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  t.after(() => {
+    server.close()
+    for (const socket of pairs.flat()) socket.destroy()
+  })
+  return {
+    port: (server.address() as AddressInfo).port,
+    silence() {
+      for (const [client, upstream] of pairs) {
+        client.unpipe().pause()
+        upstream.unpipe().pause()
+      }
+    },
+  }
+}
+
+suite('a store on a server that cannot be', () => {
+  // biome-ignore format: one URL a row
+  const malformed: [url: string, message: RegExp][] = [
+    ['redis://', /malformed/],
+    ['redis:localhost', /malformed/],
+    ['redis://host:port', /malformed/],
+    ['redis://host/name', /malformed/],
+    ['redis://host?family=6', /malformed/],
+    ['rediss://user:se#cret@host', /malformed/],
+    ['valkey://user:12/secret@host', /malformed/],
+    ['valkeys://user:12?secret@host', /malformed/],
+    ['redis://user:%secret@host', /malformed/],
+    ['postgres://user:12/secret@host/database', /malformed/],
+    ['postgresql://user:se#cret@host/database', /malformed/],
+    ['redis://host?namespace=', /namespace of .+ got ''/],
+    ['valkey://host?namespace=a:b', /namespace of .+ got 'a:b'/],
+    ['postgres://host/database?namespace=*', /namespace of .+ got '\*'/],
+    ['mysql://user:secret@host', /expected "sqlite:\/\/path", .+ got 'mysql:\/\/\*\*\*@host'/],
+  ]
+  for (const [store, message] of malformed) {
+    test(`is refused: ${store}`, () => {
+      assert.throws(
+        () => cachingAgent({ store }),
+        (error: Error) => {
+          assert.equal(error.name, 'TypeError')
+          assert.match(error.message, message)
+          assert.doesNotMatch(error.message, /se.?cret/)
+          return true
+        },
+      )
+    })
+  }
+
+  test('is refused without its package, which is told with the command that installs it', async (t) => {
+    const path = folder(t)
+    const modules = join(path, 'node_modules')
+    mkdirSync(join(modules, '@keyv'), { recursive: true })
+    cpSync(join(ROOT, 'lib'), join(path, 'lib'), { recursive: true })
+    writeFileSync(join(path, 'package.json'), '{ "type": "module" }')
+    for (const name of [...readdirSync(join(ROOT, 'node_modules')), '@keyv/sqlite']) {
+      if (name !== '@keyv') symlinkSync(join(ROOT, 'node_modules', name), join(modules, name))
+    }
+    const program = `
+      import { cachingAgent } from './lib/index.ts'
+      for (const store of process.argv.slice(1)) {
+        try { cachingAgent({ store }) } catch ({ message }) { console.log(message) }
+      }`
+    const urls = [
+      'rediss://user:secret@host/0',
+      'valkey://host',
+      'postgresql://user:secret@host/db',
+    ]
+    const { stdout } = await run(
+      process.execPath,
+      ['--input-type=module', '-e', program, ...urls],
+      {
+        cwd: path,
+      },
+    )
+    assert.deepEqual(stdout.trim().split('\n'), [
+      'store: rediss://host needs the package @keyv/redis: npm install @keyv/redis',
+      'store: valkey://host needs the package @keyv/valkey: npm install @keyv/valkey',
+      'store: postgresql://host needs the package @keyv/postgres: npm install @keyv/postgres@^6.0.0-beta.4',
+    ])
+  })
+})
+
+suite('Redis', { skip: noRedis }, () => {
+  test('is used over TLS, by a URL or an adapter with options of its own', async (t) => {
+    const { url } = await origin(t, (_, response) => response.end('content'))
+    const path = folder(t)
+    const [key, cert] = [join(path, 'key.pem'), join(path, 'cert.pem')]
+    const certificate = `req -x509 -newkey rsa:2048 -nodes -days 1 -keyout ${key} -out ${cert}`
+    const subject = '-subj /CN=localhost -addext subjectAltName=IP:127.0.0.1'
+    try {
+      await run('openssl', `${certificate} ${subject}`.split(' '))
+    } catch {
+      return t.skip('there is no openssl here')
+    }
+    const port = await freePort()
+    const tls = ['--tls-port', `${port}`, '--tls-auth-clients', 'no']
+    await startRedis(...tls, '--tls-cert-file', cert, '--tls-key-file', key)
+
+    // The certificate is nobody's that this process knows.
+    const { agent, errors } = observedAgent(t, serverUrl('rediss', { port }))
+    assert.equal(await outcome(agent, url), 'miss')
+    assert.match(
+      errors[0]?.error.message ?? '',
+      /^rediss:\/\/127\.0\.0\.1:\d+: self-signed certificate/,
+    )
+
+    const socket = { host: '127.0.0.1', port, tls: true as const, ca: readFileSync(cert) }
+    const adapter = new KeyvRedis({ socket, password: PASSWORD })
+    t.after(() => adapter.disconnect(true))
+    const other = testAgent(t, { store: adapter, expireAfter: '1h', memory: false })
+    assert.equal(await outcome(other, url), 'miss')
+    assert.equal(await outcome(other, url), 'hit')
+
+    const env = { ...process.env, NODE_EXTRA_CA_CERTS: cert }
+    const program = `
+      import { cacheInfo, cachingAgent } from 'caching-agent'
+      import { request } from 'undici'
+      const [url, ...stores] = process.argv.slice(1)
+      for (const store of stores) {
+        const agent = cachingAgent({ store, expireAfter: '1h' })
+        const { headers, body } = await request(url, { dispatcher: agent })
+        await body.text()
+        console.log(cacheInfo({ headers }).status)
+        await agent.close()
+      }`
+    const flags = ['--conditions=source', '--input-type=module', '-e', program, url]
+    const urls = [serverUrl('rediss', { port }), serverUrl('valkeys', { port })]
+    const args = [...flags, ...urls, urls[1] as string]
+    const { stdout } = await run(process.execPath, args, { cwd: ROOT, env, timeout: 20_000 })
+    // What the adapter has stored is the URL's as well.
+    assert.equal(stdout, 'hit\nmiss\nhit\n')
+  })
+
+  test('is used by @keyv/redis 5 as well', async (t) => {
+    const { url } = await origin(t, (_, response) => response.end(Buffer.alloc(500_000, 'x')))
+    const store = serverUrl('redis', await startRedis())
+    const hooks = `
+      import { registerHooks } from 'node:module'
+      registerHooks({
+        resolve: (specifier, context, next) =>
+          next(specifier === '@keyv/redis' ? 'keyv-redis5' : specifier, context),
+      })`
+    const program = `
+      import { cacheInfo, cachingAgent } from 'caching-agent'
+      import { request } from 'undici'
+      const [store, url] = process.argv.slice(1)
+      const closed = cachingAgent({ store: 'redis://user:secret@127.0.0.1:1' })
+      closed.cache.on('error', ({ error }) => console.log(error.message))
+      await closed.cache.has(url).catch(() => {})
+      for (let round = 0; round < 2; round++) {
+        const agent = cachingAgent({ store, expireAfter: '1h' })
+        agent.cache.on('error', ({ error }) => console.log(error))
+        const { headers, body } = await request(url, { dispatcher: agent })
+        console.log(cacheInfo({ headers }).status, (await body.text()).length)
+        await agent.cache.responses.settled()
+        console.log(await agent.cache.count())
+        if (round === 1) await agent.cache.clear()
+        await agent.close()
+      }`
+    const flags = [
+      '--conditions=source',
+      '--import',
+      `data:text/javascript,${encodeURIComponent(hooks)}`,
+    ]
+    const args = [...flags, '--input-type=module', '-e', program, store, url]
+    const { stdout } = await run(process.execPath, args, { cwd: ROOT, timeout: 20_000 })
+    const refused = 'redis://127.0.0.1:1: connect ECONNREFUSED 127.0.0.1:1'
+    const expected = [refused, refused, 'miss 500000', '1', 'hit 500000', '1']
+    assert.deepEqual(stdout.trim().split('\n'), expected)
+    assert.equal(await observedAgent(t, store).agent.cache.count(), 0)
+  })
+})
