@@ -1,4 +1,5 @@
 import { inspect } from 'node:util'
+import { parseDuration } from './expiration.ts'
 import { Flights } from './handlers/flights.ts'
 import { cacheKey, hasCredentials, protectCredentials } from './key.ts'
 import { type CacheEvents, Events } from './observe/events.ts'
@@ -8,6 +9,7 @@ import type { Fields, RequestMessage } from './rfc9111/message.ts'
 import { nominatedMatch } from './rfc9111/vary.ts'
 import { parseCount, parseSize, type Size } from './size.ts'
 import type { Entry } from './storage/entry.ts'
+import { DEFAULT_DEADLINES, type Deadlines } from './storage/guarded-store.ts'
 import { DEFAULT_STORE, openStore, type StoreOption } from './storage/open-store.ts'
 import { Responses, type ResponsesOptions } from './storage/responses.ts'
 
@@ -54,6 +56,13 @@ export interface HttpCacheOptions {
    * @default 100
    */
   readonly maxVariants?: number
+  /**
+   * How long a call to the store may take before it counts as failed: milliseconds, or durations such as
+   * `'2s'`. A store that hangs or keeps failing is left alone for a while, and then tried again.
+   *
+   * @default { read: 500, write: 5000 }
+   */
+  readonly deadlines?: { readonly read?: number | string; readonly write?: number | string }
 }
 
 /** What {@link HttpCacheOptions.memory} is made of. */
@@ -101,11 +110,15 @@ export const HTTP_CACHE_OPTIONS: readonly (keyof HttpCacheOptions)[] = [
   'maxSize',
   'maxEntries',
   'maxVariants',
+  'deadlines',
 ]
 
 const DEFAULT_MEMORY = 64 * 2 ** 20
 const DEFAULT_MAX_SIZE = 2 ** 30
 const DEFAULT_MAX_VARIANTS = 100
+
+/** The longest that a timer can be set for, in milliseconds. */
+const MAX_DEADLINE = 2 ** 31 - 1
 
 /**
  * How much to keep in memory, in bytes.
@@ -132,7 +145,7 @@ function memorySize(memory: HttpCacheOptions['memory'] = {}): number {
  */
 export function parseCacheOptions(
   options: HttpCacheOptions,
-): ResponsesOptions & { readonly shared: boolean } {
+): ResponsesOptions & { readonly shared: boolean; readonly deadlines: Deadlines } {
   const { shared = false } = options
   if (typeof shared !== 'boolean') {
     throw new TypeError(`shared: expected a boolean, got ${inspect(shared)}`)
@@ -143,7 +156,31 @@ export function parseCacheOptions(
     maxSize: parseSize(options.maxSize ?? DEFAULT_MAX_SIZE, 'maxSize'),
     maxEntries: parseCount(options.maxEntries ?? Infinity, 'maxEntries'),
     maxVariants: parseCount(options.maxVariants ?? DEFAULT_MAX_VARIANTS, 'maxVariants'),
+    deadlines: parseDeadlines(options.deadlines),
   }
+}
+
+function parseDeadlines(deadlines: HttpCacheOptions['deadlines'] = {}): Deadlines {
+  const isObject = typeof deadlines === 'object' && deadlines !== null
+  const unknown = isObject && Object.keys(deadlines).find((name) => !(name in DEFAULT_DEADLINES))
+  if (!isObject || unknown) {
+    throw new TypeError(`deadlines: expected { read, write }, got ${inspect(deadlines)}`)
+  }
+  const { read, write } = { ...DEFAULT_DEADLINES, ...deadlines }
+  return {
+    read: parseDeadline(read, 'deadlines.read'),
+    write: parseDeadline(write, 'deadlines.write'),
+  }
+}
+
+function parseDeadline(value: unknown, option: string): number {
+  const milliseconds = parseDuration(value)
+  if (milliseconds !== undefined && milliseconds > 0 && milliseconds <= MAX_DEADLINE) {
+    return milliseconds
+  }
+  throw new TypeError(
+    `${option}: expected a number of milliseconds or a duration such as "2s", more than 0 and at most ${MAX_DEADLINE} ms, got ${inspect(value)}`,
+  )
 }
 
 /** The stored responses of one or several agents, and their management. */
@@ -176,9 +213,9 @@ export class HttpCache {
       )
     }
     // What is malformed leaves no file behind.
-    const { shared, ...limits } = parseCacheOptions(options)
+    const { shared, deadlines, ...limits } = parseCacheOptions(options)
     this.shared = shared
-    const stores = openStore(options.store ?? DEFAULT_STORE, this.events)
+    const stores = openStore(options.store ?? DEFAULT_STORE, this.events, deadlines)
     this.responses = new Responses(stores, this.events, limits)
     const limit = (['maxSize', 'maxEntries'] as const).find((name) => options[name] !== undefined)
     if (limit !== undefined && !this.responses.isLimited) {

@@ -53,8 +53,8 @@ export function parseExpiration(value: unknown, option: string): Lifetime {
  */
 export function parseStaleness(value: unknown, option: string): number {
   if (typeof value === 'boolean') return value ? Infinity : 0
-  const milliseconds = typeof value === 'string' ? parseDuration(value) : value
-  if (typeof milliseconds === 'number' && milliseconds >= 0) return milliseconds
+  const milliseconds = parseDuration(value)
+  if (milliseconds !== undefined && milliseconds >= 0) return milliseconds
   throw new TypeError(
     `${option}: expected true, false, a number of milliseconds (0 or more) or a duration such as "90s" or "1h", got ${inspect(value)}`,
   )
@@ -65,7 +65,7 @@ function lifetimeOf(value: unknown): Lifetime | undefined {
   if (value === NEVER_EXPIRE) return { kind: 'duration', milliseconds: Infinity }
   if (typeof value === 'number') return duration(value)
   if (value instanceof Date) return pointInTime(value.getTime())
-  if (typeof value === 'string') return duration(parseDuration(value)) ?? pointInTime(dateOf(value))
+  if (typeof value === 'string') return duration(textDuration(value)) ?? pointInTime(dateOf(value))
   return undefined
 }
 
@@ -79,8 +79,14 @@ function pointInTime(time: number | undefined): Lifetime | undefined {
   return time === undefined || Number.isNaN(time) ? undefined : { kind: 'until', time }
 }
 
+/** A duration in milliseconds: a number of them, or a text with a unit; undefined where it is neither. */
+export function parseDuration(value: unknown): number | undefined {
+  if (typeof value === 'number' && !Number.isNaN(value)) return value
+  return typeof value === 'string' ? textDuration(value) : undefined
+}
+
 /** A number without a unit could be meant in seconds or in milliseconds, so it is no duration. */
-function parseDuration(text: string): number | undefined {
+function textDuration(text: string): number | undefined {
   if (!/^\s*[\d.]+\s*[a-z]+\s*$/i.test(text)) return undefined
   return ms(text.trim() as ms.StringValue) as number | undefined
 }

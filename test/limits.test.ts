@@ -124,6 +124,11 @@ suite('limits', () => {
     [{ maxEntries: 1.5 }, /^maxEntries: .*got 1\.5$/],
     [{ maxEntries: '10' }, /^maxEntries: .*got '10'$/],
     [{ maxVariants: -1 }, /^maxVariants: .*got -1$/],
+    [{ deadlines: 500 }, /^deadlines: expected \{ read, write \}, got 500$/],
+    [{ deadlines: { list: 1 } }, /^deadlines: expected \{ read, write \}/],
+    [{ deadlines: { read: 0 } }, /^deadlines\.read: .*got 0$/],
+    [{ deadlines: { write: 'soon' } }, /^deadlines\.write: .*got 'soon'$/],
+    [{ deadlines: { write: Number.POSITIVE_INFINITY } }, /^deadlines\.write: .*got Infinity$/],
   ]
   for (const [options, message] of refused) {
     test(`refused: ${JSON.stringify(options)}`, (t) => {

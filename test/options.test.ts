@@ -99,7 +99,7 @@ suite('Options: checkCacheOptions and checkAgentOptions', () => {
     assert.throws(() => new HttpCache({ public: true } as object), {
       name: 'TypeError',
       message:
-        'HttpCache: unknown option "public"; the options are store, shared, memory, maxSize, maxEntries, maxVariants',
+        'HttpCache: unknown option "public"; the options are store, shared, memory, maxSize, maxEntries, maxVariants, deadlines',
     })
   })
 

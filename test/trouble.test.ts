@@ -61,6 +61,24 @@ suite('a store that fails never fails a request', () => {
     assert.match(errors[0]?.error.message ?? '', /did not read within 500 ms/)
   })
 
+  test('one that is slow is waited for as long as deadlines say', async (t) => {
+    const { url } = await origin(t, (_, response) => response.end('content'))
+    const map = new Map<string, unknown>()
+    const store = adapter({ get: (key: string) => delay(150, map.get(key)) }, map)
+    const first = testAgent(t, { expireAfter: '1h', store })
+    await get(first, url)
+    await first.cache.responses.settled()
+    for (const [read, status] of [
+      ['1s', 'hit'],
+      [50, 'miss'],
+    ] as const) {
+      const agent = testAgent(t, { expireAfter: '1h', store, deadlines: { read } })
+      const before = performance.now()
+      assert.equal((await get(agent, url)).info?.status, status)
+      assert.ok(performance.now() - before < 600)
+    }
+  })
+
   test('one that is slow in the middle of a hit is waited for', async (t) => {
     const { url } = await origin(t, (_, response) => response.end(Buffer.alloc(1_000_000, 'x')))
     const map = new Map<string, unknown>()

@@ -2,8 +2,15 @@ import type { CacheError, Events } from '../observe/events.ts'
 import type { ByteStore } from './byte-store.ts'
 
 /** How long a store may take, in milliseconds. */
-const READ_DEADLINE = 500
-const WRITE_DEADLINE = 5000
+export interface Deadlines {
+  readonly read: number
+  readonly write: number
+}
+
+/** How long a store may take that nobody has said anything about. */
+export const DEFAULT_DEADLINES: Deadlines = { read: 500, write: 5000 }
+
+/** How long a store may take to clear all it has, in milliseconds. */
 const LIST_DEADLINE = 30_000
 
 /** Failures in a row after which a store is not asked for a while. */
@@ -21,7 +28,7 @@ export class StoreAtRestError extends Error {
  * Protects the cache from its store: each call has a deadline, and a store that hangs or keeps failing
  * is left alone for a while. Each failure is told once, as an event.
  */
-export function guardStore(store: ByteStore, events: Events): ByteStore {
+export function guardStore(store: ByteStore, events: Events, deadlines: Deadlines): ByteStore {
   let failures = 0
   let restUntil = 0
 
@@ -30,7 +37,7 @@ export function guardStore(store: ByteStore, events: Events): ByteStore {
     deadline: number,
     call: () => Promise<T>,
   ): Promise<T> {
-    const isMidway = deadline > READ_DEADLINE && operation === 'read'
+    const isMidway = deadline !== deadlines.read && operation === 'read'
     if (Date.now() < restUntil && !isMidway) {
       throw new StoreAtRestError('the store is left alone after failures')
     }
@@ -50,10 +57,10 @@ export function guardStore(store: ByteStore, events: Events): ByteStore {
   }
 
   return {
-    get: (key, deadline = READ_DEADLINE) => guarded('read', deadline, async () => store.get(key)),
+    get: (key, deadline = deadlines.read) => guarded('read', deadline, async () => store.get(key)),
     set: (key, bytes, timeToLive) =>
-      guarded('write', WRITE_DEADLINE, async () => store.set(key, bytes, timeToLive)),
-    delete: (keys) => guarded('delete', WRITE_DEADLINE, async () => store.delete(keys)),
+      guarded('write', deadlines.write, async () => store.set(key, bytes, timeToLive)),
+    delete: (keys) => guarded('delete', deadlines.write, async () => store.delete(keys)),
     ...(store.expire && {
       expire: (keys, timeToLive) =>
         guarded('delete', LIST_DEADLINE, async () => store.expire?.(keys, timeToLive)),

@@ -3,7 +3,7 @@ import { resolve } from 'node:path'
 import { inspect } from 'node:util'
 import type { Events } from '../observe/events.ts'
 import type { Stores } from './byte-store.ts'
-import { guardStore } from './guarded-store.ts'
+import { DEFAULT_DEADLINES, type Deadlines, guardStore } from './guarded-store.ts'
 import {
   isKeyv,
   type KeyvAdapterLike,
@@ -31,12 +31,16 @@ export const DEFAULT_STORE = 'sqlite://http_cache.sqlite'
  *
  * @throws TypeError where the option is no store; Error where there can be no file at its path
  */
-export function openStore(option: StoreOption, events: Events): Stores {
+export function openStore(
+  option: StoreOption,
+  events: Events,
+  deadlines: Deadlines = DEFAULT_DEADLINES,
+): Stores {
   const stores = typeof option === 'string' ? openUrl(option, events) : openKeyv(option, events)
   return {
     ...stores,
-    heads: guardStore(stores.heads, events),
-    chunks: guardStore(stores.chunks, events),
+    heads: guardStore(stores.heads, events, deadlines),
+    chunks: guardStore(stores.chunks, events, deadlines),
   }
 }
 
