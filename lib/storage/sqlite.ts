@@ -19,6 +19,9 @@ const PRUNE_DELAY = 1000
 /** How many rows are removed or changed at a time, so that nothing else waits for long. */
 const STEP = 50
 
+/** How many heads are looked through at a time. */
+const SCAN_STEP = 500
+
 /** How many pages are given back at a time. */
 const VACUUM_STEP = 256
 
@@ -433,13 +436,31 @@ class SqliteDatabase {
     for (const { generation, pid } of rows) {
       if (this.#closed) return
       if (isAlive(pid)) continue
-      // Its keys are all those that begin with the generation and a dot.
-      const some = `SELECT rowid FROM ${TABLES.chunks} WHERE key > ? AND key < ? LIMIT ${STEP}`
-      const sql = `DELETE FROM ${TABLES.chunks} WHERE rowid IN (${some}) RETURNING rowid`
-      const range = [`${generation}.`, `${generation}/`]
-      while ((await this.query(sql, range)).length === STEP) await nextTurn()
+      if (!(await this.#isReferredTo(generation))) await this.#removeChunks(generation)
       await this.query(`DELETE FROM ${UNREFERENCED} WHERE generation = ?`, [generation])
     }
+  }
+
+  /** Whether a head refers to content after all: the process may have ended just when it had been written. */
+  async #isReferredTo(generation: string): Promise<boolean> {
+    const [last] = (await this.query(`SELECT max(rowid) AS id FROM ${TABLES.heads}`, [])) as {
+      id: number | null
+    }[]
+    const sql = `SELECT rowid FROM ${TABLES.heads} WHERE rowid > ? AND rowid <= ? AND instr(CAST(value AS BLOB), CAST(? AS BLOB)) LIMIT 1`
+    for (let after = 0; after < (last?.id ?? 0) && !this.#closed; after += SCAN_STEP) {
+      const found = await this.query(sql, [after, after + SCAN_STEP, generation])
+      if (found.length > 0) return true
+      await nextTurn()
+    }
+    return false
+  }
+
+  async #removeChunks(generation: string): Promise<void> {
+    // Its keys are all those that begin with the generation and a dot.
+    const some = `SELECT rowid FROM ${TABLES.chunks} WHERE key > ? AND key < ? LIMIT ${STEP}`
+    const sql = `DELETE FROM ${TABLES.chunks} WHERE rowid IN (${some}) RETURNING rowid`
+    const range = [`${generation}.`, `${generation}/`]
+    while (!this.#closed && (await this.query(sql, range)).length === STEP) await nextTurn()
   }
 
   /** Gives the space of deleted rows back to the file system. */
