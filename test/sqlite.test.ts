@@ -283,6 +283,23 @@ suite('a damaged file', () => {
     assert.equal((await get(agent, url)).info?.status, 'hit')
   })
 
+  test('whose schema is damaged is set aside', async (t) => {
+    const { url } = await origin(t, (_, response) => response.end('content'))
+    const path = join(folder(t), 'cache.sqlite')
+    const agent = testAgent(t, { store: `sqlite://${path}`, expireAfter: '1h', memory: false })
+    const errors: string[] = []
+    agent.cache.on('error', ({ error }) => errors.push(error.message))
+    await get(agent, url)
+    await agent.cache.responses.settled()
+    const database = new DatabaseSync(path)
+    database.exec('DROP TABLE responses_1')
+    database.close()
+    assert.equal((await get(agent, url)).info?.status, 'miss')
+    await agent.cache.responses.settled()
+    assert.equal((await get(agent, url)).info?.status, 'hit')
+    assert.match(errors.join(), /is damaged; set aside as/)
+  })
+
   test('with a missing or damaged chunk is a miss before anything is delivered', async (t) => {
     const { url } = await origin(t, (_, response) => response.end(Buffer.alloc(500_000, 'x')))
     const path = join(folder(t), 'cache.sqlite')

@@ -44,6 +44,11 @@ const SQLITE_READONLY = 8
 const SQLITE_CORRUPT = 11
 const SQLITE_CANTOPEN = 14
 const SQLITE_NOTADB = 26
+const SQLITE_IOERR = 10
+const SQLITE_FULL = 13
+
+/** What may be over the next time. */
+const PASSING = new Set([SQLITE_BUSY, SQLITE_IOERR, SQLITE_FULL])
 
 /**
  * Opens the two stores of a cache in an SQLite file, through Keyv and its SQLite adapter.
@@ -242,9 +247,11 @@ class SqliteDatabase {
         this.#open()
         return
       } catch (error) {
-        if (resultCode(error) !== SQLITE_BUSY) throw error
-        if (Date.now() < deadline) continue
-        // A lock passes; the next call opens the file.
+        const code = resultCode(error)
+        if (code === SQLITE_BUSY && Date.now() < deadline) continue
+        // A lock passes, and so may what ails the disk; the next call opens the file.
+        const isFile = statSync(path, { throwIfNoEntry: false })?.isFile() ?? true
+        if (code === undefined || !PASSING.has(code) || !isFile) throw error
         events.error('open', error)
         return
       }
@@ -260,8 +267,10 @@ class SqliteDatabase {
         return this.#run(sql, parameters)
       } catch (error) {
         const code = resultCode(error)
-        if (code === SQLITE_CORRUPT || code === SQLITE_NOTADB) this.#startAnew(error)
-        else if (code !== SQLITE_BUSY || Date.now() > deadline) throw error
+        const isLate = Date.now() > deadline
+        const isDamaged = code === SQLITE_CORRUPT || code === SQLITE_NOTADB || isTableMissing(error)
+        if (isDamaged && this.#schema.size > 0 && !isLate) this.#startAnew(error)
+        else if (code !== SQLITE_BUSY || isLate) throw error
         await delay(5 + Math.random() * 20)
       }
     }
@@ -492,6 +501,11 @@ function isAlive(pid: number): boolean {
 /** What is cached may be private: nobody else needs to read it. */
 function createPrivately(path: string): void {
   if (!existsSync(path)) closeSync(openSync(path, 'a', 0o600))
+}
+
+/** Whether a table that was there is not any more: the file is damaged where its schema is. */
+function isTableMissing(error: unknown): boolean {
+  return error instanceof Error && /^no such table/.test(error.message)
 }
 
 /** The primary result code of an SQLite error; undefined for other errors. */
