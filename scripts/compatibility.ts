@@ -26,8 +26,8 @@ const UNDICIS = new Map([
   ['8', '^8.12.0'],
 ])
 const ALL = NODES.flatMap((node) => [...UNDICIS.keys()].map((undici) => `${node}x${undici}`))
-/** Node 24 with the newest undici is what `npm test` uses. */
-const CORNERS = ['22.19.0x7.28.0', '22x8', '24x8.12.0', '26x7', '26x8']
+/** Each Node and each undici at least once, but what `npm test` uses. */
+const CORNERS = ['22.19.0x7.28.0', '22x8', '24x8.12.0', '26x7']
 
 interface Outcome {
   passed: boolean
