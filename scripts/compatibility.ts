@@ -102,7 +102,13 @@ async function testCombination(combination: string): Promise<Outcome> {
     const wrong = await wrongVersions(combination, folder)
     if (wrong) return { passed: false, cell: 'FAILED', details: wrong }
     // Not by `npm test`, which would put the Node of the development dependencies first.
-    const args = ['--conditions=source', '--test', '--test-timeout=60000', '--test-reporter=spec']
+    const args = [
+      '--conditions=source',
+      '--test',
+      '--test-concurrency=2',
+      '--test-timeout=60000',
+      '--test-reporter=spec',
+    ]
     const result = await run(node.path, [...args, 'test/**/*.test.ts'], {
       cwd: folder,
       env: environmentOf(node.path),
