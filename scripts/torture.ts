@@ -6,7 +6,7 @@
 //   npm run torture                                       about a minute
 //   npm run torture -- --seconds 3600                     an hour
 //   npm run torture -- --only sqlite,redis --clients 8    some parts, with more processes
-//   npm run torture -- --only damage --seed 7             as a run before that began so
+//   npm run torture -- --only damage --seed 7             the damages of an earlier run again
 import { rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -31,7 +31,7 @@ const PARTS = new Map<string, readonly [part: Part, share: number]>([
 
 const { values } = parseArgs({
   options: {
-    seconds: { type: 'string', default: '60' },
+    seconds: { type: 'string', default: '50' },
     only: { type: 'string', default: [...PARTS.keys()].join() },
     clients: { type: 'string', default: '4' },
     seed: { type: 'string', default: String(Math.floor(Math.random() * 1e6)) },

@@ -58,8 +58,9 @@ export function launch(
     ...wrapper,
     ...[process.execPath, '--conditions=source', '--no-warnings', file, JSON.stringify(config)],
   ]
-  const options = { stdio: ['ignore', 'inherit', 'pipe', 'ipc'] } as const
-  const child = spawn(line[0] as string, line.slice(1), { ...options, stdio: [...options.stdio] })
+  const child = spawn(line[0] as string, line.slice(1), {
+    stdio: ['ignore', 'inherit', 'pipe', 'ipc'],
+  })
   let complaints = ''
   child.stderr?.setEncoding('utf8').on('data', (text: string) => {
     complaints += text

@@ -28,9 +28,7 @@ export const tortureWithDamage: Part = async ({ seconds, folder, seed }) => {
   tally.notes.push(`the first seed was ${seed}`)
   const origin = await startOrigin()
   const inside = await newFolder(join(folder, 'damage-'))
-  const urls = Array.from({ length: STORED }, (_, index) => {
-    return `${origin.url}/some/${index}`
-  })
+  const urls = Array.from({ length: STORED }, (_, index) => `${origin.url}/some/${index}`)
   await makeSound(inside, urls)
 
   const end = performance.now() + seconds * 1000

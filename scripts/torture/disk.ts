@@ -30,6 +30,9 @@ async function withFullFileSystem({ seconds, clients, folder }: Settings): Promi
     tally.notes.push(`skipped: no file system can be mounted: ${(error as Error).message.trim()}`)
     return tally
   }
+  const unmount = () => execFileSync('umount', ['-l', inside])
+  // Before the folder is removed.
+  process.prependOnceListener('exit', unmount)
   try {
     // Something else takes a part of it, and is gone in the end.
     const ballast = join(inside, 'ballast')
@@ -38,7 +41,8 @@ async function withFullFileSystem({ seconds, clients, folder }: Settings): Promi
     await load.goOn(seconds / 2)
     await load.end(() => rmSync(ballast))
   } finally {
-    execFileSync('umount', [inside])
+    process.off('exit', unmount)
+    unmount()
   }
   return tally
 }

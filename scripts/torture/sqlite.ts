@@ -1,6 +1,6 @@
 // Many processes on one SQLite file, killed at any moment: whatever one has seen to be stored stays, and
 // nobody ever gets anything else than what the origin has sent.
-import { rmSync } from 'node:fs'
+import { rmSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { setTimeout as delay } from 'node:timers/promises'
@@ -96,5 +96,8 @@ async function inspectResponses(tally: Tally, path: string, origin: string, ledg
       tally.problem('lost', `${path}: at the end version ${headers['x-version']}, not ${version}`)
     }
   }
-  tally.notes.push(`at the end ${urls.length} URLs are stored; ${kept.length} had to be`)
+  const size = (statSync(path).size / 1e6).toFixed(0)
+  tally.notes.push(
+    `at the end ${urls.length} URLs are stored in ${size} MB; ${kept.length} had to be`,
+  )
 }
