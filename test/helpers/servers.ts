@@ -164,16 +164,27 @@ class Server implements StoreServer {
   }
 
   freeze(): void {
-    for (const pid of this.#processes()) process.kill(pid, 'SIGSTOP')
+    // The first one starts no others once it is stopped.
+    signal(this.#pid, 'SIGSTOP')
+    for (const pid of this.#children()) signal(pid, 'SIGSTOP')
   }
 
   resume(): void {
-    for (const pid of this.#processes()) process.kill(pid, 'SIGCONT')
+    for (const pid of [...this.#children(), this.#pid]) signal(pid, 'SIGCONT')
   }
 
-  #processes(): number[] {
+  #children(): number[] {
     const children = readFileSync(`/proc/${this.#pid}/task/${this.#pid}/children`, 'utf8')
-    return [this.#pid, ...children.split(' ').filter(Boolean).map(Number)]
+    return children.split(' ').filter(Boolean).map(Number)
+  }
+}
+
+/** Sends a signal to a process that may have ended by itself, as those that serve one connection do. */
+function signal(pid: number, name: NodeJS.Signals): void {
+  try {
+    process.kill(pid, name)
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error
   }
 }
 
