@@ -10,14 +10,8 @@ import type { HttpCache } from './cache.ts'
 import type { Caching } from './cached-request.ts'
 import { acceptLegacyHandlers } from './handlers/legacy-handler.ts'
 import { cachingDispatch, createCaching } from './interceptor.ts'
-import {
-  type AgentOptions,
-  checkAgentOptions,
-  checkCacheOptions,
-  checkTerms,
-  mergeTerms,
-  type Terms,
-} from './options.ts'
+import { type AgentOptions, checkAgentOptions, checkCacheOptions } from './options.ts'
+import { type ParsedTerms, parseTerms, type Terms } from './terms.ts'
 
 /** What undici's fetch, WebSocket and EventSource read from a dispatcher besides its methods. */
 interface DispatcherTraits {
@@ -46,11 +40,11 @@ export class CachingAgent extends Dispatcher {
   // Private to TypeScript only: compose() of undici hands out a proxy, which cannot reach #private fields.
   private readonly inner: Dispatcher & DispatcherTraits
   private readonly caching: Caching
-  private readonly terms: Terms | undefined
+  private readonly terms: ParsedTerms | undefined
   private readonly cachingDispatch: Dispatcher['dispatch']
 
   /** @internal */
-  constructor(inner: Dispatcher, caching: Caching, terms?: Terms) {
+  constructor(inner: Dispatcher, caching: Caching, terms?: ParsedTerms) {
     super()
     this.cache = caching.cache
     this.inner = inner
@@ -81,8 +75,8 @@ export class CachingAgent extends Dispatcher {
    * @throws TypeError where the terms are malformed
    */
   with(terms: Terms): CachingAgent {
-    checkTerms(terms, 'with')
-    return new DerivedAgent(this.inner, this.caching, mergeTerms(this.terms, terms))
+    const own = { ...this.terms, ...parseTerms(terms, 'with') }
+    return new DerivedAgent(this.inner, this.caching, own)
   }
 
   /**

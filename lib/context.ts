@@ -1,8 +1,8 @@
 import { AsyncLocalStorage } from 'node:async_hooks'
 import { DO_NOT_CACHE } from './expiration.ts'
-import { checkTerms, mergeTerms, type Terms } from './options.ts'
+import { type ParsedTerms, parseTerms, type Terms } from './terms.ts'
 
-const current = new AsyncLocalStorage<Terms | undefined>()
+const current = new AsyncLocalStorage<ParsedTerms | undefined>()
 
 /**
  * Runs a function whose requests all use these terms: every request that is started inside it, by any
@@ -11,8 +11,8 @@ const current = new AsyncLocalStorage<Terms | undefined>()
  * @throws TypeError where the terms are malformed
  */
 export function withTerms<T>(terms: Terms, fn: () => T): T {
-  checkTerms(terms, 'withTerms')
-  return current.run(mergeTerms(current.getStore(), terms), fn)
+  const parsed = parseTerms(terms, 'withTerms')
+  return current.run({ ...current.getStore(), ...parsed }, fn)
 }
 
 /** Runs a function whose requests pass the cache by: nothing is read from it and nothing is written. */
@@ -21,7 +21,7 @@ export function disabled<T>(fn: () => T): T {
 }
 
 /** The terms of the async context. */
-export function contextTerms(): Terms | undefined {
+export function contextTerms(): ParsedTerms | undefined {
   return current.getStore()
 }
 
@@ -29,6 +29,6 @@ export function contextTerms(): Terms | undefined {
  * Runs a function in the given terms. What happens in the callbacks of a connection must not inherit
  * the terms of whichever request opened that connection.
  */
-export function runInTerms<T>(terms: Terms | undefined, fn: () => T): T {
+export function runInTerms<T>(terms: ParsedTerms | undefined, fn: () => T): T {
   return current.getStore() === terms ? fn() : current.run(terms, fn)
 }

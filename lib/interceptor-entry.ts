@@ -5,4 +5,7 @@ export { DO_NOT_CACHE, EXPIRE_IMMEDIATELY, type Expiration, NEVER_EXPIRE } from 
 export { type CacheInterceptor, cacheInterceptor } from './interceptor.ts'
 export { type CacheInfo, cacheInfo, type ResponseLike } from './observe/cache-status.ts'
 export type { CacheError, CacheEvents } from './observe/events.ts'
-export type { CacheOptions, Terms, UrlMatcher, UrlRules } from './options.ts'
+export type { CacheOptions } from './options.ts'
+export type { UrlRules } from './rules.ts'
+export type { Terms } from './terms.ts'
+export type { UrlMatcher } from './url-patterns.ts'

@@ -7,12 +7,13 @@ import { acceptLegacyHandlers } from './handlers/legacy-handler.ts'
 import { RelayingHandler } from './handlers/relaying-handler.ts'
 import { RequestControl } from './handlers/request-control.ts'
 import { formatCacheStatus } from './observe/cache-status.ts'
-import { type CacheOptions, checkCacheOptions, mergeTerms, type Terms } from './options.ts'
+import { type CacheOptions, checkCacheOptions } from './options.ts'
 import { readRequest } from './request.ts'
 import { invalidatedUrls } from './rfc9111/invalidation.ts'
 import type { Fields } from './rfc9111/message.ts'
 import { whyBypass } from './rfc9111/reuse.ts'
 import { compileRules, type RequestTerms } from './rules.ts'
+import type { ParsedTerms } from './terms.ts'
 
 type Dispatch = Dispatcher['dispatch']
 
@@ -57,7 +58,7 @@ function httpCacheOptions(options: CacheOptions): HttpCacheOptions {
 }
 
 /** A dispatch that answers from the cache what it may; `own` are terms for all its requests. */
-export function cachingDispatch(dispatch: Dispatch, caching: Caching, own?: Terms): Dispatch {
+export function cachingDispatch(dispatch: Dispatch, caching: Caching, own?: ParsedTerms): Dispatch {
   return acceptLegacyHandlers((options, handler) => {
     const isOther = caching.active.isClosed || options.upgrade || options.method === 'CONNECT'
     const request = isOther ? undefined : readRequest(options)
@@ -66,7 +67,7 @@ export function cachingDispatch(dispatch: Dispatch, caching: Caching, own?: Term
     let terms: RequestTerms
     try {
       const context = contextTerms()
-      const both = own && context ? mergeTerms(own, context) : (context ?? own)
+      const both = own && context ? { ...own, ...context } : (context ?? own)
       terms = caching.rules.termsFor(request.target, both)
     } catch (error) {
       // A function of the user's threw.

@@ -7,10 +7,8 @@ import {
   type CacheOptions,
   checkAgentOptions,
   checkCacheOptions,
-  checkTerms,
-  mergeTerms,
-  type Terms,
 } from '../lib/options.ts'
+import { parseTerms, type Terms } from '../lib/terms.ts'
 
 suite('Options: checkCacheOptions and checkAgentOptions', () => {
   // biome-ignore format: one rule a row
@@ -123,12 +121,12 @@ suite('Options: checkCacheOptions and checkAgentOptions', () => {
   })
 })
 
-suite('Terms: checkTerms', () => {
+suite('Terms: parseTerms', () => {
   test('terms are accepted, options of the agent are not', () => {
-    checkTerms({}, 'withTerms')
-    checkTerms({ expireAfter: -1, cacheControl: true, partitionBy: ['a'] }, 'withTerms')
-    checkTerms({ staleWhileRevalidate: '1h', staleIfError: true }, 'withTerms')
-    assert.throws(() => checkTerms({ store: 'memory:' } as Terms, 'withTerms'), {
+    parseTerms({}, 'withTerms')
+    parseTerms({ expireAfter: -1, cacheControl: true, partitionBy: ['a'] }, 'withTerms')
+    parseTerms({ staleWhileRevalidate: '1h', staleIfError: true }, 'withTerms')
+    assert.throws(() => parseTerms({ store: 'memory:' } as Terms, 'withTerms'), {
       name: 'TypeError',
       message: 'withTerms: unknown option "store"; the options are expireAfter, cacheControl, partitionBy, staleWhileRevalidate, staleIfError, maxContentSize', // biome-ignore format: one message
     })
@@ -154,17 +152,18 @@ suite('Terms: checkTerms', () => {
   }
 })
 
-suite('Terms over others: mergeTerms', () => {
+suite('Terms: what is understood', () => {
   // biome-ignore format: one rule a row
-  const rows: [rule: string, terms: Terms | undefined, over: Terms | undefined, merged: Terms][] = [
-    ['none at all are none', undefined, undefined, {}],
-    ['without others they stay', { expireAfter: 1 }, undefined, { expireAfter: 1 }],
-    ['without any the others count', undefined, { staleIfError: true }, { staleIfError: true }],
-    ['those over them count', { expireAfter: 1, staleIfError: '1h' }, { staleIfError: false }, { expireAfter: 1, staleIfError: false }],
-    ['what is undefined does not', { staleIfError: true, cacheControl: true }, { staleIfError: undefined, staleWhileRevalidate: 0 } as object, { staleIfError: true, cacheControl: true, staleWhileRevalidate: 0 }],
+  const rows: [rule: string, terms: Terms, parsed: object][] = [
+    ['none at all are none', {}, {}],
+    ['what is undefined is none', { staleIfError: undefined, cacheControl: true } as object, { cacheControl: true }],
+    ['durations are milliseconds', { expireAfter: '1s', staleIfError: true, staleWhileRevalidate: '1h' }, { expireAfter: { kind: 'duration', milliseconds: 1000 }, staleIfError: Infinity, staleWhileRevalidate: 3_600_000 }],
+    ['sizes are bytes', { maxContentSize: '1KiB' }, { maxContentSize: 1024 }],
+    ['field names are of any case', { partitionBy: ['X-Key'] }, { partitionBy: ['x-key'] }],
+    ['false is no partition', { partitionBy: false }, { partitionBy: [] }],
   ]
-  for (const [rule, terms, over, merged] of rows) {
-    test(rule, () => assert.deepEqual(mergeTerms(terms, over), merged))
+  for (const [rule, terms, parsed] of rows) {
+    test(rule, () => assert.deepEqual(parseTerms(terms, 'with'), parsed))
   }
 })
 
@@ -175,7 +174,7 @@ suite('Terms of an async context', () => {
       await new Promise((resolve) => setImmediate(resolve))
       return contextTerms()
     })
-    assert.deepEqual(result, { expireAfter: 1 })
+    assert.deepEqual(result, parseTerms({ expireAfter: 1 }, ''))
     assert.equal(contextTerms(), undefined)
   })
 
@@ -183,18 +182,18 @@ suite('Terms of an async context', () => {
     const inner = withTerms({ expireAfter: 1, cacheControl: true }, () =>
       withTerms({ expireAfter: 2 }, contextTerms),
     )
-    assert.deepEqual(inner, { expireAfter: 2, cacheControl: true })
+    assert.deepEqual(inner, parseTerms({ expireAfter: 2, cacheControl: true }, ''))
   })
 
   test('terms about stale responses add up as well', () => {
     const inner = withTerms({ staleIfError: true, staleWhileRevalidate: '1h' }, () =>
       withTerms({ staleIfError: false }, contextTerms),
     )
-    assert.deepEqual(inner, { staleIfError: false, staleWhileRevalidate: '1h' })
+    assert.deepEqual(inner, parseTerms({ staleIfError: false, staleWhileRevalidate: '1h' }, ''))
   })
 
   test('disabled is no caching at all, until the function has ended, even by throwing', () => {
-    assert.deepEqual(disabled(contextTerms), { expireAfter: 'do-not-cache' })
+    assert.deepEqual(disabled(contextTerms), { expireAfter: { kind: 'do-not-cache' } })
     assert.throws(() => disabled(() => assert.fail('inside')), { message: 'inside' })
     assert.equal(contextTerms(), undefined)
   })
@@ -206,14 +205,15 @@ suite('Terms of an async context', () => {
       seen.push(contextTerms())
     }
     await Promise.all([disabled(look), look()])
-    assert.deepEqual(seen, [{ expireAfter: 'do-not-cache' }, undefined])
+    assert.deepEqual(seen, [{ expireAfter: { kind: 'do-not-cache' } }, undefined])
   })
 
   test('a callback can be run in the terms of another context, or in none', () => {
-    withTerms({ expireAfter: 1 }, () => {
-      assert.deepEqual(runInTerms({ expireAfter: 2 }, contextTerms), { expireAfter: 2 })
+    const others = { staleIfError: 2 }
+    withTerms({ staleIfError: 1 }, () => {
+      assert.deepEqual(runInTerms(others, contextTerms), others)
       assert.equal(runInTerms(undefined, contextTerms), undefined)
-      assert.deepEqual(contextTerms(), { expireAfter: 1 })
+      assert.deepEqual(contextTerms(), { staleIfError: 1 })
     })
   })
 })

@@ -8,9 +8,11 @@ import {
   NEVER_EXPIRE,
 } from '../lib/expiration.ts'
 import { normaliseUrl } from '../lib/key.ts'
-import type { CacheOptions, Terms, UrlMatcher, UrlRules } from '../lib/options.ts'
+import type { CacheOptions } from '../lib/options.ts'
 import type { Fields } from '../lib/rfc9111/message.ts'
-import { compileMatcher, compileRules, expirationByRule } from '../lib/rules.ts'
+import { compileRules, expirationByRule, type UrlRules } from '../lib/rules.ts'
+import { parseTerms, type Terms } from '../lib/terms.ts'
+import { compileMatcher, type UrlMatcher } from '../lib/url-patterns.ts'
 
 const HOUR = 3_600_000
 const DAY = 24 * HOUR
@@ -430,7 +432,11 @@ suite('Precedence: expirationByRule', () => {
     shared = false,
   ): number | string {
     const rules = compileRules({ ...agent, ...(rule !== undefined && { urlsExpireAfter: { 'a.com': rule } }) }) // biome-ignore format: one call
-    const expires = expirationByRule(rules.termsFor(URL_OF, own), { fields, shared }, NOW)
+    const expires = expirationByRule(
+      rules.termsFor(URL_OF, own && parseTerms(own, 'with')),
+      { fields, shared },
+      NOW,
+    )
     return typeof expires === 'number' ? expires - NOW : (expires ?? 'origin')
   }
 
@@ -524,7 +530,7 @@ suite('Precedence: expirationByRule', () => {
   for (const [name, agent, rule, own, partitionBy] of partitions) {
     test(`partition: ${name}`, () => {
       const rules = compileRules({ ...agent, urlsExpireAfter: { 'a.com': rule } })
-      assert.deepEqual(rules.termsFor(URL_OF, own).partitionBy, partitionBy)
+      assert.deepEqual(rules.termsFor(URL_OF, parseTerms(own, 'with')).partitionBy, partitionBy)
     })
   }
 
@@ -547,7 +553,7 @@ suite('Precedence: expirationByRule', () => {
       test(`${name}: ${rule}`, () => {
         const terms = (value: Terms['staleIfError']) => ({ [name]: value }) as Terms
         const rules = compileRules({ ...terms(agent), urlsExpireAfter: { 'a.com': terms(ofRule) } })
-        const found = rules.termsFor(URL_OF, terms(own))
+        const found = rules.termsFor(URL_OF, parseTerms(terms(own), 'with'))
         assert.equal(found[name], milliseconds)
         assert.equal(found[name === use ? onError : use], undefined)
       })

@@ -2,8 +2,8 @@ import type { Duplex } from 'node:stream'
 import type { Dispatcher } from 'undici'
 import { contextTerms, runInTerms } from '../context.ts'
 import { asError } from '../observe/events.ts'
-import type { Terms } from '../options.ts'
 import type { Fields } from '../rfc9111/message.ts'
+import type { ParsedTerms } from '../terms.ts'
 import { toHandlerHeaders, toRawHeaders } from './raw-headers.ts'
 
 type Controller = Dispatcher.DispatchController
@@ -51,7 +51,7 @@ export class RequestControl implements Controller {
   #headers: RawFields | undefined
   #trailers: RawFields | undefined
   readonly #handler: Handler
-  readonly #terms: Terms | undefined = contextTerms()
+  readonly #terms: ParsedTerms | undefined = contextTerms()
   readonly #context: Record<string, unknown> = {}
   #target: Controller | undefined
   #paused = false
