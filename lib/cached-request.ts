@@ -1,7 +1,7 @@
 import { Readable } from 'node:stream'
 import type { Dispatcher } from 'undici'
 import type { HttpCache } from './cache.ts'
-import { delivery } from './delivery.ts'
+import { type Delivery, delivery } from './delivery.ts'
 import type { ActiveRequests } from './handlers/active-requests.ts'
 import { BackgroundHandler, NotNeededError } from './handlers/background-handler.ts'
 import type { Flight } from './handlers/flights.ts'
@@ -35,7 +35,9 @@ type Dispatch = Dispatcher['dispatch']
 type Handler = Dispatcher.DispatchHandler
 type Options = Dispatcher.DispatchOptions
 
+type Reusable = Extract<Reuse<Entry>, { action: 'reuse' | 'reuse-and-validate' }>
 type Validation = Extract<Reuse<Entry>, { action: 'validate' }>
+type Forwarding = Extract<Reuse<Entry>, { action: 'forward' }>
 
 /** What all requests of an agent share. */
 export interface Caching {
@@ -55,7 +57,10 @@ export class CachedRequest {
   readonly #caching: Caching
   readonly #terms: RequestTerms
   readonly #cacheKey: string
+  readonly #beginning = Date.now()
   #request: Request
+  /** Whether it may wait for the answer to another request; undefined until that matters. */
+  #mayWait: boolean | undefined
   #isCollapsed = false
   /** Whether nobody waits for the answer: it is for the cache alone. */
   #isInBackground = false
@@ -84,70 +89,99 @@ export class CachedRequest {
   begin(): void {
     this.#caching.active.add(this.#control)
     this.#control.begin()
-    this.#answer().catch((error: unknown) => this.#break(error))
+    this.#attempt(() => this.#answer())
   }
 
-  /** Ends a request that the cache itself has broken. */
-  #break(error: unknown): void {
-    this.#control.abort(asError(error))
-    this.#control.fail(asError(error))
-  }
-
-  /** The story of a request. */
-  async #answer(): Promise<void> {
-    const { cache } = this.#caching
-    const beginning = Date.now()
-    // It only waits where it has to: what is in memory is played before dispatch() returns.
-    if (this.#request.content !== 'none') {
-      const isBypass = await hasContent(this.#request.content)
-      if (this.#control.finished) return
-      if (isBypass) return this.#bypass('content')
+  /** Runs a part of the story, and ends the request if the cache itself breaks it. */
+  #attempt(part: () => void | Promise<void>): void {
+    const fail = (error: unknown) => {
+      this.#control.abort(asError(error))
+      this.#control.fail(asError(error))
     }
-    const request = cache.protect(this.#request, this.#terms.partitionBy)
-    this.#request = request instanceof Promise ? await request : request
-    let mayWait: boolean | undefined
+    try {
+      part()?.catch(fail)
+    } catch (error) {
+      fail(error)
+    }
+  }
 
-    for (;;) {
-      const found = this.#isUnreadable ? [] : this.#find()
-      const candidates = found instanceof Promise ? await found : found
+  /**
+   * The story of a request begins here, and goes on with {@link #lookUp} and {@link #act}. It only waits
+   * where it has to: what is in memory is played before dispatch() returns.
+   */
+  #answer(): void | Promise<void> {
+    const { content } = this.#request
+    if (content === 'none') return this.#protect()
+    return hasContent(content).then((isBypass) => {
       if (this.#control.finished) return
-      const decision = reuse(this.#request, candidates, Date.now(), this.#terms)
-      switch (decision.action) {
-        case 'reuse':
-        case 'reuse-and-validate': {
-          const { stored } = decision
-          const outcome = await this.#play(stored, reusableFields(stored), this.#hitStatus(stored))
-          if (outcome === 'partial') return this.#forward('partial', NOBODY, stored)
-          if (outcome === 'played' && decision.action === 'reuse-and-validate') {
-            this.#validateInBackground(stored)
-          }
-          if (outcome === 'played') return
-          this.#isUnreadable = true
-          continue
-        }
-        case 'refuse':
-          return this.#refuse()
-        case 'validate':
-        case 'forward': {
-          mayWait ??= mayCollapse(this.#request)
-          const underWay = mayWait ? cache.flights.underWay(this.#flightKey, beginning) : undefined
-          if (underWay !== undefined) {
-            const outcome = await underWay
-            if (this.#control.finished) return
-            // Once it is known that the answer to one is of no use to others, they go out in parallel.
-            mayWait = outcome === 'aborted'
-            this.#isCollapsed = outcome === 'answered'
-            continue
-          }
-          this.#isCollapsed = false
-          const flight = this.#openFlight()
-          if (decision.action === 'validate') return this.#validate(decision, flight)
-          return this.#forward(decision.reason, flight, decision.stored)
-        }
-        default:
-          decision satisfies never
+      return isBypass ? this.#bypass('content') : this.#protect()
+    })
+  }
+
+  /** From here on there are hashes in place of credentials. */
+  #protect(): void | Promise<void> {
+    const request = this.#caching.cache.protect(this.#request, this.#terms.partitionBy)
+    return after(request, (known) => {
+      this.#request = known
+      return this.#lookUp()
+    })
+  }
+
+  #lookUp(): void | Promise<void> {
+    return after(this.#isUnreadable ? [] : this.#find(), (found) => this.#act(found))
+  }
+
+  /** Does what is right for the stored responses that were found. */
+  #act(found: readonly Entry[]): void | Promise<void> {
+    if (this.#control.finished) return
+    const decision = reuse(this.#request, found, Date.now(), this.#terms)
+    switch (decision.action) {
+      case 'reuse':
+      case 'reuse-and-validate':
+        return this.#reuse(decision)
+      case 'refuse':
+        return this.#refuse()
+      case 'validate':
+      case 'forward':
+        return this.#ask(decision)
+      default:
+        decision satisfies never
+    }
+  }
+
+  #reuse({ action, stored }: Reusable): void | Promise<void> {
+    const played = this.#play(stored, reusableFields(stored), this.#hitStatus(stored))
+    return after(played, (outcome) => {
+      if (outcome === 'partial') return this.#forward('partial', NOBODY, stored)
+      if (outcome === 'played') {
+        if (action === 'reuse-and-validate') this.#validateInBackground(stored)
+        return
       }
+      this.#isUnreadable = true
+      return this.#lookUp()
+    })
+  }
+
+  /** Asks the origin, unless another request that is under way brings the answer. */
+  #ask(decision: Validation | Forwarding): void | Promise<void> {
+    const { cache } = this.#caching
+    this.#mayWait ??= mayCollapse(this.#request)
+    const underWay = this.#mayWait
+      ? cache.flights.underWay(this.#flightKey, this.#beginning)
+      : undefined
+    if (underWay === undefined) {
+      this.#isCollapsed = false
+      const flight = this.#openFlight()
+      if (decision.action === 'validate') return this.#validate(decision, flight)
+      return this.#forward(decision.reason, flight, decision.stored)
     }
+    return underWay.then((outcome) => {
+      if (this.#control.finished) return
+      // Once it is known that the answer to one is of no use to others, they go out in parallel.
+      this.#mayWait = outcome === 'aborted'
+      this.#isCollapsed = outcome === 'answered'
+      return this.#lookUp()
+    })
   }
 
   /** What requests have in common that may wait for one another. */
@@ -160,7 +194,8 @@ export class CachedRequest {
   #find(): Entry[] | Promise<Entry[]> {
     const { cache } = this.#caching
     const request = this.#request
-    const usable = (all: Entry[]) => all.filter((stored) => isPartitioned(stored, this.#terms))
+    const isUsable = (stored: Entry) => isPartitioned(stored, this.#terms)
+    const usable = (all: Entry[]) => (all.every(isUsable) ? all : all.filter(isUsable))
     const found = cache.responses.find(this.#cacheKey, request)
     if (request.method !== 'HEAD')
       return found instanceof Promise ? found.then(usable) : usable(found)
@@ -190,7 +225,7 @@ export class CachedRequest {
     const storingHandler = new StoringHandler(this.#exchange({ fwd: reason }, flight, stored))
     const handler = new ValidatingHandler(storingHandler, (notModified) => {
       this.#control.attach(undefined)
-      this.#confirm(validation, notModified, flight).catch((error: unknown) => this.#break(error))
+      this.#attempt(() => this.#confirm(validation, notModified, flight))
     })
     this.#send({ ...this.#options, headers: headers as never }, handler)
   }
@@ -371,7 +406,7 @@ export class CachedRequest {
       this.#forward(status.fwd === 'stale' ? 'stale' : 'request', NOBODY)
     }
     // Outside undici's parser, which must not be entered again by what is resumed now.
-    queueMicrotask(() => play().catch((error: unknown) => this.#break(error)))
+    queueMicrotask(() => this.#attempt(play))
     return true
   }
 
@@ -393,49 +428,64 @@ export class CachedRequest {
    *
    * @returns 'lost' where the content is; 'partial' where it takes the origin to answer
    */
-  async #play(
+  #play(
     stored: Entry,
     storedFields: Fields,
     status: CacheStatus,
-  ): Promise<'played' | 'lost' | 'partial'> {
-    const { cache, cacheStatus } = this.#caching
-    const control = this.#control
+  ): PlayOutcome | Promise<PlayOutcome> {
     const part = answer(this.#request, stored, stored.content.length)
     const message = delivery(this.#request, stored, storedFields, part)
     if (message === undefined) return 'partial'
-    const { reader } = message
-    const onLost = (error: LostContentError) => {
-      cache.events.error('read', error)
-      void cache.responses.remove(stored)
-    }
-    let first: Buffer | null | undefined = message.bytes
-    try {
-      if (reader) first = await reader.read()
-    } catch (error) {
-      reader?.close()
-      if (error instanceof LostContentError) onLost(error)
-      return 'lost'
-    }
+    const { reader, bytes } = message
+    if (reader === undefined) return this.#deliver(stored, message, status, bytes)
+    return reader.read().then(
+      (first) => this.#deliver(stored, message, status, first),
+      (error: unknown) => {
+        reader.close()
+        if (error instanceof LostContentError) this.#forget(stored, error)
+        return 'lost'
+      },
+    )
+  }
+
+  /** @param first the first piece of the content; null where there is none */
+  #deliver(
+    stored: Entry,
+    { status: code, statusText, fields, reader }: Delivery,
+    status: CacheStatus,
+    first: Buffer | null | undefined,
+  ): PlayOutcome {
+    const { cache, cacheStatus } = this.#caching
+    const control = this.#control
     if (control.finished) {
       reader?.close()
       return 'played'
     }
     const now = Date.now()
     discardStream(this.#options.body)
-    const age = { ...message.fields, age: String(Math.floor(currentAge(stored, now) / 1000)) }
-    const fields = cacheStatus
-      ? withCacheStatus(age, formatCacheStatus({ ...status, key: stored.cacheKey }, now))
-      : age
+    const age = String(Math.floor(currentAge(stored, now) / 1000))
+    const told = cacheStatus
+      ? withCacheStatus(fields, formatCacheStatus(status, now, stored.cacheKey), age)
+      : { ...fields, age }
     cache.responses.use(stored)
-    const playback = new Playback(control, reader, first, undefined, onLost)
+    const playback = new Playback(control, reader, first, undefined, (error) =>
+      this.#forget(stored, error),
+    )
     control.attach(playback)
     try {
-      control.responseStart(message.status, fields, message.statusText)
+      control.responseStart(code, told, statusText)
     } catch (error) {
       control.abort(asError(error))
     }
     playback.start()
     return 'played'
+  }
+
+  /** What is stored has lost its content. */
+  #forget(stored: Entry, error: LostContentError): void {
+    const { cache } = this.#caching
+    cache.events.error('read', error)
+    void cache.responses.remove(stored)
   }
 
   /** §5.2.1.7: `only-if-cached`, and nothing that may be reused. */
@@ -451,6 +501,13 @@ export class CachedRequest {
     this.#control.responseStart(504, fields, 'Gateway Timeout')
     playback.start()
   }
+}
+
+type PlayOutcome = 'played' | 'lost' | 'partial'
+
+/** Goes on with a value: at once where it is known already. */
+function after<T, R>(value: T | Promise<T>, next: (value: T) => R | Promise<R>): R | Promise<R> {
+  return value instanceof Promise ? value.then(next) : next(value)
 }
 
 /** The flight of a request whose answer nobody else waits for. */

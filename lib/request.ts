@@ -105,8 +105,11 @@ function pathWithQuery(path: string, query: Dispatcher.DispatchOptions['query'])
   return serialized === '' ? path : `${path}?${serialized}`
 }
 
+const NO_FIELDS: Fields = Object.freeze(Object.create(null))
+
 /** The fields of a request by lower-case name, from any of the shapes that undici accepts. */
 function readFields(headers: Dispatcher.DispatchOptions['headers']): Fields | undefined {
+  if (headers === undefined || headers === null) return NO_FIELDS
   const fields: Record<string, string | string[]> = Object.create(null)
   for (const [name, value] of fieldLines(headers)) {
     if (typeof name !== 'string') return undefined

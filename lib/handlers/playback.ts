@@ -80,17 +80,8 @@ export class Playback implements Dispatcher.DispatchController {
     this.#control.fail(reason)
   }
 
+  /** Delivers until there is nothing more, until it is paused, or until something has to be waited for. */
   #continue(): void {
-    // What even the handler's onResponseError throws is nobody's to handle, as in undici.
-    this.#run().catch((error: unknown) =>
-      process.nextTick(() => {
-        throw error
-      }),
-    )
-  }
-
-  /** Delivers until there is nothing more, or until it is paused. */
-  async #run(): Promise<void> {
     // A handler resumes from within its own callbacks.
     if (this.#isRunning) return
     this.#isRunning = true
@@ -99,18 +90,42 @@ export class Playback implements Dispatcher.DispatchController {
         if (this.#current !== undefined) this.#deliver(this.#current)
         else if (this.#isAtEnd) this.#end()
         else {
-          const bytes = await this.#read()
-          this.#isAtEnd = bytes === null
-          this.#current = bytes ?? undefined
+          this.#wait()
+          return
         }
       }
     } catch (error) {
-      this.#finish()
-      if (error instanceof LostContentError) this.#onLost?.(error)
+      this.#fail(error)
+    }
+    this.#isRunning = false
+  }
+
+  #wait(): void {
+    this.#read().then(
+      (bytes) => {
+        this.#isRunning = false
+        this.#isAtEnd = bytes === null
+        this.#current = bytes ?? undefined
+        this.#continue()
+      },
+      (error: unknown) => {
+        this.#isRunning = false
+        this.#fail(error)
+      },
+    )
+  }
+
+  #fail(error: unknown): void {
+    this.#finish()
+    if (error instanceof LostContentError) this.#onLost?.(error)
+    try {
       this.#control.abort(asError(error))
       this.#control.fail(asError(error))
-    } finally {
-      this.#isRunning = false
+    } catch (thrown) {
+      // What even the handler's onResponseError throws is nobody's to handle, as in undici.
+      process.nextTick(() => {
+        throw thrown
+      })
     }
   }
 

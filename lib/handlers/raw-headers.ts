@@ -27,6 +27,17 @@ export function toRawHeaders(fields: Fields): Buffer[] {
   return list
 }
 
+/** Fields as a flat list of names and values, for those who ask for it and do not look into it. */
+export function toTextList(fields: Fields): string[] {
+  const list: string[] = []
+  for (const name in fields) {
+    const value = fields[name] as string | readonly string[]
+    if (typeof value === 'string') list.push(name, value)
+    else for (const line of value) list.push(name, line)
+  }
+  return list
+}
+
 /** A copy of a field section without a prototype or odd values, by lower-case name. */
 export function readHeaders(headers: unknown): Fields {
   const fields: Record<string, string | string[]> = {}

@@ -77,8 +77,19 @@ export class RelayingHandler implements Handler {
   }
 }
 
-/** Fields with a member appended to `Cache-Status`, behind those of caches nearer to the origin (RFC 9211 §2). */
-export function withCacheStatus(fields: Fields, member: string): Fields {
+/**
+ * Fields with a member appended to `Cache-Status`, behind those of caches nearer to the origin (RFC 9211 §2).
+ *
+ * @param age the `Age` of the response, in seconds, if it is to be told as well
+ */
+export function withCacheStatus(
+  fields: Fields,
+  member: string,
+  age: Fields[string] | undefined = fields.age,
+): Fields {
   const others = fields['cache-status']
-  return { ...fields, 'cache-status': others ? [others, member].flat().join(', ') : member }
+  const status = others ? [others, member].flat().join(', ') : member
+  return age === undefined
+    ? { ...fields, 'cache-status': status }
+    : { ...fields, age, 'cache-status': status }
 }

@@ -4,7 +4,7 @@ import { contextTerms, runInTerms } from '../context.ts'
 import { asError } from '../observe/events.ts'
 import type { Fields } from '../rfc9111/message.ts'
 import type { ParsedTerms } from '../terms.ts'
-import { toHandlerHeaders, toRawHeaders } from './raw-headers.ts'
+import { toHandlerHeaders, toRawHeaders, toTextList } from './raw-headers.ts'
 
 type Controller = Dispatcher.DispatchController
 type Handler = Dispatcher.DispatchHandler
@@ -14,25 +14,6 @@ interface SendingCallbacks {
   readonly onBodySent?: (chunk: Buffer) => void
   readonly onRequestSent?: () => void
   readonly onResponseStarted?: () => void
-}
-
-/** Fields as a list, made only for those who ask: `fetch` does. */
-class RawFields {
-  readonly #fields: Fields
-  #list: Buffer[] | null | undefined
-
-  constructor(fields: Fields) {
-    this.#fields = fields
-  }
-
-  get list(): Buffer[] | null {
-    if (this.#list === undefined) this.#list = toRawHeaders(this.#fields)
-    return this.#list
-  }
-
-  set list(list: Buffer[] | null) {
-    this.#list = list
-  }
 }
 
 /** What undici rejects with when a request is aborted without a reason. */
@@ -48,8 +29,10 @@ class RequestAbortedError extends Error {
  * The handler is called through it, so that each request ends exactly once.
  */
 export class RequestControl implements Controller {
-  #headers: RawFields | undefined
-  #trailers: RawFields | undefined
+  #headers: Fields | undefined
+  #trailers: Fields | undefined
+  #rawHeaders: Buffer[] | null | undefined
+  #rawTrailers: Buffer[] | null | undefined
   readonly #handler: Handler
   readonly #terms: ParsedTerms | undefined = contextTerms()
   readonly #context: Record<string, unknown> = {}
@@ -66,22 +49,31 @@ export class RequestControl implements Controller {
   }
 
   get rawHeaders(): Buffer[] | null {
-    return this.#headers?.list ?? null
+    this.#rawHeaders ??= this.#headers && this.#list(this.#headers)
+    return this.#rawHeaders ?? null
   }
 
   /** Interceptors around the cache change it. */
   set rawHeaders(list: Buffer[] | null) {
-    this.#headers ??= new RawFields({})
-    this.#headers.list = list
+    this.#rawHeaders = list
   }
 
   get rawTrailers(): Buffer[] | null {
-    return this.#trailers?.list ?? null
+    this.#rawTrailers ??= this.#trailers && this.#list(this.#trailers)
+    return this.#rawTrailers ?? null
   }
 
   set rawTrailers(list: Buffer[] | null) {
-    this.#trailers ??= new RawFields({})
-    this.#trailers.list = list
+    this.#rawTrailers = list
+  }
+
+  /**
+   * Fields as a list, made only for those who ask: `fetch` does, and so do undici's `request`, `stream` and
+   * `pipeline`, which do not look into it unless they are to return it.
+   */
+  #list(fields: Fields): Buffer[] {
+    const { responseHeaders } = this.#handler as { responseHeaders?: unknown }
+    return responseHeaders === null ? (toTextList(fields) as never) : toRawHeaders(fields)
   }
 
   get paused(): boolean {
@@ -139,12 +131,14 @@ export class RequestControl implements Controller {
   }
 
   informational(status: number, headers: Fields, statusText?: string): void {
-    this.#headers = new RawFields(headers)
+    this.#headers = headers
+    this.#rawHeaders = undefined
     this.#handler.onResponseStart?.(this, status, toHandlerHeaders(headers), statusText)
   }
 
   responseStart(status: number, headers: Fields, statusText = ''): void {
-    this.#headers = new RawFields(headers)
+    this.#headers = headers
+    this.#rawHeaders = undefined
     runInTerms(this.#terms, () =>
       this.#handler.onResponseStart?.(this, status, toHandlerHeaders(headers), statusText),
     )
@@ -157,7 +151,7 @@ export class RequestControl implements Controller {
   responseEnd(trailers: Fields): void {
     if (this.#finished) return
     this.#finished = true
-    this.#trailers = new RawFields(trailers)
+    this.#trailers = trailers
     try {
       runInTerms(this.#terms, () => this.#handler.onResponseEnd?.(this, toHandlerHeaders(trailers)))
     } catch (error) {
@@ -171,7 +165,8 @@ export class RequestControl implements Controller {
   upgrade(status: number, headers: Fields, socket: Duplex): void {
     this.#finished = true
     this.onFinished?.()
-    this.#headers = new RawFields(headers)
+    this.#headers = headers
+    this.#rawHeaders = undefined
     this.#handler.onRequestUpgrade?.(this, status, toHandlerHeaders(headers), socket)
   }
 

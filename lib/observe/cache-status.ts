@@ -45,8 +45,12 @@ export interface CacheStatus {
 const CACHE_NAME = 'caching-agent'
 
 /** A member of `Cache-Status`. Besides the parameters of RFC 9211 it has `expires`: a time in seconds, or `never`. */
-export function formatCacheStatus(status: CacheStatus, now: number): string {
-  const { expires, fwd, fwdStatus, key, detail } = status
+export function formatCacheStatus(
+  status: CacheStatus,
+  now: number,
+  key: string | undefined = status.key,
+): string {
+  const { expires, fwd, fwdStatus, detail } = status
   let member = CACHE_NAME
   if (status.hit) member += '; hit'
   if (fwd !== undefined) member += `; fwd=${fwd}`

@@ -23,6 +23,8 @@ export type Answer =
   /** It takes the origin to answer. */
   | { readonly kind: 'none' }
 
+const WHOLE: Answer = { kind: 'whole' }
+
 /** More parts than this are not worth their heads; the origin decides what to do about them. */
 const MAX_PARTS = 16
 
@@ -38,13 +40,13 @@ export function answer(
   length: number | undefined,
 ): Answer {
   // RFC 9110 §13.2.1: conditions are about successful responses.
-  if (stored.status < 200 || stored.status > 299) return { kind: 'whole' }
+  if (stored.status < 200 || stored.status > 299) return WHOLE
   if (isNotModified(fields, stored)) return { kind: 'not-modified' }
 
   // A stored part is the answer to exactly this range, if the caller has not begun with another content.
   if (stored.status === 206) return { kind: isSameContent(fields, stored) ? 'whole' : 'none' }
   const range = fieldValue(fields, 'range')
-  if (method !== 'GET' || stored.status !== 200 || range === undefined) return { kind: 'whole' }
+  if (method !== 'GET' || stored.status !== 200 || range === undefined) return WHOLE
   if (!isSameContent(fields, stored)) return { kind: 'whole' }
   const specifiers = parseRange(range)
   if (specifiers === undefined || length === undefined) return { kind: 'none' }
@@ -67,6 +69,7 @@ function isNotModified(fields: Fields, stored: StoredResponse): boolean {
     return known === '*' || (etag !== undefined && known.some((tag) => weakMatch(tag, etag)))
   }
   const { responseTime } = stored
+  if (fields['if-modified-since'] === undefined) return false
   const since = parseHttpDate(fieldValue(fields, 'if-modified-since') ?? '', responseTime)
   const modified = parseHttpDate(fieldValue(stored.fields, 'last-modified') ?? '', responseTime)
   return since !== undefined && (modified ?? dateValue(stored.fields, responseTime)) <= since

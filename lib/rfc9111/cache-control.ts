@@ -5,15 +5,18 @@ import { type BareItem, parseDictionary } from './structured-fields.ts'
 /** The directives of a message by lower-case name; '' where one has no argument. */
 export type Directives = ReadonlyMap<string, string>
 
+/** Those of a message that has none. */
+const NONE: Directives = new Map()
+
 /**
  * Parses `Cache-Control` (§5.2): names in any case, arguments as token or quoted string, white space
  * tolerated around `=`. Of a directive that is repeated the first occurrence counts (§4.2.1), unless
  * it is one whose argument narrows it: then all occurrences do.
  */
 export function parseCacheControl(fields: Fields): Directives {
-  const directives = new Map<string, string>()
   const value = fieldValue(fields, 'cache-control')
-  if (value === undefined) return directives
+  if (value === undefined) return NONE
+  const directives = new Map<string, string>()
   for (const member of listMembers(value)) {
     const equals = member.indexOf('=')
     const name = (equals === -1 ? member : member.slice(0, equals)).trim().toLowerCase()
@@ -63,8 +66,9 @@ export function directiveTime(directives: Directives, name: string): number | un
 /** §5.2.1 and §5.4: a request's directives; `Pragma: no-cache` counts where there is no `Cache-Control`. */
 export function requestDirectives({ fields }: Pick<RequestMessage, 'fields'>): Directives {
   if (fields['cache-control'] !== undefined) return parseCacheControl(fields)
+  if (fields.pragma === undefined) return NONE
   const pragma = listMembers(fieldValue(fields, 'pragma')?.toLowerCase() ?? '')
-  return pragma.includes('no-cache') ? new Map([['no-cache', '']]) : new Map()
+  return pragma.includes('no-cache') ? new Map([['no-cache', '']]) : NONE
 }
 
 /** What has been parsed already, of fields that do not change. */

@@ -76,11 +76,11 @@ function select<S extends StoredResponse>(
   request: RequestMessage,
   candidates: readonly S[],
 ): S | undefined {
-  const matching = candidates.filter(
-    ({ status, nominated }) =>
-      (status !== 206 || request.method === 'GET') && nominatedMatch(nominated, request),
-  )
-  if (matching.length < 2) return matching[0]
+  const isMatching = ({ status, nominated }: S) =>
+    (status !== 206 || request.method === 'GET') && nominatedMatch(nominated, request)
+  // Mostly there is but one.
+  if (candidates.length < 2) return candidates.find(isMatching)
+  const matching = candidates.filter(isMatching)
   const date = (stored: S) => dateValue(stored.fields, stored.responseTime)
   return matching.sort((a, b) => date(b) - date(a) || b.responseTime - a.responseTime)[0]
 }

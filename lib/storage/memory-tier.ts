@@ -32,6 +32,7 @@ interface Remembered {
  * used least recently goes first. Who gets something out of it must not change it.
  */
 export class MemoryTier {
+  /** Heads by their keys, chunks by theirs with a prefix that no key of a head has. */
   readonly #cache: LRUCache<string, Remembered | Buffer>
   readonly #coherence: Coherence
 
@@ -48,10 +49,10 @@ export class MemoryTier {
 
   /** A head, if it is certain that the store has no other one. */
   head(key: string): Head | undefined {
-    const remembered = this.#cache.get(`head.${key}`) as Remembered | undefined
+    const remembered = this.#cache.get(key) as Remembered | undefined
     if (remembered === undefined) return undefined
     if (this.#isTrusted(remembered) && Date.now() < remembered.until) return remembered.head
-    this.#cache.delete(`head.${key}`)
+    this.#cache.delete(key)
     return undefined
   }
 
@@ -71,7 +72,7 @@ export class MemoryTier {
    * @param seen when it was there: see {@link now}
    */
   rememberHead(key: string, head: Head, until: number, seen: number): void {
-    this.#cache.set(`head.${key}`, { head, until, seen })
+    this.#cache.set(key, { head, until, seen })
   }
 
   /** Whether content is short enough that its chunks do not drive out everything else. */
@@ -89,7 +90,7 @@ export class MemoryTier {
   }
 
   forgetHead(key: string): void {
-    this.#cache.delete(`head.${key}`)
+    this.#cache.delete(key)
   }
 
   clear(): void {

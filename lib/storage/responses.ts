@@ -108,15 +108,19 @@ export class Responses {
    * known without asking the store comes at once.
    */
   find(cacheKey: string, request: RequestMessage): Entry[] | Promise<Entry[]> {
-    const recent = [...(this.#recent.get(cacheKey) ?? [])]
-      .map(({ entry }) => entry)
-      .filter((entry) => !seemsEndless(entry))
+    const recent = this.#recentEntries(cacheKey)
     const matching = recent.filter(({ nominated }) => nominatedMatch(nominated, request))
     // What is being deleted is not there any more, however long the store takes for it.
     const isDeleted = this.#clearing !== undefined || this.#deletions.has(cacheKey)
     if (matching.length > 0 || isDeleted) return matching
     const known = this.#known(cacheKey, request)
     return known ? [known] : this.#search(cacheKey, request, recent)
+  }
+
+  #recentEntries(cacheKey: string): Entry[] {
+    const recent = this.#recent.get(cacheKey)
+    if (recent === undefined) return []
+    return [...recent].map(({ entry }) => entry).filter((entry) => !seemsEndless(entry))
   }
 
   /** A stored response that matches a request, and is in memory. */
