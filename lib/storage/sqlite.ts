@@ -26,7 +26,7 @@ const SCAN_STEP = 500
 const VACUUM_STEP = 256
 
 /** How long SQLite itself waits for another process's lock, blocking this one, in milliseconds. */
-const BUSY_TIMEOUT = 20
+const BUSY_TIMEOUT = 5
 
 /** How long a call waits for another process's lock in all, in milliseconds: less than a store may take. */
 const READ_PATIENCE = 300
@@ -46,6 +46,8 @@ const SQLITE_CANTOPEN = 14
 const SQLITE_NOTADB = 26
 const SQLITE_IOERR = 10
 const SQLITE_FULL = 13
+/** What a file says that ends too early. */
+const SQLITE_IOERR_SHORT_READ = 522
 
 /** What may be over the next time. */
 const PASSING = new Set([SQLITE_BUSY, SQLITE_IOERR, SQLITE_FULL])
@@ -165,6 +167,7 @@ async function createTables(
   }
   const stores = { heads: await open(TABLES.heads), chunks: await open(TABLES.chunks) }
   for (const statement of SCHEMA) await database.query(statement, [])
+  await database.learnSchema()
   database.pruneLater(PRUNE_DELAY)
   return stores
 }
@@ -229,7 +232,10 @@ class SqliteDatabase {
   readonly #path: string
   readonly #events: Events
   readonly #statements = new Map<string, StatementSync>()
-  readonly #schema = new Set<string>()
+  /** What makes the tables, should the file have to be begun anew. */
+  #schema: readonly string[] = []
+  /** Set while another process has the lock, and somebody here waits to try again. */
+  #lock: Promise<void> | undefined
   #database: DatabaseSync | undefined
   #file: { readonly dev: number; readonly ino: number } | undefined
   /** How often the file has been opened. */
@@ -263,17 +269,38 @@ class SqliteDatabase {
     const isWrite = /^\s*(INSERT|DELETE|UPDATE)/.test(sql)
     const deadline = Date.now() + (isWrite ? WRITE_PATIENCE : READ_PATIENCE)
     for (;;) {
+      // Each attempt blocks for a while, so one of those who want to write is enough to find out.
+      while (isWrite && this.#lock && Date.now() <= deadline) await this.#lock
       try {
         return this.#run(sql, parameters)
       } catch (error) {
-        const code = resultCode(error)
         const isLate = Date.now() > deadline
-        const isDamaged = code === SQLITE_CORRUPT || code === SQLITE_NOTADB || isTableMissing(error)
-        if (isDamaged && this.#schema.size > 0 && !isLate) this.#startAnew(error)
-        else if (code !== SQLITE_BUSY || isLate) throw error
-        await delay(5 + Math.random() * 20)
+        if (this.#isDamage(error) && !isLate) this.#startAnew(error)
+        else if (resultCode(error) !== SQLITE_BUSY || isLate) throw error
+        const lock = delay(5 + Math.random() * 20).then(() => {
+          if (this.#lock === lock) this.#lock = undefined
+        })
+        if (isWrite) this.#lock = lock
+        await lock
       }
     }
+  }
+
+  #isDamage(error: unknown): boolean {
+    const code = resultCode(error)
+    if (code === SQLITE_CORRUPT || code === SQLITE_NOTADB) return true
+    if (code === SQLITE_IOERR) return extendedCode(error) === SQLITE_IOERR_SHORT_READ
+    // A table that was there is not any more: the file is damaged where its schema is.
+    return this.#schema.length > 0 && /^no such table/.test((error as Error).message)
+  }
+
+  /** Notes what the tables are like that there are now, whoever has made them. */
+  async learnSchema(): Promise<void> {
+    const sql = `SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL ORDER BY type = 'table' DESC`
+    const rows = (await this.query(sql, [])) as { sql: string }[]
+    this.#schema = rows
+      .filter(({ sql }) => !sql.startsWith('CREATE TABLE sqlite_'))
+      .map(({ sql }) => sql.replace(/^CREATE (?:UNIQUE )?\w+ /, '$&IF NOT EXISTS '))
   }
 
   #run(sql: string, parameters: readonly unknown[]): unknown[] {
@@ -284,7 +311,6 @@ class SqliteDatabase {
       if (this.#statements.size >= MAX_STATEMENTS) this.#statements.clear()
       this.#statements.set(sql, statement)
     }
-    if (sql.startsWith('CREATE')) this.#schema.add(sql)
     const rows = statement.all(...(parameters as (string | number | Uint8Array | null)[]))
     for (const row of rows as { value?: unknown }[]) {
       const { value } = row
@@ -503,13 +529,13 @@ function createPrivately(path: string): void {
   if (!existsSync(path)) closeSync(openSync(path, 'a', 0o600))
 }
 
-/** Whether a table that was there is not any more: the file is damaged where its schema is. */
-function isTableMissing(error: unknown): boolean {
-  return error instanceof Error && /^no such table/.test(error.message)
-}
-
 /** The primary result code of an SQLite error; undefined for other errors. */
 function resultCode(error: unknown): number | undefined {
+  const code = extendedCode(error)
+  return code === undefined ? undefined : code & 0xff
+}
+
+function extendedCode(error: unknown): number | undefined {
   const code = (error as { errcode?: unknown } | null)?.errcode
-  return typeof code === 'number' ? code & 0xff : undefined
+  return typeof code === 'number' ? code : undefined
 }
