@@ -1,5 +1,6 @@
 import { Readable } from 'node:stream'
 import type { Dispatcher } from 'undici'
+import { type Awaitable, after } from './awaitable.ts'
 import type { HttpCache } from './cache.ts'
 import { type Delivery, delivery } from './delivery.ts'
 import type { ActiveRequests } from './handlers/active-requests.ts'
@@ -191,14 +192,13 @@ export class CachedRequest {
   }
 
   /** The stored responses that may answer: those to GET also answer HEAD (RFC 9110 §9.3.2). */
-  #find(): Entry[] | Promise<Entry[]> {
+  #find(): Awaitable<Entry[]> {
     const { cache } = this.#caching
     const request = this.#request
     const isUsable = (stored: Entry) => isPartitioned(stored, this.#terms)
     const usable = (all: Entry[]) => (all.every(isUsable) ? all : all.filter(isUsable))
     const found = cache.responses.find(this.#cacheKey, request)
-    if (request.method !== 'HEAD')
-      return found instanceof Promise ? found.then(usable) : usable(found)
+    if (request.method !== 'HEAD') return after(found, usable)
     const toGet = cache.responses.find(cache.key('GET', request), request)
     return Promise.all([found, toGet]).then((all) => usable(all.flat()))
   }
@@ -428,11 +428,7 @@ export class CachedRequest {
    *
    * @returns 'lost' where the content is; 'partial' where it takes the origin to answer
    */
-  #play(
-    stored: Entry,
-    storedFields: Fields,
-    status: CacheStatus,
-  ): PlayOutcome | Promise<PlayOutcome> {
+  #play(stored: Entry, storedFields: Fields, status: CacheStatus): Awaitable<PlayOutcome> {
     const part = answer(this.#request, stored, stored.content.length)
     const message = delivery(this.#request, stored, storedFields, part)
     if (message === undefined) return 'partial'
@@ -504,11 +500,6 @@ export class CachedRequest {
 }
 
 type PlayOutcome = 'played' | 'lost' | 'partial'
-
-/** Goes on with a value: at once where it is known already. */
-function after<T, R>(value: T | Promise<T>, next: (value: T) => R | Promise<R>): R | Promise<R> {
-  return value instanceof Promise ? value.then(next) : next(value)
-}
 
 /** The flight of a request whose answer nobody else waits for. */
 const NOBODY: Flight = { settle: () => {} }

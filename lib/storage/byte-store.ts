@@ -1,13 +1,14 @@
+import type { Awaitable } from '../awaitable.ts'
 import type { Coherence } from './memory-tier.ts'
 
 /**
- * What a cache needs of a store: bytes by key, no more. Failures are rejections; a missing or expired
+ * What a cache needs of a store: bytes by key, no more. Failures are rejections; what is known at once is no promise; a missing or expired
  * key is undefined. What `get` returns belongs to the caller, who may change it; `set` does not keep
  * the bytes that it was given.
  */
 export interface ByteStore {
   /** @param deadline how long it may take, in milliseconds, for a store that has deadlines */
-  get(key: string, deadline?: number): Promise<Buffer | undefined>
+  get(key: string, deadline?: number): Awaitable<Buffer | undefined>
   /** @param timeToLive in milliseconds; undefined for ever */
   set(key: string, bytes: Buffer, timeToLive: number | undefined): Promise<void>
   delete(keys: readonly string[]): Promise<void>

@@ -277,6 +277,15 @@ export function openPieces(content: Content, pieces: readonly (Range | string)[]
   }
 }
 
+const PROCESS = randomBytes(12).toString('hex')
+let generations = 0
+
+/** A name that no other content has, of this process or another one. */
+function newGeneration(): string {
+  generations += 1
+  return `${PROCESS}-${generations.toString(36)}`
+}
+
 interface GrowingReader {
   position: number
 }
@@ -286,7 +295,7 @@ interface GrowingReader {
  * from its beginning meanwhile: from memory what the store has not yet, from the store the rest.
  */
 export class GrowingContent implements Content {
-  readonly generation: string = randomBytes(12).toString('hex')
+  readonly generation: string = newGeneration()
   /** The number of bytes received so far. */
   received = 0
   /** Called when a second reader wants the content, so that the first no longer sets the pace. */

@@ -1,3 +1,4 @@
+import type { Awaitable } from '../awaitable.ts'
 import type { CacheError, Events } from '../observe/events.ts'
 import type { ByteStore } from './byte-store.ts'
 
@@ -43,7 +44,7 @@ export function guardStore(store: ByteStore, events: Events, deadlines: Deadline
     }
     try {
       const result = await withDeadline(call(), deadline, operation)
-      failures = 0
+      failures = restUntil = 0
       return result
     } catch (error) {
       failures += 1
@@ -57,7 +58,14 @@ export function guardStore(store: ByteStore, events: Events, deadlines: Deadline
   }
 
   return {
-    get: (key, deadline = deadlines.read) => guarded('read', deadline, async () => store.get(key)),
+    get(key, deadline = deadlines.read) {
+      const get = async () => store.get(key)
+      if (restUntil > 0) return guarded('read', deadline, get)
+      const found = attempt(() => store.get(key))
+      if (found instanceof Promise) return guarded('read', deadline, () => found)
+      failures = 0
+      return found
+    },
     set: (key, bytes, timeToLive) =>
       guarded('write', deadlines.write, async () => store.set(key, bytes, timeToLive)),
     delete: (keys) => guarded('delete', deadlines.write, async () => store.delete(keys)),
@@ -67,6 +75,15 @@ export function guardStore(store: ByteStore, events: Events, deadlines: Deadline
     }),
     clear: () => guarded('delete', LIST_DEADLINE, async () => store.clear()),
     entries: () => store.entries(),
+  }
+}
+
+/** A call that is a rejection where it throws. */
+function attempt<T>(call: () => Awaitable<T>): Awaitable<T> {
+  try {
+    return call()
+  } catch (error) {
+    return Promise.reject(error)
   }
 }
 

@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto'
+import { type Awaitable, after } from '../awaitable.ts'
 import type { Events } from '../observe/events.ts'
 import type { Nominated } from '../rfc9111/message.ts'
 import type { ByteStore } from './byte-store.ts'
@@ -44,6 +45,8 @@ type HeadRecord =
       readonly variants: readonly { readonly nominated: Nominated; readonly until: Time }[]
     }
 
+const NOTHING = Buffer.alloc(0)
+
 /** The key of what belongs to the store itself, and is no response. */
 export const SECRET_KEY = 'secret'
 
@@ -74,9 +77,17 @@ export class Heads {
   }
 
   /** What is at a key; undefined where there is nothing, or nothing that can be read or belongs there. */
-  async read(key: string, cacheKey: string): Promise<Head | undefined> {
+  read(key: string, cacheKey: string): Awaitable<Head | undefined> {
     const seen = this.#memory?.now() ?? 0
-    const bytes = await this.#store.get(key)
+    return after(this.#store.get(key), (bytes) => this.#understand(key, cacheKey, bytes, seen))
+  }
+
+  #understand(
+    key: string,
+    cacheKey: string,
+    bytes: Buffer | undefined,
+    seen: number,
+  ): Head | undefined {
     if (bytes === undefined) return undefined
     const head = this.#decode(key, bytes)
     if (head === undefined) {
@@ -120,7 +131,7 @@ export class Heads {
       ...(chunks && { chunks }),
       chunksUntil: toJson(chunksUntil),
     }
-    const inline = chunks ? Buffer.alloc(0) : await readAll(content)
+    const inline = chunks ? NOTHING : (content.bytes ?? (await readAll(content)))
     const timeToLive = Math.min(keptUntil(entry), chunksUntil) - Date.now()
     await this.#set(key, encodeRecord(key, record, inline), timeToLive, () => ({
       kind: 'response',
@@ -142,7 +153,7 @@ export class Heads {
       variants: variants.map((variant) => ({ ...variant, until: toJson(variant.until) })),
     }
     const until = Math.max(...variants.map((variant) => variant.until))
-    const bytes = encodeRecord(cacheKey, record, Buffer.alloc(0))
+    const bytes = encodeRecord(cacheKey, record, NOTHING)
     await this.#set(cacheKey, bytes, until - Date.now(), () => ({ kind: 'variants', variants }))
   }
 

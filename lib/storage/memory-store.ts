@@ -33,7 +33,7 @@ class Rows implements ByteStore {
   size = 0
   count = 0
 
-  async get(key: string): Promise<Buffer | undefined> {
+  get(key: string): Buffer | undefined {
     const row = this.rows.get(key)
     if (row === undefined) return undefined
     if (Date.now() < row.expires) return Buffer.from(row.bytes)

@@ -1,3 +1,4 @@
+import { type Awaitable, after } from '../awaitable.ts'
 import type { Events } from '../observe/events.ts'
 import type { Nominated, RequestMessage } from '../rfc9111/message.ts'
 import { nominatedMatch } from '../rfc9111/vary.ts'
@@ -107,7 +108,7 @@ export class Responses {
    * none has the request's nominated fields, the most recent of the others. Trouble is a miss. What is
    * known without asking the store comes at once.
    */
-  find(cacheKey: string, request: RequestMessage): Entry[] | Promise<Entry[]> {
+  find(cacheKey: string, request: RequestMessage): Awaitable<Entry[]> {
     const recent = this.#recentEntries(cacheKey)
     const matching = recent.filter(({ nominated }) => nominatedMatch(nominated, request))
     // What is being deleted is not there any more, however long the store takes for it.
@@ -152,20 +153,29 @@ export class Responses {
     return this.#stores.usage?.totals()
   }
 
-  async #search(cacheKey: string, request: RequestMessage, recent: Entry[]): Promise<Entry[]> {
-    try {
-      const loaded = await this.#load(cacheKey, request)
-      return [...recent, ...loaded.filter(({ generation }) => !this.#removing.has(generation))]
-    } catch {
-      return recent
-    }
+  #search(cacheKey: string, request: RequestMessage, recent: Entry[]): Awaitable<Entry[]> {
+    const withRecent = (loaded: Entry[]) => [
+      ...recent,
+      ...loaded.filter(({ generation }) => !this.#removing.has(generation)),
+    ]
+    const loaded = this.#load(cacheKey, request)
+    return loaded instanceof Promise ? loaded.then(withRecent, () => recent) : withRecent(loaded)
   }
 
-  async #load(cacheKey: string, request?: RequestMessage): Promise<Entry[]> {
-    const head = await this.#heads.read(cacheKey, cacheKey)
-    if (head === undefined) return []
-    if (head.kind === 'response') return [head.entry]
-    const all = head.variants.map(({ nominated }) => nominated)
+  #load(cacheKey: string, request?: RequestMessage): Awaitable<Entry[]> {
+    return after(this.#heads.read(cacheKey, cacheKey), (head) => {
+      if (head === undefined) return []
+      if (head.kind === 'response') return [head.entry]
+      return this.#loadVariants(cacheKey, head.variants, request)
+    })
+  }
+
+  async #loadVariants(
+    cacheKey: string,
+    variants: readonly Variant[],
+    request: RequestMessage | undefined,
+  ): Promise<Entry[]> {
+    const all = variants.map(({ nominated }) => nominated)
     const matching = request && all.filter((nominated) => nominatedMatch(nominated, request))
     // Parts are nobody's but those who ask for exactly them.
     const whole = all.filter(({ range }) => range === undefined)

@@ -129,7 +129,7 @@ export function openServer(url: string, events: Events): Stores | undefined {
   }
 
   const storeNamed = (which: 'heads' | 'chunks'): ByteStore => ({
-    get: (key) => use((connection) => connection[which].get(key)),
+    get: (key) => use(async (connection) => connection[which].get(key)),
     set: (key, bytes, timeToLive) =>
       use((connection) => connection[which].set(key, bytes, timeToLive)),
     delete: (keys) => use((connection) => connection[which].delete(keys)),

@@ -3,12 +3,14 @@ import { dirname } from 'node:path'
 import type { DatabaseSync, StatementSync } from 'node:sqlite'
 import { setTimeout as delay, setImmediate as nextTurn } from 'node:timers/promises'
 import { pathToFileURL } from 'node:url'
+import type { Awaitable } from '../awaitable.ts'
 import type { Events } from '../observe/events.ts'
 import type { ByteStore, Stores, Unreferenced, Usage } from './byte-store.ts'
 import { SECRET_KEY, VARIANTS_MARK } from './heads.ts'
 import { KeyvSqlite } from './keyv-sqlite.ts'
 import { bytesKeyv, KeyvErrors, keyvStore } from './keyv-store.ts'
 import { METADATA_START } from './records.ts'
+import { WriteQueue } from './write-queue.ts'
 
 /** Tables of another format have another name, so that releases can share a file. */
 const TABLES = { heads: 'responses_1', chunks: 'chunks_1' }
@@ -34,6 +36,9 @@ const WRITE_PATIENCE = 2000
 
 /** How long opening the file waits for another process's lock, which blocks the construction, in milliseconds. */
 const OPEN_PATIENCE = 1000
+
+/** How long the version of the file is taken for known within a turn of the event loop, in milliseconds. */
+const VERSION_TRUST = 1
 
 /** How many prepared statements are kept. */
 const MAX_STATEMENTS = 64
@@ -71,7 +76,10 @@ export function openSqlite(path: string, events: Events): Stores {
   }
 
   const storeNamed = (name: 'heads' | 'chunks'): ByteStore => ({
-    get: async (key) => (await connect())[name].get(key),
+    get: (key) =>
+      database.isReady
+        ? database.get(TABLES[name], key)
+        : connect().then(() => database.get(TABLES[name], key)),
     set: async (key, bytes, timeToLive) => (await connect())[name].set(key, bytes, timeToLive),
     delete: async (keys) => (await connect())[name].delete(keys),
     expire: async (keys, timeToLive) => {
@@ -234,13 +242,22 @@ class SqliteDatabase {
   readonly #statements = new Map<string, StatementSync>()
   /** What makes the tables, should the file have to be begun anew. */
   #schema: readonly string[] = []
-  /** Set while another process has the lock, and somebody here waits to try again. */
-  #lock: Promise<void> | undefined
+  readonly #writes = new WriteQueue(
+    (sql, parameters) => this.#run(sql, parameters),
+    (error, isLate) => this.#mayTryAgain(error, isLate),
+  )
   #database: DatabaseSync | undefined
   #file: { readonly dev: number; readonly ino: number } | undefined
   /** How often the file has been opened. */
   #opened = 0
   #closed = false
+  /**
+   * What other processes do can be known of here in the next turn of the event loop at the earliest, so
+   * that one question a turn is enough; unless the turn is a long one.
+   */
+  #isVersionKnown = false
+  #versionKnownAt = 0
+  #version = Number.NaN
   #pruning: NodeJS.Timeout | undefined
 
   constructor(path: string, events: Events) {
@@ -264,26 +281,49 @@ class SqliteDatabase {
     }
   }
 
+  /** Whether the tables have been made. */
+  get isReady(): boolean {
+    return this.#schema.length > 0 && !this.#closed
+  }
+
+  /** What is at a key of the adapter's: read past the adapter, as at once as SQLite can. */
+  get(table: string, key: string): Awaitable<Buffer | undefined> {
+    const sql = `SELECT value, expires FROM ${table} WHERE key = ? AND namespace = ''`
+    const read = ([row]: unknown[]) => {
+      const { value, expires } = (row ?? {}) as { value?: Buffer; expires?: number | null }
+      const isThere = Buffer.isBuffer(value) && (expires ?? Infinity) > Date.now()
+      return isThere ? value : undefined
+    }
+    try {
+      return read(this.#run(sql, [key]))
+    } catch {
+      return this.query(sql, [key]).then(read)
+    }
+  }
+
   /** Runs a statement: rows of a query, none for others. Another process's lock is waited for without blocking. */
   async query(sql: string, parameters: readonly unknown[]): Promise<unknown[]> {
-    const isWrite = /^\s*(INSERT|DELETE|UPDATE)/.test(sql)
-    const deadline = Date.now() + (isWrite ? WRITE_PATIENCE : READ_PATIENCE)
+    if (/^\s*(INSERT|DELETE|UPDATE)/.test(sql)) {
+      if (this.#closed) throw new Error('the store is closed')
+      return this.#writes.write(sql, parameters, WRITE_PATIENCE)
+    }
+    const deadline = performance.now() + READ_PATIENCE
     for (;;) {
-      // Each attempt blocks for a while, so one of those who want to write is enough to find out.
-      while (isWrite && this.#lock && Date.now() <= deadline) await this.#lock
       try {
         return this.#run(sql, parameters)
       } catch (error) {
-        const isLate = Date.now() > deadline
-        if (this.#isDamage(error) && !isLate) this.#startAnew(error)
-        else if (resultCode(error) !== SQLITE_BUSY || isLate) throw error
-        const lock = delay(5 + Math.random() * 20).then(() => {
-          if (this.#lock === lock) this.#lock = undefined
-        })
-        if (isWrite) this.#lock = lock
-        await lock
+        if (!this.#mayTryAgain(error, performance.now() > deadline)) throw error
+        await delay(5 + Math.random() * 20)
       }
     }
+  }
+
+  /** Whether what failed may succeed before long: damage is mended, and locks pass. */
+  #mayTryAgain(error: unknown, isLate: boolean): boolean {
+    if (isLate) return false
+    const isDamage = this.#isDamage(error)
+    if (isDamage) this.#startAnew(error)
+    return isDamage || resultCode(error) === SQLITE_BUSY
   }
 
   #isDamage(error: unknown): boolean {
@@ -407,6 +447,20 @@ class SqliteDatabase {
    * it cannot be told, no two are the same.
    */
   version(): number {
+    const now = performance.now()
+    if (this.#isVersionKnown && now - this.#versionKnownAt < VERSION_TRUST) return this.#version
+    if (!this.#isVersionKnown) {
+      this.#isVersionKnown = true
+      setImmediate(() => {
+        this.#isVersionKnown = false
+      }).unref()
+    }
+    this.#versionKnownAt = now
+    this.#version = this.#askVersion()
+    return this.#version
+  }
+
+  #askVersion(): number {
     try {
       const [row] = this.#run('PRAGMA data_version', []) as [{ data_version: number }]
       // After the file has been opened anew, versions count anew as well.
@@ -507,6 +561,7 @@ class SqliteDatabase {
   close(): void {
     this.#closed = true
     clearTimeout(this.#pruning)
+    this.#writes.close(new Error('the store is closed'))
     this.#statements.clear()
     this.#database?.close()
     this.#database = undefined
