@@ -166,6 +166,11 @@ export class StoringHandler implements Dispatcher.DispatchHandler {
     this.#expectedLength = isLength && this.#exchange.method !== 'HEAD' ? Number(length) : undefined
     this.#recording = this.#exchange.record(entry)
     this.#recording.content.onReader = () => this.#share()
+    this.#recording.content.onRoom = () => {
+      const controller = this.#controller
+      // Unless it is the caller who wants it to wait.
+      queueMicrotask(() => this.#control.paused || controller?.resume())
+    }
   }
 
   /**
@@ -199,7 +204,8 @@ export class StoringHandler implements Dispatcher.DispatchHandler {
     if (this.#playback === undefined) {
       this.#delivered += chunk.length
       this.#control.responseData(chunk)
-    } else if (content?.isCongested) controller.pause()
+    }
+    if (content?.isCongested && !content.givenUp) controller.pause()
   }
 
   /** Reads over what nobody wants, so that the connection can be used again; but not for long. */

@@ -2,9 +2,9 @@ import type { Awaitable } from '../awaitable.ts'
 import type { Coherence } from './memory-tier.ts'
 
 /**
- * What a cache needs of a store: bytes by key, no more. Failures are rejections; what is known at once is no promise; a missing or expired
- * key is undefined. What `get` returns belongs to the caller, who may change it; `set` does not keep
- * the bytes that it was given.
+ * What a cache needs of a store: bytes by key, no more. Failures are rejections; a missing or expired key
+ * is undefined. What `get` returns belongs to the caller, who may change it; what `set` is given belongs
+ * to the store.
  */
 export interface ByteStore {
   /** @param deadline how long it may take, in milliseconds, for a store that has deadlines */
@@ -50,6 +50,11 @@ export interface Stores {
   readonly unreferenced?: Unreferenced
   /** What others may do to them. Without it: change them unnoticed. */
   readonly coherence?: Coherence
+  /**
+   * Whether they take what they are given as fast as a disk does, so that large content may wait for them.
+   * Others are given up where content comes faster than they take it.
+   */
+  readonly isWaitedFor?: boolean
   /** Removes what has expired and gives its space back; absent where the store does so by itself. */
   shrink?(): Promise<void>
   /** Gives back what the stores hold: files, and connections if they are ours. */

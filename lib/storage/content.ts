@@ -96,9 +96,18 @@ export class Chunks {
   readonly #unreferenced: Unreferenced | undefined
   readonly #readers = new Map<string, number>()
   readonly #doomed = new Map<string, Doomed>()
+  readonly #removals = new Set<Promise<void>>()
+  /** Whether content that comes faster than it can be written waits for the store, instead of not being stored. */
+  readonly isWaitedFor: boolean
 
-  constructor(store: ByteStore, memory?: MemoryTier, unreferenced?: Unreferenced) {
+  constructor(
+    store: ByteStore,
+    memory?: MemoryTier,
+    unreferenced?: Unreferenced,
+    isWaitedFor = false,
+  ) {
     this.#store = store
+    this.isWaitedFor = isWaitedFor
     this.#memory = memory
     this.#unreferenced = unreferenced
   }
@@ -180,6 +189,7 @@ export class Chunks {
   /** Removes at once what is to be removed, and is not being read here. */
   async flush(): Promise<void> {
     await Promise.all([...this.#doomed.values()].map(({ record }) => this.#remove(record)))
+    await Promise.all(this.#removals)
   }
 
   async #remove({ generation, chunkSize, length }: ChunksRecord): Promise<void> {
@@ -196,7 +206,10 @@ export class Chunks {
         ? this.#store.expire(keys, READERS_GRACE)
         : this.#store.delete(keys)
     // A failure has been told already; what is left expires by itself.
-    await removal.then(() => this.#unreferenced?.remove(generation)).catch(() => {})
+    const removed = removal.then(() => this.#unreferenced?.remove(generation)).catch(() => {})
+    this.#removals.add(removed)
+    await removed
+    this.#removals.delete(removed)
   }
 
   /** Removes all chunks but those that are being read. */
@@ -362,7 +375,7 @@ export class GrowingContent implements Content {
       this.giveUp(new TooLargeError(`the content is larger than ${this.#maxLength} bytes`))
     }
     if (this.#held > MEMORY_LIMIT) this.#isCongested = true
-    if (this.#isCongested && this.#readers.size === 0) {
+    if (this.#isCongested && this.#readers.size === 0 && !this.#store.isWaitedFor) {
       this.giveUp(new GivenUpError('the store is slower than the network'))
     }
     this.#wake()

@@ -5,7 +5,7 @@ import type { Head } from './heads.ts'
 export type Coherence =
   /** Nothing: it is this process's own. */
   | { readonly kind: 'own' }
-  /** Change it, which changes its version. */
+  /** Change it, which changes its version; `NaN` while that cannot be told. */
   | { readonly kind: 'versioned'; version(): number }
   /** Change it unnoticed. */
   | { readonly kind: 'unnoticed' }
@@ -24,7 +24,7 @@ interface Remembered {
   /** Until when the store keeps it, in milliseconds since the epoch. */
   readonly until: number
   /** The version of the store at which it was there, or the time. */
-  seen: number
+  readonly seen: number
 }
 
 /**
@@ -51,19 +51,22 @@ export class MemoryTier {
   head(key: string): Head | undefined {
     const remembered = this.#cache.get(key) as Remembered | undefined
     if (remembered === undefined) return undefined
-    if (this.#isTrusted(remembered) && Date.now() < remembered.until) return remembered.head
+    const now = this.now()
+    // It may be right, but that cannot be told.
+    if (Number.isNaN(now)) return undefined
+    if (this.#isTrusted(remembered, now) && Date.now() < remembered.until) return remembered.head
     this.#cache.delete(key)
     return undefined
   }
 
-  #isTrusted({ seen }: Remembered): boolean {
+  #isTrusted({ seen }: Remembered, now: number): boolean {
     switch (this.#coherence.kind) {
       case 'own':
         return true
       case 'versioned':
-        return this.#coherence.version() === seen
+        return now === seen
       case 'unnoticed':
-        return Math.abs(Date.now() - seen) < TRUST
+        return Math.abs(now - seen) < TRUST
     }
   }
 
@@ -72,7 +75,7 @@ export class MemoryTier {
    * @param seen when it was there: see {@link now}
    */
   rememberHead(key: string, head: Head, until: number, seen: number): void {
-    this.#cache.set(key, { head, until, seen })
+    if (!Number.isNaN(seen)) this.#cache.set(key, { head, until, seen })
   }
 
   /** Whether content is short enough that its chunks do not drive out everything else. */

@@ -77,10 +77,10 @@ export class Responses {
 
   constructor(stores: Stores, events: Events, options: ResponsesOptions) {
     this.#stores = stores
-    const { coherence = { kind: 'unnoticed' }, usage, unreferenced } = stores
+    const { coherence = { kind: 'unnoticed' }, usage, unreferenced, isWaitedFor } = stores
     const { memory, maxVariants, ...limits } = options
     const tier = memory > 0 ? new MemoryTier(memory, coherence) : undefined
-    this.#chunks = new Chunks(stores.chunks, tier, unreferenced)
+    this.#chunks = new Chunks(stores.chunks, tier, unreferenced, isWaitedFor)
     this.#heads = new Heads(stores.heads, this.#chunks, events, tier)
     this.#events = events
     this.#maxVariants = maxVariants

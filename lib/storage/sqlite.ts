@@ -11,6 +11,7 @@ import { KeyvSqlite } from './keyv-sqlite.ts'
 import { bytesKeyv, KeyvErrors, keyvStore } from './keyv-store.ts'
 import { METADATA_START } from './records.ts'
 import { WriteQueue } from './write-queue.ts'
+import { Writer } from './writer.ts'
 
 /** Tables of another format have another name, so that releases can share a file. */
 const TABLES = { heads: 'responses_1', chunks: 'chunks_1' }
@@ -39,6 +40,9 @@ const OPEN_PATIENCE = 1000
 
 /** How long the version of the file is taken for known within a turn of the event loop, in milliseconds. */
 const VERSION_TRUST = 1
+
+/** How much is written until that is left to a thread of its own, in bytes: short programs need none. */
+const MUCH = 2 ** 20
 
 /** How many prepared statements are kept. */
 const MAX_STATEMENTS = 64
@@ -140,6 +144,7 @@ export function openSqlite(path: string, events: Events): Stores {
     chunks: storeNamed('chunks'),
     usage,
     unreferenced,
+    isWaitedFor: true,
     shrink: async () => {
       await connect()
       await database.prune()
@@ -164,7 +169,7 @@ async function createTables(
       driver: {
         name: 'custom',
         connect: async () => ({
-          query: async (sql, ...parameters) => database.query(sql, parameters),
+          query: (sql, ...parameters) => database.query(sql, parameters),
           close: async () => undefined,
         }),
       },
@@ -187,6 +192,8 @@ const TOUCH_STEP = 500
 const TOTALS = 'totals_1'
 const USED = 'used_1'
 const UNREFERENCED = 'unreferenced_1'
+/** How often heads have been changed by anybody. */
+const CHANGES = 'changes_1'
 
 const NOW = "CAST(unixepoch('subsec') * 1000 AS INTEGER)"
 
@@ -199,6 +206,8 @@ const SCHEMA = [
   ...accounting(TABLES.heads, isResponse),
   ...accounting(TABLES.chunks, () => '0'),
   ...lastUse(TABLES.heads),
+  `CREATE TABLE IF NOT EXISTS ${CHANGES} (id INTEGER PRIMARY KEY, number INTEGER NOT NULL)`,
+  ...changes(TABLES.heads),
 ]
 
 /** Whether a row of heads is a response, as SQL. */
@@ -235,6 +244,16 @@ function lastUse(table: string): string[] {
   ]
 }
 
+function changes(table: string): string[] {
+  const count = `INSERT INTO ${CHANGES} VALUES (0, 1) ON CONFLICT DO UPDATE SET number = number + 1;`
+  return ['INSERT', 'UPDATE OF value', 'DELETE'].map(
+    (event) =>
+      `CREATE TRIGGER IF NOT EXISTS ${table}_${event.slice(0, 6).toLowerCase()}_counted AFTER ${event} ON ${table} BEGIN ${count} END`,
+  )
+}
+
+const COUNTER = `SELECT number FROM ${CHANGES}`
+
 /** An SQLite database on `node:sqlite`: the driver under the adapter. */
 class SqliteDatabase {
   readonly #path: string
@@ -258,6 +277,11 @@ class SqliteDatabase {
   #isVersionKnown = false
   #versionKnownAt = 0
   #version = Number.NaN
+  /** The one of the file that {@link #version} was found at. */
+  #dataVersion: number | undefined
+  /** How many bytes have been written. */
+  #written = 0
+  #isWritable = true
   #pruning: NodeJS.Timeout | undefined
 
   constructor(path: string, events: Events) {
@@ -303,8 +327,9 @@ class SqliteDatabase {
 
   /** Runs a statement: rows of a query, none for others. Another process's lock is waited for without blocking. */
   async query(sql: string, parameters: readonly unknown[]): Promise<unknown[]> {
-    if (/^\s*(INSERT|DELETE|UPDATE)/.test(sql)) {
+    if (/^\s*(INSERT|DELETE|UPDATE|PRAGMA incremental_vacuum)/.test(sql)) {
       if (this.#closed) throw new Error('the store is closed')
+      this.#count(parameters)
       return this.#writes.write(sql, parameters, WRITE_PATIENCE)
     }
     const deadline = performance.now() + READ_PATIENCE
@@ -316,6 +341,25 @@ class SqliteDatabase {
         await delay(5 + Math.random() * 20)
       }
     }
+  }
+
+  /** Leaves the writing to a thread from the moment on at which it is worth while. */
+  #count(parameters: readonly unknown[]): void {
+    for (const value of parameters) if (value instanceof Uint8Array) this.#written += value.length
+    if (this.#written < MUCH || this.#writes.writer || !this.#isWritable || !this.isReady) return
+    try {
+      this.#writes.writer = new Writer(this.#path, WRITE_PATIENCE, COUNTER, () => this.#countAnew())
+    } catch {
+      // Where there may be no threads, there are none.
+      this.#isWritable = false
+    }
+  }
+
+  /** From now on versions are counted otherwise, and none from before means the same. */
+  #countAnew(): void {
+    this.#opened += 1
+    this.#isVersionKnown = false
+    this.#dataVersion = undefined
   }
 
   /** Whether what failed may succeed before long: damage is mended, and locks pass. */
@@ -405,6 +449,7 @@ class SqliteDatabase {
   #use(path: string | URL, options: object, pragmas: readonly string[] = []): DatabaseSync {
     const { DatabaseSync } = process.getBuiltinModule('node:sqlite')
     const database = new DatabaseSync(path, { timeout: BUSY_TIMEOUT, ...options })
+    this.#isWritable = this.#path !== ':memory:' && !('readOnly' in options)
     try {
       for (const statement of [...pragmas, ...this.#schema]) database.exec(statement)
       database.prepare('SELECT count(*) FROM sqlite_master').get()
@@ -420,6 +465,8 @@ class SqliteDatabase {
 
   /** Sets a damaged file aside, unless another process has done so already, and begins a new one. */
   #startAnew(error: unknown): DatabaseSync {
+    this.#writes.writer?.stop()
+    this.#writes.writer = undefined
     this.#statements.clear()
     this.#database?.close()
     this.#database = undefined
@@ -464,10 +511,22 @@ class SqliteDatabase {
     try {
       const [row] = this.#run('PRAGMA data_version', []) as [{ data_version: number }]
       // After the file has been opened anew, versions count anew as well.
-      return this.#opened * 2 ** 32 + row.data_version
+      const epoch = this.#opened * 2 ** 32
+      const writer = this.#writes.writer
+      if (!writer?.isReady) return epoch + row.data_version
+      // To this connection the thread is somebody else.
+      if (row.data_version === this.#dataVersion) return this.#version
+      const version = epoch + writer.foreign(() => this.#changes())
+      if (!Number.isNaN(version)) this.#dataVersion = row.data_version
+      return version
     } catch {
       return Number.NaN
     }
+  }
+
+  #changes(): number {
+    const [row] = this.#run(COUNTER, []) as { number: number }[]
+    return row?.number ?? 0
   }
 
   /** Gives rows another time to live. */
@@ -558,10 +617,12 @@ class SqliteDatabase {
     await this.query('PRAGMA wal_checkpoint(TRUNCATE)', [])
   }
 
-  close(): void {
+  async close(): Promise<void> {
+    if (this.#closed) return
     this.#closed = true
     clearTimeout(this.#pruning)
     this.#writes.close(new Error('the store is closed'))
+    await this.#writes.writer?.close()
     this.#statements.clear()
     this.#database?.close()
     this.#database = undefined

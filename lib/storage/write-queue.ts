@@ -1,4 +1,6 @@
 import { setTimeout as delay, setImmediate as nextTurn } from 'node:timers/promises'
+import type { Writer } from './writer.ts'
+import { type Run, transact, type Write } from './writes.ts'
 
 /** How long one transaction may take in all, in milliseconds: as long it blocks the event loop. */
 const LONGEST = 5
@@ -6,12 +8,10 @@ const LONGEST = 5
 /** What waits for longer than this since the last transaction is written at once, in milliseconds. */
 const QUIET = 5
 
-/** Runs a statement. */
-export type Run = (sql: string, parameters: readonly unknown[]) => unknown[]
+/** How much is given to a writer at a time. */
+const BATCH = 64
 
-interface Write {
-  readonly sql: string
-  readonly parameters: readonly unknown[]
+interface Waiting extends Write {
   /** Until when a lock is waited for, by the clock of `performance`. */
   readonly deadline: number
   resolve(rows: unknown[]): void
@@ -22,6 +22,15 @@ interface Write {
 const unwritten = new Set<WriteQueue>()
 let isWatchingExit = false
 
+function flushAtExit(queue: WriteQueue): void {
+  unwritten.add(queue)
+  if (isWatchingExit) return
+  isWatchingExit = true
+  process.once('exit', () => {
+    for (const each of unwritten) each.finish()
+  })
+}
+
 /**
  * Writes to a database in their order. Those that come close together share a transaction, which takes much
  * less than one for each; none waits for another one to come.
@@ -29,11 +38,13 @@ let isWatchingExit = false
 export class WriteQueue {
   readonly #run: Run
   readonly #mayTryAgain: (error: unknown, isLate: boolean) => boolean
-  #writes: Write[] = []
+  readonly #writes: Waiting[] = []
   #isFlushing = false
   #flushedAt = -Infinity
   /** How many are to be written each in a transaction of its own, because one that they shared failed. */
   #alone = 0
+  /** What makes the changes from now on, if it is ready. */
+  writer: Writer | undefined
 
   /** @param mayTryAgain whether what failed may succeed before long; where it is late already, it is over */
   constructor(run: Run, mayTryAgain: (error: unknown, isLate: boolean) => boolean) {
@@ -42,7 +53,7 @@ export class WriteQueue {
   }
 
   /**
-   * Writes something.
+   * Writes something. Bytes in it are not the caller's any more.
    *
    * @param patience how long a lock is waited for, in milliseconds
    * @returns the rows that the statement returns
@@ -51,13 +62,7 @@ export class WriteQueue {
     const { promise, resolve, reject } = Promise.withResolvers<unknown[]>()
     const deadline = performance.now() + patience
     this.#writes.push({ sql, parameters, deadline, resolve, reject })
-    unwritten.add(this)
-    if (!isWatchingExit) {
-      isWatchingExit = true
-      process.once('exit', () => {
-        for (const queue of unwritten) queue.#flushAtExit()
-      })
-    }
+    flushAtExit(this)
     if (!this.#isFlushing) void this.#flush()
     return promise
   }
@@ -72,18 +77,40 @@ export class WriteQueue {
     this.#isFlushing = true
     if (performance.now() - this.#flushedAt < QUIET) await nextTurn()
     while (this.#writes.length > 0) {
-      try {
-        this.#transact()
-        if (this.#writes.length > 0) await nextTurn()
-      } catch (error) {
-        const [first] = this.#writes as [Write]
-        if (!this.#mayTryAgain(error, performance.now() > first.deadline)) this.#fail(error)
-        else await delay(5 + Math.random() * 20)
-      }
+      if (this.writer?.isReady) await this.#handOver(this.writer)
+      else await this.#writeHere()
     }
     this.#flushedAt = performance.now()
     this.#isFlushing = false
     unwritten.delete(this)
+  }
+
+  async #handOver(writer: Writer): Promise<void> {
+    const batch = this.#writes.splice(0, BATCH)
+    try {
+      const outcomes = await writer.write(batch)
+      const failed = outcomes.find((outcome) => 'error' in outcome)
+      // What was handed over cannot be tried again, but it may be the last to fail.
+      if (failed) this.#mayTryAgain(failureOf(failed), false)
+      for (const [index, { resolve, reject }] of batch.entries()) {
+        const outcome = outcomes[index]
+        if (outcome && 'rows' in outcome) resolve(outcome.rows)
+        else reject(failureOf(outcome))
+      }
+    } catch (error) {
+      for (const { reject } of batch) reject(error)
+    }
+  }
+
+  async #writeHere(): Promise<void> {
+    try {
+      this.#transact()
+      if (this.#writes.length > 0) await nextTurn()
+    } catch (error) {
+      const { deadline } = this.#writes[0] as Waiting
+      if (!this.#mayTryAgain(error, performance.now() > deadline)) this.#fail(error)
+      else await delay(5 + Math.random() * 20)
+    }
   }
 
   /** One that is alone fails alone; of several nobody knows which one is to blame. */
@@ -98,45 +125,30 @@ export class WriteQueue {
 
   /** Writes as much as may be written at a time. */
   #transact(): void {
-    const [first] = this.#writes as [Write]
-    if (this.#writes.length === 1 || this.#alone > 0) {
-      const rows = this.#run(first.sql, first.parameters)
-      this.#alone = Math.max(0, this.#alone - 1)
-      this.#writes.shift()
-      first.resolve(rows)
-      return
-    }
-    this.#run('BEGIN IMMEDIATE', [])
-    const written: unknown[][] = []
-    try {
-      const end = performance.now() + LONGEST
-      for (const { sql, parameters } of this.#writes) {
-        written.push(this.#run(sql, parameters))
-        if (performance.now() > end) break
-      }
-      this.#run('COMMIT', [])
-    } catch (error) {
-      this.#rollBack()
-      throw error
-    }
-    const done = this.#writes.splice(0, written.length)
-    for (const [index, { resolve }] of done.entries()) resolve(written[index] as unknown[])
-  }
-
-  #rollBack(): void {
-    try {
-      this.#run('ROLLBACK', [])
-    } catch {
-      // SQLite has done so by itself.
-    }
+    const [first] = this.#writes as [Waiting]
+    const isAlone = this.#alone > 0 || this.#writes.length === 1
+    const results = isAlone
+      ? [this.#run(first.sql, first.parameters)]
+      : transact(this.#run, this.#writes, LONGEST)
+    this.#alone = Math.max(0, this.#alone - results.length)
+    const done = this.#writes.splice(0, results.length)
+    for (const [index, { resolve }] of done.entries()) resolve(results[index] as unknown[])
   }
 
   /** There are no more turns of the event loop: what is left is written now, or never. */
-  #flushAtExit(): void {
+  finish(): void {
+    this.writer?.finish()
     try {
       while (this.#writes.length > 0) this.#transact()
     } catch {
       // It is a cache.
     }
   }
+}
+
+function failureOf(outcome: object | undefined): Error {
+  const { message, ...codes } = (outcome as { error?: Error } | undefined)?.error ?? {
+    message: 'nothing is known of what was to be written',
+  }
+  return Object.assign(new Error(message), codes)
 }

@@ -1,0 +1,85 @@
+// The thread of a `Writer`: makes changes on a connection of its own, so that neither they nor the locks that
+// they wait for block anybody.
+import { DatabaseSync, type StatementSync } from 'node:sqlite'
+import { parentPort, workerData } from 'node:worker_threads'
+import type { Batch, Outcome, WriterData } from './writer.ts'
+import { transact, type Write } from './writes.ts'
+
+/** How long a transaction may take, in milliseconds: others want to write as well. */
+const LONGEST = 10
+
+const { path, patience, counter, state } = workerData as WriterData
+const database = new DatabaseSync(path, { timeout: patience })
+database.exec('PRAGMA synchronous = NORMAL')
+const statements = new Map<string, StatementSync>()
+
+function run(sql: string, parameters: readonly unknown[]): unknown[] {
+  let statement = statements.get(sql)
+  if (statement === undefined) {
+    statement = database.prepare(sql)
+    if (statements.size > 64) statements.clear()
+    statements.set(sql, statement)
+  }
+  return statement.all(...(parameters as (string | number | Uint8Array | null)[]))
+}
+
+/** How often anybody has changed what is counted. */
+function count(): number {
+  const [row] = run(counter, []) as { number: number }[]
+  return row?.number ?? 0
+}
+
+/** Makes as many changes as can be made in a transaction, and notes how many of those that are counted were ours. */
+function write(writes: readonly Write[]): unknown[][] {
+  let before = 0
+  const begin = (sql: string, parameters: readonly unknown[]) => {
+    const rows = run(sql, parameters)
+    if (sql === 'BEGIN IMMEDIATE') before = count()
+    return rows
+  }
+  return transact(begin, writes, LONGEST, () => {
+    const changes = count() - before
+    // While the number is odd, nobody can tell whose the last changes are.
+    Atomics.add(state, 0, 1)
+    try {
+      run('COMMIT', [])
+      Atomics.add(state, 1, changes)
+    } finally {
+      Atomics.add(state, 0, 1)
+    }
+  })
+}
+
+function outcomesOf(writes: readonly Write[]): Outcome[] {
+  const outcomes: Outcome[] = []
+  for (let isAlone = false; outcomes.length < writes.length; ) {
+    const left = writes.slice(outcomes.length)
+    try {
+      const rows = write(isAlone ? left.slice(0, 1) : left)
+      outcomes.push(...rows.map((each) => ({ rows: each })))
+      // Others, who try again and again, get their chance.
+      if (outcomes.length < writes.length && !isAlone) Atomics.wait(state, 3, 0, 1)
+    } catch (error) {
+      // Of several nobody knows which one is to blame.
+      if (isAlone || left.length === 1) {
+        const { message, code, errcode } = error as Error & { code?: string; errcode?: number }
+        outcomes.push({ error: { message, code, errcode } })
+      }
+      isAlone = true
+    }
+  }
+  return outcomes
+}
+
+parentPort?.on('message', (batch: Batch | 'close') => {
+  if (batch === 'close') {
+    database.close()
+    parentPort?.close()
+    return
+  }
+  const outcomes = outcomesOf(batch)
+  Atomics.add(state, 2, 1)
+  Atomics.notify(state, 2)
+  parentPort?.postMessage(outcomes)
+})
+parentPort?.postMessage('ready')
