@@ -10,8 +10,10 @@ import { nominatedMatch } from './rfc9111/vary.ts'
 import { parseCount, parseSize, type Size } from './size.ts'
 import type { Entry } from './storage/entry.ts'
 import { DEFAULT_DEADLINES, type Deadlines } from './storage/guarded-store.ts'
+import { Leases } from './storage/leases.ts'
 import { DEFAULT_STORE, openStore, type StoreOption } from './storage/open-store.ts'
 import { Responses, type ResponsesOptions } from './storage/responses.ts'
+import { parseBoolean } from './terms.ts'
 
 /** The options of {@link HttpCache}. */
 export interface HttpCacheOptions {
@@ -56,6 +58,14 @@ export interface HttpCacheOptions {
    * @default 100
    */
   readonly maxVariants?: number
+  /**
+   * Whether processes that share the store, be it an SQLite file, Redis or Valkey, agree on which of them
+   * asks the origin for what none of them has, so that one request is made instead of many. The others
+   * wait 2 seconds at most.
+   *
+   * @default true
+   */
+  readonly leases?: boolean
   /**
    * How long a call to the store may take before it counts as failed: milliseconds, or durations such as
    * `'2s'`. A store that hangs or keeps failing is left alone for a while, and then tried again.
@@ -110,6 +120,7 @@ export const HTTP_CACHE_OPTIONS: readonly (keyof HttpCacheOptions)[] = [
   'maxSize',
   'maxEntries',
   'maxVariants',
+  'leases',
   'deadlines',
 ]
 
@@ -143,15 +154,15 @@ function memorySize(memory: HttpCacheOptions['memory'] = {}): number {
  *
  * @throws TypeError where one is malformed
  */
-export function parseCacheOptions(
-  options: HttpCacheOptions,
-): ResponsesOptions & { readonly shared: boolean; readonly deadlines: Deadlines } {
-  const { shared = false } = options
-  if (typeof shared !== 'boolean') {
-    throw new TypeError(`shared: expected a boolean, got ${inspect(shared)}`)
-  }
+export function parseCacheOptions(options: HttpCacheOptions): ResponsesOptions & {
+  readonly shared: boolean
+  readonly leases: boolean
+  readonly deadlines: Deadlines
+} {
+  const { shared = false, leases = true } = options
   return {
-    shared,
+    shared: parseBoolean(shared, 'shared'),
+    leases: parseBoolean(leases, 'leases'),
     memory: memorySize(options.memory),
     maxSize: parseSize(options.maxSize ?? DEFAULT_MAX_SIZE, 'maxSize'),
     maxEntries: parseCount(options.maxEntries ?? Infinity, 'maxEntries'),
@@ -190,6 +201,8 @@ export class HttpCache {
   /** @internal */
   readonly responses: Responses
   /** @internal */
+  readonly leases: Leases | undefined
+  /** @internal */
   readonly flights: Flights = new Flights()
   /**
    * Which stored responses are being validated in the background, by their generation.
@@ -213,10 +226,13 @@ export class HttpCache {
       )
     }
     // What is malformed leaves no file behind.
-    const { shared, deadlines, ...limits } = parseCacheOptions(options)
+    const { shared, leases, deadlines, ...limits } = parseCacheOptions(options)
     this.shared = shared
     const stores = openStore(options.store ?? DEFAULT_STORE, this.events, deadlines)
     this.responses = new Responses(stores, this.events, limits)
+    if (leases && stores.leases) {
+      this.leases = new Leases(stores.leases, this.events, deadlines.read)
+    }
     const limit = (['maxSize', 'maxEntries'] as const).find((name) => options[name] !== undefined)
     if (limit !== undefined && !this.responses.isLimited) {
       void this.responses.close()

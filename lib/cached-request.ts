@@ -5,12 +5,13 @@ import type { HttpCache } from './cache.ts'
 import { type Delivery, delivery } from './delivery.ts'
 import type { ActiveRequests } from './handlers/active-requests.ts'
 import { BackgroundHandler, NotNeededError } from './handlers/background-handler.ts'
-import type { Flight } from './handlers/flights.ts'
+import type { Flight, FlightOutcome } from './handlers/flights.ts'
 import { Playback } from './handlers/playback.ts'
 import { withCacheStatus } from './handlers/relaying-handler.ts'
 import { RequestControl } from './handlers/request-control.ts'
 import { type Exchange, type Received, StoringHandler } from './handlers/storing-handler.ts'
 import { ValidatingHandler } from './handlers/validating-handler.ts'
+import { digest } from './key.ts'
 import { type CacheStatus, formatCacheStatus } from './observe/cache-status.ts'
 import { asError } from './observe/events.ts'
 import { hasContent, headersWith, headersWithout, type Request } from './request.ts'
@@ -30,6 +31,7 @@ import { agreesWithHead, conditionalFields, confirmed, isNamed } from './rfc9111
 import type { RequestTerms, Rules } from './rules.ts'
 import { LostContentError } from './storage/content.ts'
 import type { Entry, NewEntry } from './storage/entry.ts'
+import type { Leases } from './storage/leases.ts'
 import { adoption, freshening, isPartitioned, type Revision, storing } from './storing.ts'
 
 type Dispatch = Dispatcher['dispatch']
@@ -172,9 +174,11 @@ export class CachedRequest {
       : undefined
     if (underWay === undefined) {
       this.#isCollapsed = false
-      const flight = this.#openFlight()
-      if (decision.action === 'validate') return this.#validate(decision, flight)
-      return this.#forward(decision.reason, flight, decision.stored)
+      return after(this.#agree(this.#openFlight()), (flight) => {
+        if (flight === undefined) return this.#lookUp()
+        if (decision.action === 'validate') return this.#validate(decision, flight)
+        return this.#forward(decision.reason, flight, decision.stored)
+      })
     }
     return underWay.then((outcome) => {
       if (this.#control.finished) return
@@ -183,6 +187,41 @@ export class CachedRequest {
       this.#isCollapsed = outcome === 'answered'
       return this.#lookUp()
     })
+  }
+
+  /**
+   * Agrees with other processes that this one asks the origin.
+   *
+   * @returns undefined where it needs not do so any more: the answer to another one has come into the store
+   */
+  #agree(flight: Flight): Awaitable<Flight | undefined> {
+    const { leases } = this.#caching.cache
+    if (leases === undefined || !flight.isAwaited || !this.#mayWait) return flight
+    return this.#holdLease(leases, flight)
+  }
+
+  async #holdLease(leases: Leases, flight: Flight): Promise<Flight | undefined> {
+    const { responses } = this.#caching.cache
+    const isOver = () => this.#control.finished
+    const isAnswered = async () => {
+      responses.forgetMemory(this.#cacheKey)
+      const found = await this.#find()
+      const { action } = reuse(this.#request, found, Date.now(), this.#terms)
+      return action === 'reuse' || action === 'reuse-and-validate'
+    }
+    const held = await leases.agree(digest([this.#flightKey]), isAnswered, isOver)
+    if (held === 'answered') {
+      this.#isCollapsed = true
+      flight.settle('answered')
+      return undefined
+    }
+    const settle = (outcome: FlightOutcome) => {
+      flight.settle(outcome)
+      if (outcome !== 'answered') held?.give(outcome === 'unusable')
+      else void responses.quiet(this.#cacheKey).then(() => held?.give(false))
+    }
+    if (isOver()) settle('aborted')
+    return isOver() ? undefined : { ...flight, settle }
   }
 
   /** What requests have in common that may wait for one another. */
@@ -502,7 +541,7 @@ export class CachedRequest {
 type PlayOutcome = 'played' | 'lost' | 'partial'
 
 /** The flight of a request whose answer nobody else waits for. */
-const NOBODY: Flight = { settle: () => {} }
+const NOBODY: Flight = { isAwaited: false, settle: () => {} }
 
 /** Request fields that are about what the caller has or wants, and not about what is stored. */
 const OF_THE_CALLER = ['cache-control', 'if-modified-since', 'if-none-match', 'if-range', 'pragma']

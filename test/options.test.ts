@@ -25,6 +25,7 @@ suite('Options: checkCacheOptions and checkAgentOptions', () => {
     ['stale responses for a time', { staleWhileRevalidate: 60_000, staleIfError: '7 days' }],
     ['a shared cache', { shared: true, store: 'memory:' }],
     ['a private one', { shared: false }],
+    ['no leases', { leases: false }],
     ['options that are undefined', { expireAfter: undefined, cacheControl: undefined, partitionBy: undefined, staleWhileRevalidate: undefined, staleIfError: undefined, shared: undefined, cacheStatus: undefined, cache: undefined } as object],
     ['all that can be written as JSON', JSON.parse('{"expireAfter":"1h","cacheControl":true,"partitionBy":false,"staleWhileRevalidate":"1m","staleIfError":true,"urlsExpireAfter":{"a.com":-1},"store":"memory:","shared":true}')],
   ]
@@ -47,6 +48,7 @@ suite('Options: checkCacheOptions and checkAgentOptions', () => {
     ['a malformed expiration', { expireAfter: '60' }, /^expireAfter: expected .+ got '60'/],
     ['an expiration that is null', { expireAfter: null }, /^expireAfter: expected .+ got null$/],
     ['cacheControl that is no boolean', { cacheControl: 'on' }, /^cacheControl: expected a boolean, got 'on'$/],
+    ['leases that are no boolean', { leases: 1 }, /^leases: expected a boolean, got 1$/],
     ['cacheStatus that is no boolean', { cacheStatus: 1 }, /^cacheStatus: expected a boolean, got 1$/],
     ['partitionBy that is a name', { partitionBy: 'cookie' }, /^partitionBy: expected an array of field names, or false, got 'cookie'$/],
     ['partitionBy that is true', { partitionBy: true }, /^partitionBy: expected an array of field names, or false, got true$/],
@@ -97,7 +99,7 @@ suite('Options: checkCacheOptions and checkAgentOptions', () => {
     assert.throws(() => new HttpCache({ public: true } as object), {
       name: 'TypeError',
       message:
-        'HttpCache: unknown option "public"; the options are store, shared, memory, maxSize, maxEntries, maxVariants, deadlines',
+        'HttpCache: unknown option "public"; the options are store, shared, memory, maxSize, maxEntries, maxVariants, leases, deadlines',
     })
   })
 

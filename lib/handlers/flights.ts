@@ -11,6 +11,8 @@ export type FlightOutcome =
 
 /** A request that is under way to the origin, until it is known whether others can use its response. */
 export interface Flight {
+  /** Whether others may wait for it. */
+  readonly isAwaited: boolean
   /** Tells those that wait; the first outcome counts. */
   settle(outcome: FlightOutcome): void
 }
@@ -37,6 +39,7 @@ export class Flights {
     if (isFirst) this.#flights.set(key, promise)
     let isSettled = false
     return {
+      isAwaited: isFirst,
       settle: (outcome) => {
         if (isSettled) return
         isSettled = true

@@ -1,4 +1,5 @@
 import type { Awaitable } from '../awaitable.ts'
+import type { LeaseStore } from './leases.ts'
 import type { Coherence } from './memory-tier.ts'
 
 /**
@@ -36,7 +37,8 @@ export interface Usage {
 
 /** Keeps in mind which contents no head refers to yet, or any more, so that they are removed even after a crash. */
 export interface Unreferenced {
-  add(generation: string): Promise<void>
+  /** @param grace for how long others may still be reading it, in milliseconds */
+  add(generation: string, grace: number): Promise<void>
   remove(generation: string): Promise<void>
 }
 
@@ -48,6 +50,8 @@ export interface Stores {
   readonly usage?: Usage
   /** Absent where what is left after a crash can only expire. */
   readonly unreferenced?: Unreferenced
+  /** Absent where processes cannot agree on anything. */
+  readonly leases?: LeaseStore
   /** What others may do to them. Without it: change them unnoticed. */
   readonly coherence?: Coherence
   /**

@@ -1,9 +1,11 @@
 import type { ByteStore } from './byte-store.ts'
+import type { LeaseStore } from './leases.ts'
 
 /** A connection to a server, with the two stores of a cache on it. What fails because of it rejects, and tells no more. */
 export interface Connection {
   readonly heads: ByteStore
   readonly chunks: ByteStore
+  readonly leases?: LeaseStore
   /** Settles when the connection can be used, or cannot be made. */
   readonly connected: Promise<unknown>
   /** Whether it can be used still. */
@@ -27,7 +29,7 @@ export const DEFAULT_NAMESPACE = 'caching-agent'
 export const CONNECT_TIMEOUT = 5000
 
 /** Another format of what is stored has another name, so that releases can share a server. */
-export const NAMES = { heads: 'responses_1', chunks: 'chunks_1' }
+export const NAMES = { heads: 'responses_1', chunks: 'chunks_1', leases: 'leases_1' }
 
 /** An error outside any call: the next call finds the connection lost, and opens another one. */
 export function ignore(): void {}

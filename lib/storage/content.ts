@@ -79,7 +79,7 @@ export function inlineContent(bytes: Buffer): Content {
 }
 
 /** How long the chunks of overwritten content are kept for readers in other processes, in milliseconds. */
-const READERS_GRACE = 10_000
+export const READERS_GRACE = 10_000
 
 /** Chunks that are to be removed. */
 interface Doomed {
@@ -142,7 +142,7 @@ export class Chunks {
     timeToLive?: number,
   ): Promise<void> {
     const key = chunkKey(generation, index)
-    if (index === 0) await this.#unreferenced?.add(generation)
+    if (index === 0) await this.#unreferenced?.add(generation, 0)
     await this.#store.set(key, encodeRecord(key, null, bytes), timeToLive)
   }
 
@@ -176,7 +176,7 @@ export class Chunks {
     clearTimeout(this.#doomed.get(generation)?.timer)
     this.#doomed.set(generation, { record, timer })
     // After a crash the next process removes them.
-    this.#unreferenced?.add(generation).catch(() => {})
+    this.#unreferenced?.add(generation, 2 * READERS_GRACE).catch(() => {})
   }
 
   /** Removes what no head has ever referred to, after its last reader here. */

@@ -10,7 +10,7 @@ import {
   inlineContent,
   readAll,
 } from './content.ts'
-import { type Entry, keptUntil } from './entry.ts'
+import { type Entry, keptUntil, variantKey } from './entry.ts'
 import type { MemoryTier } from './memory-tier.ts'
 import { decodeRecord, encodeRecord } from './records.ts'
 
@@ -68,6 +68,16 @@ export class Heads {
     this.#chunks = chunks
     this.#events = events
     this.#memory = memory
+  }
+
+  /** Forgets what is known of a cache key without asking the store: another process may have changed it. */
+  forget(cacheKey: string): void {
+    const head = this.#memory?.head(cacheKey)
+    this.#memory?.forgetHead(cacheKey)
+    if (head?.kind !== 'variants') return
+    for (const { nominated } of head.variants) {
+      this.#memory?.forgetHead(variantKey(cacheKey, nominated))
+    }
   }
 
   /** What is at a key, where that is known without asking the store. */

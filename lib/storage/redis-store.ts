@@ -1,6 +1,7 @@
 import type { ByteStore } from './byte-store.ts'
 import { DEFAULT_NAMESPACE, NAMES } from './connection.ts'
 import { bytesKeyv, KeyvErrors, keyvStore } from './keyv-store.ts'
+import type { Lease, LeaseStore } from './leases.ts'
 import { keysWith, SCAN_COUNT, scannedStore } from './scanned-store.ts'
 
 /** How clients are told to return strings of the Redis protocol as they are, not decoded as text. */
@@ -8,6 +9,9 @@ export const AS_BYTES: object = { 36: Buffer }
 
 /** The parts of a client of a Redis server, cluster or sentinel that are used. */
 export interface RedisClientLike {
+  set(key: string, value: string, options: { NX: true; PX: number }): Promise<unknown>
+  get(key: string): Promise<unknown>
+  eval(script: string, options: { keys: string[]; arguments: string[] }): Promise<unknown>
   withTypeMapping(mapping: object): RedisClientLike
   pExpire(key: string, milliseconds: number): Promise<unknown>
   scan(
@@ -67,6 +71,30 @@ export function redisStore(
   }
 }
 
+/** Gives back the lease of a holder: deletes it, or says for a while that the answer is useless. */
+export const GIVE = `if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+if ARGV[2] == '0' then return redis.call('DEL', KEYS[1]) end
+return redis.call('SET', KEYS[1], '', 'PX', ARGV[2])`
+
+/** What comes of an attempt to take a lease, by what is there instead of it. */
+export function leaseBy(value: unknown): Lease {
+  return value === '' ? 'useless' : 'held'
+}
+
+/** The leases of a cache on Redis. */
+export function redisLeases(client: RedisClientLike, namespace: string): LeaseStore {
+  const nameOf = (key: string) => `${namespace}:${NAMES.leases}::${key}`
+  return {
+    async take(key, holder, duration) {
+      const taken = await client.set(nameOf(key), holder, { NX: true, PX: duration })
+      return taken === null ? leaseBy(await client.get(nameOf(key))) : 'taken'
+    },
+    async give(key, holder, uselessFor) {
+      await client.eval(GIVE, { keys: [nameOf(key)], arguments: [holder, String(uselessFor)] })
+    },
+  }
+}
+
 /** Whether an adapter is a `KeyvRedis`, of whatever copy of its package. */
 export function isKeyvRedis(adapter: object): adapter is KeyvRedisLike {
   const { client, getMasterNodes } = adapter as Partial<KeyvRedisLike>
@@ -80,7 +108,7 @@ export function isKeyvRedis(adapter: object): adapter is KeyvRedisLike {
 export function openKeyvRedis(
   given: KeyvRedisLike,
   onError: (error: Error) => void,
-): { heads: ByteStore; chunks: ByteStore } {
+): { heads: ByteStore; chunks: ByteStore; leases: LeaseStore } {
   const { namespace = DEFAULT_NAMESPACE, keyPrefixSeparator, useUnlink } = given
   const Adapter = given.constructor as new (client: unknown, options: object) => KeyvRedisLike
   const open = (name: string) => {
@@ -92,5 +120,16 @@ export function openKeyvRedis(
     })
     return redisStore(adapter, () => given.getClient(), onError)
   }
-  return { heads: open(NAMES.heads), chunks: open(NAMES.chunks) }
+  const leases = redisLeases(given.client.withTypeMapping({}), namespace)
+  return {
+    heads: open(NAMES.heads),
+    chunks: open(NAMES.chunks),
+    leases: {
+      async take(...lease) {
+        await given.getClient()
+        return leases.take(...lease)
+      },
+      give: leases.give,
+    },
+  }
 }

@@ -1,7 +1,13 @@
 // The only import of @keyv/redis, an optional peer: this module is loaded where a URL names Redis.
 import KeyvRedis, { createClient } from '@keyv/redis'
 import { CONNECT_TIMEOUT, type Connection, ignore, NAMES, type Place } from './connection.ts'
-import { AS_BYTES, type KeyvRedisLike, redisStore } from './redis-store.ts'
+import {
+  AS_BYTES,
+  type KeyvRedisLike,
+  type RedisClientLike,
+  redisLeases,
+  redisStore,
+} from './redis-store.ts'
 
 /** Connects to a Redis server. */
 export function openRedis({ url, namespace }: Place): Connection {
@@ -25,6 +31,7 @@ export function openRedis({ url, namespace }: Place): Connection {
   client.unref()
   return {
     ...stores,
+    leases: redisLeases(client as unknown as RedisClientLike, namespace),
     connected: client.connect(),
     isOpen: () => client.isReady,
     end() {

@@ -1,3 +1,4 @@
+import { setTimeout as delay } from 'node:timers/promises'
 import { type Awaitable, after } from '../awaitable.ts'
 import type { Events } from '../observe/events.ts'
 import type { Nominated, RequestMessage } from '../rfc9111/message.ts'
@@ -30,6 +31,9 @@ const HEAD_SIZE = 1024
 
 /** How many variants for other requests are looked at, where none is for the request. */
 const MAX_OTHERS = 8
+
+/** How long it takes until it is asked again whether a response has been received, in milliseconds. */
+const QUIET_POLL = 20
 
 /** Of how many cache keys it is remembered when they were deleted. */
 const MAX_DELETED = 10_000
@@ -135,6 +139,11 @@ export class Responses {
     }
     if (head?.kind !== 'response' || this.#removing.has(head.entry.generation)) return undefined
     return nominatedMatch(head.entry.nominated, request) ? head.entry : undefined
+  }
+
+  /** The next time the store is asked for what is stored for a cache key, whatever is in memory. */
+  forgetMemory(cacheKey: string): void {
+    this.#heads.forget(cacheKey)
   }
 
   /** Notes that a stored response has been used, so that others are evicted before it. */
@@ -363,10 +372,10 @@ export class Responses {
     const { cacheKey, nominated } = entry
     const key = variantKey(cacheKey, nominated)
     const overwritten = await this.#heads.read(key, cacheKey)
-    await this.#heads.write(key, entry)
     const others = variants.filter((variant) => !isSameVariant(variant.nominated, nominated))
     const kept = [{ nominated, until: keptUntil(entry) }, ...others].slice(0, this.#maxVariants)
     await this.#heads.writeVariants(cacheKey, kept)
+    await this.#heads.write(key, entry)
     await this.#dispose(cacheKey, overwritten)
     for (const { nominated: left } of others.slice(this.#maxVariants - 1)) {
       await this.#deleteVariant(cacheKey, left)
@@ -498,6 +507,14 @@ export class Responses {
   async *entries(): AsyncGenerator<Entry> {
     await this.settled()
     yield* this.#heads.entries()
+  }
+
+  /** Waits until nothing is being received or written for a cache key. */
+  async quiet(cacheKey: string): Promise<void> {
+    while (this.#recent.has(cacheKey) || this.#changes.has(cacheKey)) {
+      await this.#changes.get(cacheKey)
+      if (this.#recent.has(cacheKey)) await delay(QUIET_POLL)
+    }
   }
 
   /** Waits until all that has been received by now is written. */

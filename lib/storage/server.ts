@@ -25,6 +25,8 @@ interface Server {
   readonly shape: RegExp
   /** Whether it can give keys another time to live. */
   readonly canExpire: boolean
+  /** Whether processes can agree on something there. */
+  readonly canLease: boolean
   open(place: Place): Promise<Connection>
 }
 
@@ -33,6 +35,7 @@ const REDIS: Server = {
   example: 'redis://user:password@host:6379/0?namespace=name',
   shape: /^\w+:\/\/[^/?#@]+(\/\d*)?$/,
   canExpire: true,
+  canLease: true,
   open: async (place) => (await import('./redis.ts')).openRedis(place),
 }
 
@@ -48,6 +51,7 @@ const POSTGRES: Server = {
   example: 'postgres://user:password@host:5432/database?namespace=name',
   shape: /^\w+:\/\/[^@#]*$/,
   canExpire: false,
+  canLease: false,
   open: async (place) => (await import('./postgres.ts')).openPostgres(place),
 }
 
@@ -158,6 +162,13 @@ export function openServer(url: string, events: Events): Stores | undefined {
   return {
     heads: storeNamed('heads'),
     chunks: storeNamed('chunks'),
+    ...(server.canLease && {
+      leases: {
+        take: (...lease) =>
+          use(async ({ leases }) => (leases ? leases.take(...lease) : ('alone' as const))),
+        give: (...lease) => use(async ({ leases }) => leases?.give(...lease)),
+      },
+    }),
     async close() {
       isClosed = true
       current?.then(

@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto'
 import { closeSync, existsSync, mkdirSync, openSync, renameSync, statSync } from 'node:fs'
 import { dirname } from 'node:path'
 import type { DatabaseSync, StatementSync } from 'node:sqlite'
@@ -6,9 +7,11 @@ import { pathToFileURL } from 'node:url'
 import type { Awaitable } from '../awaitable.ts'
 import type { Events } from '../observe/events.ts'
 import type { ByteStore, Stores, Unreferenced, Usage } from './byte-store.ts'
+import { READERS_GRACE } from './content.ts'
 import { SECRET_KEY, VARIANTS_MARK } from './heads.ts'
 import { KeyvSqlite } from './keyv-sqlite.ts'
 import { bytesKeyv, KeyvErrors, keyvStore } from './keyv-store.ts'
+import type { LeaseStore } from './leases.ts'
 import { METADATA_START } from './records.ts'
 import { WriteQueue } from './write-queue.ts'
 import { Writer } from './writer.ts'
@@ -91,7 +94,10 @@ export function openSqlite(path: string, events: Events): Stores {
       await database.expire(TABLES[name], keys, timeToLive)
     },
     clear: async () => {
-      await (await connect())[name].clear()
+      const stores = await connect()
+      // Other processes may be reading content.
+      if (name === 'chunks' && (await database.hasOthers())) await database.expireAll(TABLES.chunks)
+      else await stores[name].clear()
       await database.shrink()
     },
     entries: () =>
@@ -130,18 +136,45 @@ export function openSqlite(path: string, events: Events): Stores {
   }
 
   const unreferenced: Unreferenced = {
-    add: async (generation) => {
-      const sql = `INSERT OR REPLACE INTO ${UNREFERENCED} VALUES (?, ?, ${NOW})`
-      await run(sql, generation, process.pid)
+    add: async (generation, grace) => {
+      const sql = `INSERT OR REPLACE INTO ${UNREFERENCED} VALUES (?, ?, ${NOW} + ?)`
+      await run(sql, generation, process.pid, grace)
     },
     remove: async (generation) => {
       await run(`DELETE FROM ${UNREFERENCED} WHERE generation = ?`, generation)
     },
   }
 
+  const leases: LeaseStore = {
+    async take(key, holder, duration) {
+      await connect()
+      if (!(await database.hasOthers())) return 'alone'
+      const isOver = `until <= ${NOW} OR until > ${NOW} + ${LONGEST_LEASE}`
+      const taken = await run(
+        `INSERT INTO ${LEASES} VALUES (?, ?, ${NOW} + ?) ON CONFLICT DO UPDATE SET holder = excluded.holder, until = excluded.until WHERE ${isOver} RETURNING key`,
+        ...[key, holder, duration],
+      )
+      if (taken.length > 0) return 'taken'
+      const [lease] = await run<{ holder: string }>(
+        `SELECT holder FROM ${LEASES} WHERE key = ?`,
+        key,
+      )
+      return lease?.holder === '' ? 'useless' : 'held'
+    },
+    async give(key, holder, uselessFor) {
+      const mine = 'WHERE key = ? AND holder = ?'
+      if (uselessFor === 0) await run(`DELETE FROM ${LEASES} ${mine}`, key, holder)
+      else {
+        const sql = `UPDATE ${LEASES} SET holder = '', until = ${NOW} + ? ${mine}`
+        await run(sql, uselessFor, key, holder)
+      }
+    },
+  }
+
   return {
     heads: storeNamed('heads'),
     chunks: storeNamed('chunks'),
+    leases,
     usage,
     unreferenced,
     isWaitedFor: true,
@@ -181,6 +214,7 @@ async function createTables(
   const stores = { heads: await open(TABLES.heads), chunks: await open(TABLES.chunks) }
   for (const statement of SCHEMA) await database.query(statement, [])
   await database.learnSchema()
+  await database.introduce()
   database.pruneLater(PRUNE_DELAY)
   return stores
 }
@@ -192,6 +226,9 @@ const TOUCH_STEP = 500
 const TOTALS = 'totals_1'
 const USED = 'used_1'
 const UNREFERENCED = 'unreferenced_1'
+/** Which processes have the file open, and on what they have agreed. */
+const PROCESSES = 'processes_1'
+const LEASES = 'leases_1'
 /** How often heads have been changed by anybody. */
 const CHANGES = 'changes_1'
 
@@ -208,7 +245,12 @@ const SCHEMA = [
   ...lastUse(TABLES.heads),
   `CREATE TABLE IF NOT EXISTS ${CHANGES} (id INTEGER PRIMARY KEY, number INTEGER NOT NULL)`,
   ...changes(TABLES.heads),
+  `CREATE TABLE IF NOT EXISTS ${PROCESSES} (id TEXT PRIMARY KEY, pid INTEGER NOT NULL) WITHOUT ROWID`,
+  `CREATE TABLE IF NOT EXISTS ${LEASES} (key TEXT PRIMARY KEY, holder TEXT NOT NULL, until INTEGER NOT NULL) WITHOUT ROWID`,
 ]
+
+/** What lasts longer than this was made by a clock that is wrong, in milliseconds. */
+const LONGEST_LEASE = 60_000
 
 /** Whether a row of heads is a response, as SQL. */
 function isResponse(row: 'OLD' | 'NEW'): string {
@@ -270,6 +312,9 @@ class SqliteDatabase {
   /** How often the file has been opened. */
   #opened = 0
   #closed = false
+  readonly #id = randomUUID()
+  /** Whether there are others, and at which version of the file that was found. */
+  #others = { version: Number.NaN, isAny: false }
   /**
    * What other processes do can be known of here in the next turn of the event loop at the earliest, so
    * that one question a turn is enough; unless the turn is a long one.
@@ -376,6 +421,24 @@ class SqliteDatabase {
     if (code === SQLITE_IOERR) return extendedCode(error) === SQLITE_IOERR_SHORT_READ
     // A table that was there is not any more: the file is damaged where its schema is.
     return this.#schema.length > 0 && /^no such table/.test((error as Error).message)
+  }
+
+  /** Tells other processes that this one has the file open. A file that cannot be written has no need of it. */
+  async introduce(): Promise<void> {
+    if (!this.#isWritable) return
+    const sql = `INSERT OR REPLACE INTO ${PROCESSES} VALUES (?, ?)`
+    await this.query(sql, [this.#id, process.pid]).catch(() => {})
+  }
+
+  /** Whether another process has the file open, or another cache of this one. */
+  async hasOthers(): Promise<boolean> {
+    const version = this.version()
+    if (version !== this.#others.version) {
+      const sql = `SELECT pid FROM ${PROCESSES} WHERE id <> ?`
+      const others = (await this.query(sql, [this.#id])) as { pid: number }[]
+      this.#others = { version, isAny: others.some(({ pid }) => isAlive(pid)) }
+    }
+    return this.#others.isAny
   }
 
   /** Notes what the tables are like that there are now, whoever has made them. */
@@ -541,6 +604,15 @@ class SqliteDatabase {
     this.pruneLater(timeToLive + PRUNE_DELAY)
   }
 
+  /** Leaves rows as much time as readers have. */
+  async expireAll(table: string): Promise<void> {
+    const sql = `UPDATE ${table} SET expires = ? WHERE rowid IN (SELECT rowid FROM ${table} WHERE coalesce(expires, ?) > ? LIMIT ${SCAN_STEP}) RETURNING rowid`
+    const expires = Date.now() + READERS_GRACE
+    const later = [expires, expires + 1, expires]
+    while (!this.#closed && (await this.query(sql, later)).length > 0) await nextTurn()
+    this.pruneLater(READERS_GRACE + PRUNE_DELAY)
+  }
+
   /** Removes expired rows later on, if the process lasts as long. */
   pruneLater(delay: number): void {
     clearTimeout(this.#pruning)
@@ -553,6 +625,8 @@ class SqliteDatabase {
   /** Removes what has expired and what a crash has left, in small steps. */
   async prune(): Promise<void> {
     await this.#removeUnreferenced()
+    await this.#removeProcesses()
+    await this.query(`DELETE FROM ${LEASES} WHERE until < ${NOW}`, [])
     for (const table of Object.values(TABLES)) {
       const expired = `SELECT rowid FROM ${table} WHERE expires IS NOT NULL AND expires < ? LIMIT ${STEP}`
       const sql = `DELETE FROM ${table} WHERE rowid IN (${expired}) RETURNING rowid`
@@ -575,15 +649,31 @@ class SqliteDatabase {
     }
   }
 
-  /** Removes content that was being written, or was to be removed, by processes that are no more. */
-  async #removeUnreferenced(): Promise<void> {
-    const rows = (await this.query(`SELECT generation, pid FROM ${UNREFERENCED}`, [])) as {
-      generation: string
+  async #removeProcesses(): Promise<void> {
+    const all = (await this.query(`SELECT id, pid FROM ${PROCESSES}`, [])) as {
+      id: string
       pid: number
     }[]
-    for (const { generation, pid } of rows) {
+    for (const { id, pid } of all) {
+      if (!isAlive(pid)) await this.query(`DELETE FROM ${PROCESSES} WHERE id = ?`, [id])
+    }
+  }
+
+  /** Removes content that was being written, or was to be removed, by processes that are no more. */
+  async #removeUnreferenced(): Promise<void> {
+    const sql = `SELECT generation, pid, since - ${NOW} AS wait FROM ${UNREFERENCED}`
+    const rows = (await this.query(sql, [])) as {
+      generation: string
+      pid: number
+      wait: number
+    }[]
+    for (const { generation, pid, wait } of rows) {
       if (this.#closed) return
       if (isAlive(pid)) continue
+      if (wait > 0 && wait <= 2 * READERS_GRACE) {
+        this.pruneLater(wait + PRUNE_DELAY)
+        continue
+      }
       if (!(await this.#isReferredTo(generation))) await this.#removeChunks(generation)
       await this.query(`DELETE FROM ${UNREFERENCED} WHERE generation = ?`, [generation])
     }
@@ -619,6 +709,10 @@ class SqliteDatabase {
 
   async close(): Promise<void> {
     if (this.#closed) return
+    if (this.isReady && this.#isWritable) {
+      const sql = `DELETE FROM ${PROCESSES} WHERE id = ?`
+      await this.#writes.write(sql, [this.#id], 0).catch(() => {})
+    }
     this.#closed = true
     clearTimeout(this.#pruning)
     this.#writes.close(new Error('the store is closed'))

@@ -4,6 +4,8 @@ import KeyvValkey from '@keyv/valkey'
 import type { ByteStore } from './byte-store.ts'
 import { CONNECT_TIMEOUT, type Connection, ignore, NAMES, type Place } from './connection.ts'
 import { bytesKeyv, KeyvErrors, keyvStore } from './keyv-store.ts'
+import type { LeaseStore } from './leases.ts'
+import { GIVE, leaseBy } from './redis-store.ts'
 import { keysWith, SCAN_COUNT, scannedStore } from './scanned-store.ts'
 
 /** The parts of the client of Valkey that are used beside those that the adapter uses; it has no type of its own there. */
@@ -13,6 +15,9 @@ interface Client {
   readonly stream: Socket | undefined
   connect(): Promise<void>
   on(event: 'error', listener: (error: Error) => void): void
+  set(key: string, value: string, ...options: ['PX', number, 'NX']): Promise<unknown>
+  get(key: string): Promise<unknown>
+  eval(script: string, numberOfKeys: 1, key: string, ...values: string[]): Promise<unknown>
   getBuffer(key: string): Promise<Buffer | null>
   pexpire(key: string, milliseconds: number): Promise<unknown>
   scan(
@@ -55,6 +60,7 @@ export function openValkey({ url, namespace }: Place): Connection {
   }
   return {
     ...stores,
+    leases: valkeyLeases(client, namespace),
     connected: connect(client),
     isOpen: () => client.status === 'ready' && !client.stream?.destroyed,
     // Its own way waits for the server to agree.
@@ -73,6 +79,19 @@ async function connect(client: Client): Promise<void> {
   })
   // A program that has nothing else to do ends; calls under way are waited for by their deadlines.
   client.stream?.unref()
+}
+
+function valkeyLeases(client: Client, namespace: string): LeaseStore {
+  const nameOf = (key: string) => `${namespace}:${NAMES.leases}::${key}`
+  return {
+    async take(key, holder, duration) {
+      const taken = await client.set(nameOf(key), holder, 'PX', duration, 'NX')
+      return taken === null ? leaseBy(await client.get(nameOf(key))) : 'taken'
+    },
+    async give(key, holder, uselessFor) {
+      await client.eval(GIVE, 1, nameOf(key), holder, String(uselessFor))
+    },
+  }
 }
 
 function valkeyStore(adapter: BytesAdapter, client: Client): ByteStore {

@@ -1,0 +1,230 @@
+import assert from 'node:assert/strict'
+import { type ChildProcess, fork } from 'node:child_process'
+import { once } from 'node:events'
+import { rmSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { suite, type TestContext, test } from 'node:test'
+import { setTimeout as delay, setImmediate as nextTurn } from 'node:timers/promises'
+import { Events } from '../lib/observe/events.ts'
+import { type LeaseStore, Leases } from '../lib/storage/leases.ts'
+import { openStore } from '../lib/storage/open-store.ts'
+import { get, testAgent } from './helpers/agent.ts'
+import { folder } from './helpers/folder.ts'
+import { origin } from './helpers/origin.ts'
+import { noRedis, serverUrl, startRedis } from './helpers/servers.ts'
+
+/** A process that opens a cache, says so, and requests what it is told to. */
+const PROGRAM = `
+  import { cacheInfo, cachingAgent } from 'caching-agent'
+  import { request } from 'undici'
+  const agent = cachingAgent(JSON.parse(process.argv[2]))
+  await agent.cache.has('http://nowhere.invalid/')
+  process.on('message', async (url) => {
+    const response = await request(url, { dispatcher: agent })
+    const body = await response.body.text()
+    process.send({ body, info: cacheInfo(response) })
+  })
+  process.on('disconnect', () => process.exit())
+  process.send('ready')`
+
+const ROOT = join(import.meta.dirname, '..')
+
+interface Answer {
+  readonly body: string
+  readonly info: { readonly status: string; readonly collapsed: boolean }
+}
+
+/** Starts some processes; what each of them gets for a URL, asked for at once. */
+async function processes(t: TestContext, options: object, count = 4) {
+  const path = join(ROOT, `.leases-${process.pid}-${Math.random()}.mjs`)
+  writeFileSync(path, PROGRAM)
+  t.after(() => rmSync(path))
+  const start = async (): Promise<ChildProcess> => {
+    // However busy the machine is.
+    const patient = { deadlines: { read: '20s', write: '20s' }, ...options }
+    const child = fork(path, [JSON.stringify(patient)], {
+      cwd: ROOT,
+      execArgv: ['--conditions=source', '--no-warnings'],
+    })
+    t.after(() => child.kill('SIGKILL'))
+    await once(child, 'message')
+    return child
+  }
+  const children = await Promise.all(Array.from({ length: count }, start))
+  const ask = (url: string): Promise<Answer[]> =>
+    Promise.all(
+      children.map(async (child) => {
+        child.send(url)
+        return (await once(child, 'message'))[0] as Answer
+      }),
+    )
+  return { ask, children }
+}
+
+const stores: [name: string, store: (t: TestContext) => Promise<string>, skip: string | false][] = [
+  ['SQLite', async (t) => `sqlite://${join(folder(t), 'cache.sqlite')}`, false],
+  ['Redis', async () => serverUrl('redis', await startRedis()), noRedis],
+  ['Valkey', async () => serverUrl('valkey', await startRedis()), noRedis],
+]
+
+for (const [name, storeOf, skip] of stores) {
+  suite(`processes that share ${name}`, { skip }, () => {
+    test('make one request for what none of them has', async (t) => {
+      const { url, seen } = await origin(t, async (_, response) => {
+        await delay(300)
+        response.setHeader('cache-control', 'max-age=60')
+        response.end('content')
+      })
+      const { ask } = await processes(t, { store: await storeOf(t) })
+      const answers = await ask(url)
+      assert.deepEqual(
+        answers.map(({ body }) => body),
+        ['content', 'content', 'content', 'content'],
+      )
+      assert.equal(seen.length, 1)
+      assert.equal(answers.filter(({ info }) => info.collapsed).length, 3)
+    })
+
+    test('make one request to validate what is stale', async (t) => {
+      const { url, seen } = await origin(t, async (request, response) => {
+        response.setHeader('cache-control', 'max-age=0')
+        response.setHeader('etag', '"x"')
+        await delay(300)
+        response.statusCode = request.headers['if-none-match'] === '"x"' ? 304 : 200
+        response.end(response.statusCode === 200 ? 'content' : undefined)
+      })
+      const { ask } = await processes(t, { store: await storeOf(t), expireAfter: 500 }, 3)
+      await ask(url)
+      await delay(600)
+      assert.equal(seen.length, 1)
+      for (const { body } of await ask(url)) assert.equal(body, 'content')
+      assert.equal(seen.length, 2)
+    })
+
+    test('all make their own where the answer is for one alone', async (t) => {
+      const { url, seen } = await origin(t, async (_, response, count) => {
+        await delay(100)
+        response.setHeader('cache-control', 'no-store')
+        response.end(`for ${count}`)
+      })
+      const { ask } = await processes(t, { store: await storeOf(t) })
+      const answers = await ask(url)
+      assert.equal(new Set(answers.map(({ body }) => body)).size, 4)
+      assert.equal(seen.length, 4)
+    })
+
+    test('do not wait for one that is no more', async (t) => {
+      let isFirst = true
+      const { url, seen } = await origin(t, (_, response) => {
+        // The first one is never answered.
+        if (!isFirst) response.end('content')
+        isFirst = false
+      })
+      const options = { store: await storeOf(t), expireAfter: '1h' }
+      const { children } = await processes(t, options, 2)
+      const [first, second] = children as [ChildProcess, ChildProcess]
+      first.send(url)
+      while (seen.length === 0) await delay(10)
+      first.kill('SIGKILL')
+      second.send(url)
+      const [{ body }] = (await once(second, 'message')) as [Answer]
+      assert.equal(body, 'content')
+    })
+
+    test('agree on nothing where leases are off', async (t) => {
+      const { url, seen } = await origin(t, async (_, response) => {
+        await delay(500)
+        response.setHeader('cache-control', 'max-age=60')
+        response.end('content')
+      })
+      const { ask } = await processes(t, { store: await storeOf(t), leases: false }, 3)
+      await ask(url)
+      assert.equal(seen.length, 3)
+    })
+  })
+}
+
+suite('leases of an SQLite file', () => {
+  const open = (store: string) => {
+    const stores = openStore(store, new Events())
+    return { ...stores, leases: stores.leases as LeaseStore }
+  }
+
+  test('are taken by one, given back, and run out', async (t) => {
+    const store = `sqlite://${join(folder(t), 'cache.sqlite')}`
+    const [one, other] = [open(store), open(store)]
+    await one.heads.get('')
+    await other.heads.get('')
+    assert.equal(await one.leases.take('key', 'one', 60_000), 'taken')
+    assert.equal(await other.leases.take('key', 'other', 60_000), 'held')
+    await other.leases.give('key', 'other', 0)
+    assert.equal(await other.leases.take('key', 'other', 60_000), 'held')
+    await one.leases.give('key', 'one', 0)
+    assert.equal(await other.leases.take('key', 'other', 50), 'taken')
+    await delay(100)
+    assert.equal(await one.leases.take('key', 'one', 60_000), 'taken')
+    await one.leases.give('key', 'one', 60_000)
+    assert.equal(await other.leases.take('key', 'other', 60_000), 'useless')
+    await one.close()
+    await other.close()
+  })
+
+  test('are not needed by one that is alone, be it since others have closed the file', async (t) => {
+    const store = `sqlite://${join(folder(t), 'cache.sqlite')}`
+    const one = open(store)
+    assert.equal(await one.leases.take('key', 'one', 60_000), 'alone')
+    const other = open(store)
+    await other.heads.get('')
+    assert.equal(await one.leases.take('key', 'one', 60_000), 'taken')
+    await other.close()
+    assert.equal(await one.leases.take('another key', 'one', 60_000), 'alone')
+    await one.close()
+  })
+})
+
+suite('Leases: a store that fails', () => {
+  const failing = (take: LeaseStore['take']) => {
+    const errors: string[] = []
+    const events = new Events()
+    events.on('error', ({ error }) => errors.push(error.message))
+    return { errors, leases: new Leases({ take, give: async () => {} }, events, 50) }
+  }
+  const agree = (leases: Leases) =>
+    leases.agree(
+      'key',
+      async () => false,
+      () => false,
+    )
+
+  test('has none, says so once, and is asked for none for a while', async () => {
+    let asked = 0
+    const { errors, leases } = failing(async () => {
+      asked += 1
+      throw new Error('broken')
+    })
+    assert.equal(await agree(leases), undefined)
+    assert.equal(await agree(leases), undefined)
+    await nextTurn()
+    assert.deepEqual([asked, errors], [1, ['broken']])
+  })
+
+  test('is waited for by its deadline', async () => {
+    const { errors, leases } = failing(() => new Promise(() => {}))
+    assert.equal(await agree(leases), undefined)
+    await nextTurn()
+    assert.match(errors[0] ?? '', /did not answer within 50 ms/)
+  })
+})
+
+test('requests of one process still wait for one another, whatever others do', async (t) => {
+  const { url, seen } = await origin(t, async (_, response) => {
+    await delay(100)
+    response.end('content')
+  })
+  const store = `sqlite://${join(folder(t), 'cache.sqlite')}`
+  const agents = [0, 1].map(() => testAgent(t, { store, expireAfter: '1h' }))
+  await Promise.all(agents.map((agent) => agent.cache.has(url)))
+  const all = await Promise.all([...agents, ...agents, ...agents].map((agent) => get(agent, url)))
+  for (const { body } of all) assert.equal(body, 'content')
+  assert.equal(seen.length, 1)
+})
