@@ -41,9 +41,6 @@ const WRITE_PATIENCE = 2000
 /** How long opening the file waits for another process's lock, which blocks the construction, in milliseconds. */
 const OPEN_PATIENCE = 1000
 
-/** How long the version of the file is taken for known within a turn of the event loop, in milliseconds. */
-const VERSION_TRUST = 1
-
 /** How much is written until that is left to a thread of its own, in bytes: short programs need none. */
 const MUCH = 2 ** 20
 
@@ -315,12 +312,7 @@ class SqliteDatabase {
   readonly #id = randomUUID()
   /** Whether there are others, and at which version of the file that was found. */
   #others = { version: Number.NaN, isAny: false }
-  /**
-   * What other processes do can be known of here in the next turn of the event loop at the earliest, so
-   * that one question a turn is enough; unless the turn is a long one.
-   */
-  #isVersionKnown = false
-  #versionKnownAt = 0
+  #versionQuery: StatementSync | undefined
   #version = Number.NaN
   /** The one of the file that {@link #version} was found at. */
   #dataVersion: number | undefined
@@ -403,7 +395,6 @@ class SqliteDatabase {
   /** From now on versions are counted otherwise, and none from before means the same. */
   #countAnew(): void {
     this.#opened += 1
-    this.#isVersionKnown = false
     this.#dataVersion = undefined
   }
 
@@ -521,6 +512,7 @@ class SqliteDatabase {
       throw error
     }
     this.#database = database
+    this.#versionQuery = undefined
     this.#opened += 1
     this.#file = statSync(this.#path, { throwIfNoEntry: false })
     return database
@@ -557,30 +549,20 @@ class SqliteDatabase {
    * it cannot be told, no two are the same.
    */
   version(): number {
-    const now = performance.now()
-    if (this.#isVersionKnown && now - this.#versionKnownAt < VERSION_TRUST) return this.#version
-    if (!this.#isVersionKnown) {
-      this.#isVersionKnown = true
-      setImmediate(() => {
-        this.#isVersionKnown = false
-      }).unref()
-    }
-    this.#versionKnownAt = now
-    this.#version = this.#askVersion()
-    return this.#version
-  }
-
-  #askVersion(): number {
     try {
-      const [row] = this.#run('PRAGMA data_version', []) as [{ data_version: number }]
+      const database = this.#database ?? this.#open()
+      this.#versionQuery ??= database.prepare('PRAGMA data_version')
+      const { data_version } = this.#versionQuery.get() as { data_version: number }
       // After the file has been opened anew, versions count anew as well.
       const epoch = this.#opened * 2 ** 32
       const writer = this.#writes.writer
-      if (!writer?.isReady) return epoch + row.data_version
+      if (!writer?.isReady) return epoch + data_version
       // To this connection the thread is somebody else.
-      if (row.data_version === this.#dataVersion) return this.#version
+      if (data_version === this.#dataVersion) return this.#version
       const version = epoch + writer.foreign(() => this.#changes())
-      if (!Number.isNaN(version)) this.#dataVersion = row.data_version
+      if (Number.isNaN(version)) return version
+      this.#dataVersion = data_version
+      this.#version = version
       return version
     } catch {
       return Number.NaN

@@ -1,0 +1,287 @@
+import assert from 'node:assert/strict'
+import { execFile } from 'node:child_process'
+import { readdirSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { DatabaseSync } from 'node:sqlite'
+import { suite, type TestContext, test } from 'node:test'
+import { setTimeout as delay } from 'node:timers/promises'
+import { promisify } from 'node:util'
+import { cachingAgent } from 'caching-agent'
+import { request } from 'undici'
+import { WriteQueue } from '../lib/storage/write-queue.ts'
+import { get, testAgent } from './helpers/agent.ts'
+import { folder } from './helpers/folder.ts'
+import { origin } from './helpers/origin.ts'
+
+const run = promisify(execFile)
+const ROOT = join(import.meta.dirname, '..')
+
+/** So much that a thread writes the rest. */
+const MUCH = Buffer.alloc(1_500_000, 'x')
+
+suite('WriteQueue', () => {
+  const setUp = (t: TestContext, isPassing = (_error: unknown) => false) => {
+    const path = join(folder(t), 'queue.sqlite')
+    const database = new DatabaseSync(path, { timeout: 0 })
+    database.exec('PRAGMA journal_mode = WAL; CREATE TABLE rows (n INTEGER PRIMARY KEY)')
+    const ran: string[] = []
+    const queue = new WriteQueue(
+      (sql, parameters) => {
+        ran.push(sql.split(' ', 1)[0] as string)
+        return database.prepare(sql).all(...(parameters as number[]))
+      },
+      (error, isLate) => !isLate && isPassing(error),
+    )
+    const insert = (n: number, patience = 1000) =>
+      queue.write('INSERT INTO rows VALUES (?) RETURNING n', [n], patience)
+    const all = () =>
+      database
+        .prepare('SELECT n FROM rows ORDER BY rowid')
+        .all()
+        .map(({ n }) => n)
+    t.after(() => database.close())
+    return { path, database, queue, insert, all, ran }
+  }
+
+  test('one that is alone needs no transaction of its own, and is written at once', async (t) => {
+    const { insert, all, ran } = setUp(t)
+    const written = insert(1)
+    assert.deepEqual(all(), [1])
+    assert.deepEqual(
+      await written,
+      [{ n: 1 }].map((row) => Object.assign(Object.create(null), row)),
+    )
+    assert.deepEqual(ran, ['INSERT'])
+  })
+
+  test('those that come together share a transaction, in their order', async (t) => {
+    const { insert, all, ran } = setUp(t)
+    await insert(0)
+    const results = await Promise.all([1, 2, 3, 4].map((n) => insert(n)))
+    assert.deepEqual(
+      results.map(([row]) => (row as { n: number }).n),
+      [1, 2, 3, 4],
+    )
+    assert.deepEqual(all(), [0, 1, 2, 3, 4])
+    assert.deepEqual(ran.slice(1), ['BEGIN', 'INSERT', 'INSERT', 'INSERT', 'INSERT', 'COMMIT'])
+  })
+
+  test('of those that share one only the one that fails is not written', async (t) => {
+    const { insert, all } = setUp(t)
+    await insert(2)
+    const results = await Promise.allSettled([1, 2, 3].map((n) => insert(n)))
+    assert.deepEqual(
+      results.map(({ status }) => status),
+      ['fulfilled', 'rejected', 'fulfilled'],
+    )
+    assert.deepEqual(all().sort(), [1, 2, 3])
+  })
+
+  test('a lock is waited for, and what waits is written when it is gone', async (t) => {
+    const { path, insert, all } = setUp(t, () => true)
+    const other = new DatabaseSync(path)
+    other.exec('BEGIN IMMEDIATE')
+    const writes = [insert(1, 10_000), insert(2, 10_000)]
+    await delay(100)
+    assert.deepEqual(all(), [])
+    other.exec('COMMIT')
+    await Promise.all(writes)
+    assert.deepEqual(all(), [1, 2])
+    other.close()
+  })
+
+  test('a lock that does not go fails each in its time', async (t) => {
+    const { path, insert, all } = setUp(t, () => true)
+    const other = new DatabaseSync(path)
+    other.exec('BEGIN IMMEDIATE')
+    await assert.rejects(insert(1, 50), /locked/)
+    other.exec('COMMIT')
+    await insert(2)
+    assert.deepEqual(all(), [2])
+    other.close()
+  })
+
+  test('what has not been written when it is closed fails', async (t) => {
+    const { queue, insert } = setUp(t)
+    await insert(1)
+    const late = insert(2)
+    queue.close(new Error('closed'))
+    await assert.rejects(late, /closed/)
+  })
+})
+
+suite('a thread that writes', () => {
+  /** An agent whose thread has been started, and is ready. */
+  const setUp = async (t: TestContext) => {
+    const site = await origin(t, ({ url }, response) =>
+      response.end(url === '/much' ? MUCH : `content of ${url}`),
+    )
+    const path = join(folder(t), 'cache.sqlite')
+    const agent = testAgent(t, { store: `sqlite://${path}`, expireAfter: '1h' })
+    const errors: string[] = []
+    agent.cache.on('error', ({ error }) => errors.push(error.message))
+    await get(agent, `${site.url}/much`)
+    await agent.cache.responses.settled()
+    // It takes a while until it has begun; meanwhile nothing waits for it.
+    await delay(500)
+    return { ...site, path, agent, errors }
+  }
+  const outcome = async (agent: Parameters<typeof get>[0], url: string) =>
+    (await get(agent, url)).info?.status
+
+  test('stores what is found again, by others and after a restart', async (t) => {
+    const { url, path, agent, errors } = await setUp(t)
+    const paths = Array.from({ length: 50 }, (_, index) => `${url}/${index}`)
+    await Promise.all(paths.map((each) => get(agent, each)))
+    await agent.cache.responses.settled()
+    const other = testAgent(t, { store: `sqlite://${path}`, expireAfter: '1h' })
+    for (const each of [`${url}/much`, ...paths]) assert.equal(await outcome(other, each), 'hit')
+    await other.close()
+    await agent.close()
+    const next = testAgent(t, { store: `sqlite://${path}`, expireAfter: '1h' })
+    for (const each of [`${url}/much`, ...paths]) assert.equal(await outcome(next, each), 'hit')
+    assert.deepEqual(errors, [])
+  })
+
+  test('leaves what is in memory there, where no other process has changed anything', async (t) => {
+    const { url, path, agent } = await setUp(t)
+    await get(agent, `${url}/1`)
+    await agent.cache.responses.settled()
+    const key = (await agent.cache.get(`${url}/1`))?.key as string
+    // What comes from the store is another object each time.
+    const find = async () =>
+      (await agent.cache.responses.find(key, { method: 'GET', url, fields: {} }))[0]
+    const known = await find()
+    assert.ok(known)
+    for (let number = 2; number < 20; number++) await get(agent, `${url}/${number}`)
+    await agent.cache.responses.settled()
+    assert.equal(await find(), known)
+
+    const other = new DatabaseSync(path)
+    other.exec("UPDATE responses_1 SET value = value WHERE key = 'none'")
+    assert.equal(await find(), known)
+    other.exec('UPDATE responses_1 SET value = value')
+    other.close()
+    await delay(10)
+    assert.notEqual(await find(), known)
+  })
+
+  test('does not hide what other processes delete', async (t) => {
+    const { url, path, agent, seen } = await setUp(t)
+    const other = testAgent(t, { store: `sqlite://${path}`, expireAfter: '1h' })
+    for (let round = 0; round < 20; round++) {
+      await get(agent, `${url}/1`)
+      await agent.cache.responses.settled()
+      const before = seen.length
+      // Some writing at the same time.
+      const writing = get(agent, `${url}/other-${round}`)
+      assert.equal(await other.cache.delete(`${url}/1`), true)
+      assert.equal(await outcome(agent, `${url}/1`), 'miss')
+      await writing
+      assert.equal(seen.length, before + 2)
+    }
+  })
+
+  test('waits for a lock by itself: requests are answered meanwhile', async (t) => {
+    const { url, path, agent, errors } = await setUp(t)
+    await get(agent, `${url}/known`)
+    await agent.cache.responses.settled()
+    const other = new DatabaseSync(path)
+    other.exec('BEGIN IMMEDIATE')
+    const begun = performance.now()
+    let ticks = 0
+    const timer = setInterval(() => {
+      ticks += 1
+    }, 10)
+    for (let number = 0; number < 20; number++) {
+      assert.equal(await outcome(agent, `${url}/${number}`), 'miss')
+      assert.equal(await outcome(agent, `${url}/known`), 'hit')
+    }
+    await delay(Math.max(0, 1000 - (performance.now() - begun)))
+    clearInterval(timer)
+    other.exec('COMMIT')
+    other.close()
+    assert.ok(ticks > 20, `the event loop had ${ticks} turns of 100`)
+    await agent.cache.responses.settled()
+    assert.equal(await outcome(agent, `${url}/19`), 'hit')
+    assert.deepEqual(errors, [])
+  })
+
+  test('is begun anew with a file that is damaged', async (t) => {
+    const { url, path, agent, errors } = await setUp(t)
+    const zeros = Buffer.alloc(100_000)
+    writeFileSync(path, zeros)
+    writeFileSync(`${path}-wal`, zeros)
+    for (let number = 0; number < 5; number++) {
+      assert.equal((await get(agent, `${url}/${number}`)).body, `content of /${number}`)
+      await agent.cache.responses.settled()
+    }
+    assert.equal(await outcome(agent, `${url}/4`), 'hit')
+    assert.match(errors.join(), /is damaged; set aside as/)
+    assert.ok(readdirSync(join(path, '..')).some((name) => name.includes('.corrupt-')))
+  })
+
+  test('ends with its agent, even where it has hardly begun', async (t) => {
+    const { url } = await origin(t, (_, response) => response.end(MUCH))
+    for (let round = 0; round < 3; round++) {
+      const store = `sqlite://${join(folder(t), 'cache.sqlite')}`
+      const agent = cachingAgent({ store, expireAfter: '1h' })
+      await (await request(url, { dispatcher: agent })).body.dump({ limit: 1e9 })
+      await agent.close()
+      await using next = cachingAgent({ store, expireAfter: '1h' })
+      assert.equal(await outcome(next, url), 'hit')
+    }
+  })
+
+  const program = (t: TestContext, url: string, flags: string[], end: string) => {
+    const store = `sqlite://${join(folder(t), 'cache.sqlite')}`
+    const text = `
+      import { cachingAgent } from 'caching-agent'
+      import { request } from 'undici'
+      const agent = cachingAgent({ store: ${JSON.stringify(store)}, expireAfter: '1h' })
+      agent.cache.on('error', ({ error }) => console.log(error.message))
+      const read = async (path) => (await request(${JSON.stringify(url)} + path, { dispatcher: agent })).body.text()
+      await read('/much')
+      await new Promise((resolve) => setTimeout(resolve, 500))
+      for (let number = 0; number < 20; number++) await read('/' + number)
+      ${end}`
+    const args = [
+      '--conditions=source',
+      '--no-warnings',
+      ...flags,
+      '--input-type=module',
+      '-e',
+      text,
+    ]
+    return { store, ran: run(process.execPath, args, { cwd: ROOT, timeout: 50_000 }) }
+  }
+
+  for (const [how, end] of [
+    ['ends by itself', ''],
+    ['calls process.exit() right after its last request', 'process.exit()'],
+  ] as const) {
+    test(`loses nothing where the program ${how}`, async (t) => {
+      const { url } = await origin(t, ({ url }, response) =>
+        response.end(url === '/much' ? MUCH : `content of ${url}`),
+      )
+      const { store, ran } = program(t, url, [], end)
+      assert.equal((await ran).stdout, '')
+      const agent = testAgent(t, { store, expireAfter: '1h' })
+      for (const path of ['/much', '/0', '/19']) {
+        assert.equal(await outcome(agent, url + path), 'hit', path)
+      }
+    })
+  }
+
+  test('is not needed: where there may be no threads, changes are made without', async (t) => {
+    const { url } = await origin(t, ({ url }, response) =>
+      response.end(url === '/much' ? MUCH : `content of ${url}`),
+    )
+    const flags = ['--permission', '--allow-fs-read=*', '--allow-fs-write=*', '--allow-net']
+    const known = process.allowedNodeEnvironmentFlags
+    const { store, ran } = program(t, url, flags.filter((flag) => known.has(flag.split('=')[0] as string)), '') // biome-ignore format: one call
+    assert.equal((await ran).stdout, '')
+    const agent = testAgent(t, { store, expireAfter: '1h' })
+    assert.equal(await outcome(agent, `${url}/19`), 'hit')
+  })
+})
