@@ -3,6 +3,7 @@ import { parseDuration } from './expiration.ts'
 import { Flights } from './handlers/flights.ts'
 import { cacheKey, hasCredentials, protectCredentials } from './key.ts'
 import { type CacheEvents, Events } from './observe/events.ts'
+import type { CacheStatistics } from './observe/statistics.ts'
 import { type Request, readRequest } from './request.ts'
 import { expirationTime } from './rfc9111/freshness.ts'
 import type { Fields, RequestMessage } from './rfc9111/message.ts'
@@ -242,9 +243,18 @@ export class HttpCache {
     }
   }
 
-  /** Listens to an event; nobody has to listen, not even to `'error'`. */
+  /**
+   * Listens to an event; nobody has to listen, not even to `'error'`. Listeners are called in the next
+   * tick, outside the request: what they throw is uncaught, and changes nothing for anybody else.
+   */
   on<E extends keyof CacheEvents>(name: E, listener: (...event: CacheEvents[E]) => void): this {
     this.events.on(name, listener)
+    return this
+  }
+
+  /** Listens to the next event of a name only. */
+  once<E extends keyof CacheEvents>(name: E, listener: (...event: CacheEvents[E]) => void): this {
+    this.events.once(name, listener)
     return this
   }
 
@@ -347,6 +357,16 @@ export class HttpCache {
     return totals.size
   }
 
+  /** What the cache has done since it was made, or since {@link resetStats}. */
+  stats(): CacheStatistics {
+    return this.events.statistics.snapshot()
+  }
+
+  /** Begins to count anew. */
+  resetStats(): void {
+    this.events.resetStatistics()
+  }
+
   /** Waits until all that has been received is written, and closes the store if it was opened by its URL. */
   async close(): Promise<void> {
     await this.responses.close()
@@ -376,7 +396,9 @@ export class HttpCache {
    * @internal
    */
   invalidate(request: Pick<Request, 'target' | 'server'>): void {
-    for (const key of this.#keysOf(request)) this.responses.delete(key).catch(() => {})
+    for (const key of this.#keysOf(request)) {
+      this.responses.delete(key, 'invalidation').catch(() => {})
+    }
   }
 
   /**

@@ -4,13 +4,15 @@ import { CachedRequest, type Caching } from './cached-request.ts'
 import { contextTerms } from './context.ts'
 import { ActiveRequests } from './handlers/active-requests.ts'
 import { acceptLegacyHandlers } from './handlers/legacy-handler.ts'
-import { RelayingHandler } from './handlers/relaying-handler.ts'
+import { RelayingHandler, type RelayObserver } from './handlers/relaying-handler.ts'
 import { RequestControl } from './handlers/request-control.ts'
-import { formatCacheStatus } from './observe/cache-status.ts'
+import { type CacheStatus, formatCacheStatus } from './observe/cache-status.ts'
+import type { Asked } from './observe/events.ts'
+import type { Reason } from './observe/reasons.ts'
 import { type CacheOptions, checkCacheOptions } from './options.ts'
-import { readRequest } from './request.ts'
+import { type Request, readRequest } from './request.ts'
+import { announcedSize } from './rfc9111/fields.ts'
 import { invalidatedUrls } from './rfc9111/invalidation.ts'
-import type { Fields } from './rfc9111/message.ts'
 import { whyBypass } from './rfc9111/reuse.ts'
 import { compileRules, type RequestTerms } from './rules.ts'
 import type { ParsedTerms } from './terms.ts'
@@ -60,9 +62,13 @@ function httpCacheOptions(options: CacheOptions): HttpCacheOptions {
 /** A dispatch that answers from the cache what it may; `own` are terms for all its requests. */
 export function cachingDispatch(dispatch: Dispatch, caching: Caching, own?: ParsedTerms): Dispatch {
   return acceptLegacyHandlers((options, handler) => {
-    const isOther = caching.active.isClosed || options.upgrade || options.method === 'CONNECT'
+    if (caching.active.isClosed) return dispatch(options, handler)
+    const isOther = options.upgrade || options.method === 'CONNECT'
     const request = isOther ? undefined : readRequest(options)
-    if (request === undefined) return dispatch(options, handler)
+    if (request === undefined) {
+      tellPassing(caching, options, isOther ? 'upgrade' : 'target')
+      return dispatch(options, handler)
+    }
 
     let terms: RequestTerms
     try {
@@ -72,6 +78,7 @@ export function cachingDispatch(dispatch: Dispatch, caching: Caching, own?: Pars
     } catch (error) {
       // A function of the user's threw.
       caching.cache.events.error('rule', error)
+      tellPassing(caching, options, 'rule-failed')
       return dispatch(options, handler)
     }
     const isDisabled = neverCaches(terms)
@@ -87,21 +94,53 @@ export function cachingDispatch(dispatch: Dispatch, caching: Caching, own?: Pars
       ).begin()
       return true
     }
-    const fwd = bypass === 'method' ? 'method' : 'bypass'
-    const detail = bypass === 'method' ? {} : { detail: bypass }
-    const status = caching.cacheStatus && formatCacheStatus({ fwd, ...detail }, Date.now())
-    const invalidate = (code: number, fields: Fields) => {
-      for (const url of invalidatedUrls(request, { status: code, fields })) {
-        caching.cache.invalidate({ ...request, target: new URL(url) })
-      }
-    }
-    const relay = new RelayingHandler(
-      handler,
-      status || undefined,
-      isDisabled ? undefined : invalidate,
-    )
-    return dispatch(options, relay)
+    const status: CacheStatus =
+      bypass === 'method' ? { fwd: 'method' } : { fwd: 'bypass', detail: bypass }
+    const member = caching.cacheStatus ? formatCacheStatus(status, Date.now()) : undefined
+    const observer = passing(caching, request, status, !isDisabled)
+    return dispatch(options, new RelayingHandler(handler, member, observer))
   })
+}
+
+/** What a request that passes the cache by does to the cache. */
+function passing(
+  { cache }: Caching,
+  request: Request,
+  status: CacheStatus,
+  mayInvalidate: boolean,
+): RelayObserver {
+  const { method, url } = request
+  const asked: Asked = { method, url, key: undefined, began: cache.events.began() }
+  return {
+    answered(code, fields) {
+      const response = { status: code, fields }
+      const size = announcedSize(method, response)
+      cache.events.lookup(asked, status, Date.now(), { status: code, size })
+      if (!mayInvalidate) return
+      for (const invalidated of invalidatedUrls(request, response)) {
+        cache.invalidate({ ...request, target: new URL(invalidated) })
+      }
+    },
+    failed(error) {
+      cache.events.lookup(asked, status, Date.now(), error)
+    },
+    ended(bytes) {
+      cache.events.statistics.of(url).bytesFromOrigin += bytes
+    },
+  }
+}
+
+/** A request of which the cache sees nothing but that it passes by. */
+function tellPassing(
+  { cache }: Caching,
+  { method, origin, path }: Dispatcher.DispatchOptions,
+  detail: Reason,
+): void {
+  const { events } = cache
+  // What names a server may name a user as well.
+  const url = `${origin ?? ''}${path}`.replace(/\/\/[^/@]*@/, '//')
+  const asked: Asked = { method: String(method), url, key: undefined, began: events.began() }
+  events.lookup(asked, { fwd: 'bypass', detail }, Date.now(), undefined)
 }
 
 function neverCaches({ rule, fallback, cacheControl }: RequestTerms): boolean {
