@@ -108,6 +108,8 @@ function remember(heard: Heard): void {
   for (const { outcome, reason } of heard.lookup) TOLD.add(`${outcome} ${reason}`)
 }
 
+const README = readFileSync(new URL('../README.md', import.meta.url), 'utf8')
+
 /** The clock of these tests, which stands still: a whole second, as `Date` tells. */
 const NOW = 1_800_000_000_000
 
@@ -377,10 +379,8 @@ suite('what becomes of a request is told once', () => {
 })
 
 suite('reasons', () => {
-  const readme = readFileSync(new URL('../README.md', import.meta.url), 'utf8')
-
   test('the table of the README has all of them, and what they mean', () => {
-    const [, section = ''] = readme.split('### Reasons')
+    const [, section = ''] = README.split('### Reasons')
     const [table = ''] = section.split('\n#')
     const rows = [...table.matchAll(/^\| `([a-z-]+)` \| (.*) \|$/gm)]
     const told = rows.map(([, reason, meaning]) => [reason, meaning])
@@ -491,6 +491,21 @@ suite('what is stored, validated, evicted and deleted is told', () => {
       assert.equal(lookup.length, 2)
     })
   }
+
+  test('validated: once, by an answer to HEAD that is about the same', async (t) => {
+    t.mock.timers.enable({ apis: ['Date'], now: NOW })
+    const { url } = await origin(t, answering({ ...HOUR, ETag: '"v1"', 'Content-Length': '7' }))
+    const agent = testAgent(t)
+    const { validate } = listenTo(agent.cache)
+    await get(agent, url)
+    await agent.cache.responses.settled()
+    t.mock.timers.tick(7_200_000)
+    assert.equal((await ask(agent, url, { method: 'HEAD' }))?.reason, 'freshened')
+    assert.deepEqual(
+      validate.map(({ method, confirmed, status }) => [method, confirmed, status]),
+      [['HEAD', true, 200]],
+    )
+  })
 
   test('evicted: by each limit', async (t) => {
     const { url } = await origin(t, (_, response) => {
@@ -693,6 +708,14 @@ suite('diagnostics_channel', () => {
     for (const [name, events] of Object.entries(heard)) {
       assert.ok(events.length > 0, name)
       assert.deepEqual(published[name], events, name)
+    }
+    // The README names what each event tells.
+    const [, section = ''] = README.split('### Events')
+    for (const [name, [event]] of Object.entries(heard)) {
+      const [, told = ''] =
+        new RegExp(`^\\| \`${name}\` \\|.*\\| (.*) \\|$`, 'm').exec(section) ?? []
+      const names = [...told.matchAll(/`(\w+)`/g)].map(([, field]) => field)
+      assert.deepEqual(names.sort(), Object.keys(event as object).sort(), name)
     }
   })
 
