@@ -14,6 +14,7 @@ import { ValidatingHandler } from './handlers/validating-handler.ts'
 import { digest } from './key.ts'
 import { type CacheStatus, formatCacheStatus } from './observe/cache-status.ts'
 import { type Answered, type Asked, asError } from './observe/events.ts'
+import type { Reason } from './observe/reasons.ts'
 import { hasContent, headersWith, headersWithout, type Request } from './request.ts'
 import { answer } from './rfc9111/answer.ts'
 import { announcedSize, withoutFields } from './rfc9111/fields.ts'
@@ -52,6 +53,18 @@ export interface Caching {
   readonly active: ActiveRequests
 }
 
+/** What would become of a request that is not made. */
+export type Preview =
+  | { readonly bypass: Reason }
+  | {
+      readonly decision: Reuse<Entry>
+      /** The stored responses that may answer. */
+      readonly candidates: readonly Entry[]
+      /** The request as the cache compares it. */
+      readonly request: Request
+      readonly key: string
+    }
+
 /** One request that the cache may answer, from its dispatch to its end. */
 export class CachedRequest implements Asked {
   /** When it was dispatched, for those who listen to what becomes of it. */
@@ -73,6 +86,8 @@ export class CachedRequest implements Asked {
   #sentAt = 0
   /** Set when what is stored turned out to be unreadable. */
   #isUnreadable = false
+  /** Set where it is only asked what would become of the request. */
+  #onPreview: ((preview: Preview) => void) | undefined
   /** When it was sent to the origin. */
   #sent = 0
 
@@ -112,6 +127,14 @@ export class CachedRequest implements Asked {
     this.#attempt(() => this.#answer())
   }
 
+  /** What would become of the request now. It is not made, and nothing is changed. */
+  preview(): Promise<Preview> {
+    return new Promise((resolve, reject) => {
+      this.#onPreview = resolve
+      this.#answer()?.catch(reject)
+    })
+  }
+
   /** Runs a part of the story, and ends the request if the cache itself breaks it. */
   #attempt(part: () => void | Promise<void>): void {
     const fail = (error: unknown) => {
@@ -140,7 +163,8 @@ export class CachedRequest implements Asked {
 
   /** From here on there are hashes in place of credentials. */
   #protect(): void | Promise<void> {
-    const request = this.#caching.cache.protect(this.#request, this.#terms.partitionBy)
+    const mayWrite = this.#onPreview === undefined
+    const request = this.#caching.cache.protect(this.#request, this.#terms.partitionBy, mayWrite)
     return after(request, (known) => {
       this.#request = known
       return this.#lookUp()
@@ -155,6 +179,10 @@ export class CachedRequest implements Asked {
   #act(found: readonly Entry[]): void | Promise<void> {
     if (this.#control.finished) return
     const decision = reuse(this.#request, found, Date.now(), this.#terms)
+    if (this.#onPreview) {
+      const [request, key] = [this.#request, this.#cacheKey]
+      return this.#onPreview({ decision, candidates: found, request, key })
+    }
     switch (decision.action) {
       case 'reuse':
       case 'reuse-and-validate':
@@ -267,6 +295,10 @@ export class CachedRequest implements Asked {
 
   /** Relays the answer without storing it; nobody waits for it. */
   #bypass(detail: 'content'): void {
+    if (this.#onPreview) {
+      this.#onPreview({ bypass: detail })
+      return
+    }
     const exchange = this.#exchange({ fwd: 'bypass' }, NOBODY)
     this.#send(this.#options, new StoringHandler({ ...exchange, storing: () => detail }))
   }

@@ -8,6 +8,15 @@ export {
 } from './cache.ts'
 export { disabled, withTerms } from './context.ts'
 export { DO_NOT_CACHE, EXPIRE_IMMEDIATELY, type Expiration, NEVER_EXPIRE } from './expiration.ts'
+export type { ExplainedRequest } from './explain.ts'
+export type {
+  ExplainedResponse,
+  ExplainedTerm,
+  Explanation,
+  JsonValue,
+  Prospect,
+  TermSource,
+} from './explanation.ts'
 export { type CacheInterceptor, cacheInterceptor } from './interceptor.ts'
 export { type CacheInfo, cacheInfo, type ResponseLike } from './observe/cache-status.ts'
 export type {

@@ -4,16 +4,12 @@ import { CachedRequest, type Caching } from './cached-request.ts'
 import { contextTerms } from './context.ts'
 import { ActiveRequests } from './handlers/active-requests.ts'
 import { acceptLegacyHandlers } from './handlers/legacy-handler.ts'
-import { RelayingHandler, type RelayObserver } from './handlers/relaying-handler.ts'
+import { RelayingHandler } from './handlers/relaying-handler.ts'
 import { RequestControl } from './handlers/request-control.ts'
 import { type CacheStatus, formatCacheStatus } from './observe/cache-status.ts'
-import type { Asked } from './observe/events.ts'
-import type { Reason } from './observe/reasons.ts'
 import { type CacheOptions, checkCacheOptions } from './options.ts'
-import { type Request, readRequest } from './request.ts'
-import { announcedSize } from './rfc9111/fields.ts'
-import { invalidatedUrls } from './rfc9111/invalidation.ts'
-import { whyBypass } from './rfc9111/reuse.ts'
+import { passing, tellPassing, whyPassBy } from './passing.ts'
+import { readRequest } from './request.ts'
 import { compileRules, type RequestTerms } from './rules.ts'
 import type { ParsedTerms } from './terms.ts'
 
@@ -44,13 +40,15 @@ export function createCaching(options: CacheOptions): Caching {
   // Rules first: where they are malformed no file must be left behind.
   const rules = compileRules(options)
   const { cache, cacheStatus = true } = options
-  return {
+  const caching = {
     cache: cache ?? new HttpCache(httpCacheOptions(options)),
     ownsCache: cache === undefined,
     rules,
     cacheStatus,
     active: new ActiveRequests(),
   }
+  caching.cache.attach(rules)
+  return caching
 }
 
 /** The options that are those of the cache itself. */
@@ -81,8 +79,7 @@ export function cachingDispatch(dispatch: Dispatch, caching: Caching, own?: Pars
       tellPassing(caching, options, 'rule-failed')
       return dispatch(options, handler)
     }
-    const isDisabled = neverCaches(terms)
-    const bypass = isDisabled ? 'do-not-cache' : whyBypass(request, request.content === 'some')
+    const bypass = whyPassBy(request, terms)
     if (bypass === undefined) {
       new CachedRequest(
         dispatch,
@@ -97,53 +94,7 @@ export function cachingDispatch(dispatch: Dispatch, caching: Caching, own?: Pars
     const status: CacheStatus =
       bypass === 'method' ? { fwd: 'method' } : { fwd: 'bypass', detail: bypass }
     const member = caching.cacheStatus ? formatCacheStatus(status, Date.now()) : undefined
-    const observer = passing(caching, request, status, !isDisabled)
+    const observer = passing(caching, request, status, bypass !== 'do-not-cache')
     return dispatch(options, new RelayingHandler(handler, member, observer))
   })
-}
-
-/** What a request that passes the cache by does to the cache. */
-function passing(
-  { cache }: Caching,
-  request: Request,
-  status: CacheStatus,
-  mayInvalidate: boolean,
-): RelayObserver {
-  const { method, url } = request
-  const asked: Asked = { method, url, key: undefined, began: cache.events.began() }
-  return {
-    answered(code, fields) {
-      const response = { status: code, fields }
-      const size = announcedSize(method, response)
-      cache.events.lookup(asked, status, Date.now(), { status: code, size })
-      if (!mayInvalidate) return
-      for (const invalidated of invalidatedUrls(request, response)) {
-        cache.invalidate({ ...request, target: new URL(invalidated) })
-      }
-    },
-    failed(error) {
-      cache.events.lookup(asked, status, Date.now(), error)
-    },
-    ended(bytes) {
-      cache.events.statistics.of(url).bytesFromOrigin += bytes
-    },
-  }
-}
-
-/** A request of which the cache sees nothing but that it passes by. */
-function tellPassing(
-  { cache }: Caching,
-  { method, origin, path }: Dispatcher.DispatchOptions,
-  detail: Reason,
-): void {
-  const { events } = cache
-  // What names a server may name a user as well.
-  const url = `${origin ?? ''}${path}`.replace(/\/\/[^/@]*@/, '//')
-  const asked: Asked = { method: String(method), url, key: undefined, began: events.began() }
-  events.lookup(asked, { fwd: 'bypass', detail }, Date.now(), undefined)
-}
-
-function neverCaches({ rule, fallback, cacheControl }: RequestTerms): boolean {
-  const lifetime = rule ?? (cacheControl ? undefined : fallback)
-  return lifetime === undefined ? !cacheControl : lifetime.kind === 'do-not-cache'
 }

@@ -560,9 +560,13 @@ export class Responses {
     await this.#stores.close()
   }
 
-  /** The secret under which credentials are hashed. */
-  secret(): Buffer | Promise<Buffer> {
-    return this.#heads.secret()
+  /**
+   * The secret under which credentials are hashed.
+   *
+   * @param mayMake whether one is made and stored where there is none
+   */
+  secret(mayMake: boolean): Buffer | Promise<Buffer> {
+    return this.#heads.secret(mayMake)
   }
 }
 
