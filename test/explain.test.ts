@@ -201,6 +201,62 @@ suite('what is explained is what becomes of the request', () => {
     }
   })
 
+  // biome-ignore format: one rule a row
+  const timelines: [control: string, headers: Record<string, string>, later: [seconds: number, outcome: string, reason: string | undefined, isStaleIfError: boolean][]][] = [
+    ['max-age=60', {}, [[60, 'miss', 'stale', false], [86_460, 'miss', 'uri-miss', false]]],
+    ['max-age=60', { 'cache-control': 'max-stale=5' }, [[60, 'stale', undefined, false], [65.001, 'miss', 'stale', false], [86_460, 'miss', 'uri-miss', false]]],
+    ['max-age=60', { 'cache-control': 'max-age=10' }, [[10.001, 'miss', 'request', false], [86_460, 'miss', 'uri-miss', false]]],
+    ['max-age=60', { 'cache-control': 'min-fresh=20' }, [[40.001, 'miss', 'request', false], [60, 'miss', 'stale', false], [86_460, 'miss', 'uri-miss', false]]],
+    ['max-age=60, stale-while-revalidate=10', {}, [[60, 'stale', 'stale-while-revalidate', false], [70, 'miss', 'stale', false], [86_460, 'miss', 'uri-miss', false]]],
+    ['max-age=60, stale-if-error=10', {}, [[60, 'miss', 'stale', true], [70, 'miss', 'stale', false], [86_460, 'miss', 'uri-miss', false]]],
+    ['max-age=60', { 'cache-control': 'only-if-cached' }, [[60, 'miss', 'only-if-cached', false]]],
+  ]
+  for (const [control, headers, expected] of timelines) {
+    test(`later: ${control}, to ${JSON.stringify(headers)}`, async (t) => {
+      t.mock.timers.enable({ apis: ['Date'], now: NOW })
+      const { url } = await origin(t, answering({ 'Cache-Control': control }))
+      const agent = testAgent(t)
+      await get(agent, url)
+      const { now, later } = await agent.explain(url, { headers })
+      assert.equal(now.outcome, 'hit')
+      assert.deepEqual(
+        later.map(({ from, outcome, reason, isStaleIfError }) => [
+          (from.getTime() - NOW) / 1000,
+          outcome,
+          reason,
+          isStaleIfError,
+        ]),
+        expected,
+      )
+    })
+  }
+
+  test('where the origin cannot be reached: by a shared cache, and not for another part', async (t) => {
+    t.mock.timers.enable({ apis: ['Date'], now: NOW })
+    const { url } = await origin(t, (request, response, count) => {
+      if (count > 2) return response.destroy()
+      const part = { ...HOUR, ETag: '"v1"', 'Content-Range': 'bytes 0-1/10' }
+      return request.headers.range
+        ? response.writeHead(206, part).end('01')
+        : response.writeHead(200, HOUR).end('content')
+    })
+    const range = { range: 'bytes=0-1' }
+    const agent = testAgent(t, { shared: true })
+    await ask(agent, url)
+    await ask(agent, `${url}/part`, fields(range))
+    await quiet(agent)
+    t.mock.timers.tick(7_200_000)
+    for (const [path, headers, isUsed] of [
+      ['/', {}, true],
+      ['/part', range, true],
+      ['/part', { ...range, 'if-range': '"v0"' }, false],
+    ] as const) {
+      const { explanation, told } = await explainAndAsk(agent, url + path, fields(headers))
+      assert.equal(explanation.now.isStaleIfError, isUsed)
+      assert.equal(told.reason === 'stale-if-error', isUsed)
+    }
+  })
+
   test('what never expires will not change', async (t) => {
     const { url } = await origin(t, answering())
     const agent = testAgent(t, { expireAfter: NEVER_EXPIRE })
