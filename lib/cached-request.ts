@@ -13,7 +13,7 @@ import { type Exchange, type Received, StoringHandler } from './handlers/storing
 import { ValidatingHandler } from './handlers/validating-handler.ts'
 import { digest } from './key.ts'
 import { type CacheStatus, formatCacheStatus } from './observe/cache-status.ts'
-import { type Answered, type Asked, asError } from './observe/events.ts'
+import { asError, type ToldAnswer, type ToldRequest } from './observe/events.ts'
 import type { Reason } from './observe/reasons.ts'
 import { hasContent, headersWith, headersWithout, type Request } from './request.ts'
 import { answer } from './rfc9111/answer.ts'
@@ -66,7 +66,7 @@ export type Preview =
     }
 
 /** One request that the cache may answer, from its dispatch to its end. */
-export class CachedRequest implements Asked {
+export class CachedRequest implements ToldRequest {
   /** When it was dispatched, for those who listen to what becomes of it. */
   readonly began: number
   readonly #dispatch: Dispatch
@@ -434,7 +434,7 @@ export class CachedRequest implements Asked {
   }
 
   /** The outcome is known. Nobody has asked for what happens in the background. */
-  #tell(status: CacheStatus, now: number, result: Answered | Error, stored?: Entry): void {
+  #tell(status: CacheStatus, now: number, result: ToldAnswer | Error, stored?: Entry): void {
     if (this.#isInBackground) return
     this.#caching.cache.events.lookup(this, status, now, result, stored)
   }

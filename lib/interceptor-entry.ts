@@ -22,7 +22,7 @@ export type {
   LookupEvent,
   StoreEvent,
   ValidateEvent,
-} from './observe/events.ts'
+} from './observe/payloads.ts'
 export type { Outcome, Reason } from './observe/reasons.ts'
 export type { CacheStatistics, RequestStatistics } from './observe/statistics.ts'
 export type { CacheOptions } from './options.ts'

@@ -2,7 +2,7 @@ import type { Dispatcher } from 'undici'
 import type { Caching } from './cached-request.ts'
 import type { RelayObserver } from './handlers/relaying-handler.ts'
 import type { CacheStatus } from './observe/cache-status.ts'
-import type { Asked } from './observe/events.ts'
+import type { ToldRequest } from './observe/events.ts'
 import type { Reason } from './observe/reasons.ts'
 import type { Request } from './request.ts'
 import { announcedSize } from './rfc9111/fields.ts'
@@ -26,7 +26,7 @@ export function passing(
   mayInvalidate: boolean,
 ): RelayObserver {
   const { method, url } = request
-  const asked: Asked = { method, url, key: undefined, began: cache.events.began() }
+  const asked: ToldRequest = { method, url, key: undefined, began: cache.events.began() }
   return {
     answered(code, fields) {
       const response = { status: code, fields }
@@ -54,7 +54,7 @@ export function tellPassing(
 ): void {
   const { events } = cache
   // What names a server may name a user as well.
-  const url = `${origin ?? ''}${path}`.replace(/\/\/[^/@]*@/, '//')
-  const asked: Asked = { method: String(method), url, key: undefined, began: events.began() }
+  const url = `${origin ?? ''}${path ?? ''}`.replace(/\/\/[^/@]*@/, '//')
+  const asked: ToldRequest = { method: String(method), url, key: undefined, began: events.began() }
   events.lookup(asked, { fwd: 'bypass', detail }, Date.now(), undefined)
 }

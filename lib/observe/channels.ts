@@ -1,5 +1,5 @@
 import { type Channel, channel } from 'node:diagnostics_channel'
-import type { CacheEvents } from './events.ts'
+import type { CacheEvents } from './payloads.ts'
 
 /** The channels of `node:diagnostics_channel` on which all caches of the process publish their events. */
 export const CHANNELS: Readonly<Record<keyof CacheEvents, Channel>> = {

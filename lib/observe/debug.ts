@@ -1,6 +1,6 @@
 import { debuglog } from 'node:util'
-import type { CacheError, LookupEvent } from './events.ts'
 import { formatDuration, formatSize } from './format.ts'
+import type { CacheError, LookupEvent } from './payloads.ts'
 
 const log = debuglog('caching-agent')
 

@@ -2,127 +2,14 @@ import { EventEmitter } from 'node:events'
 import { runInTerms } from '../context.ts'
 import { currentAge } from '../rfc9111/freshness.ts'
 import type { StoredResponse } from '../rfc9111/message.ts'
-import { type CacheStatus, type Forward, outcomeOf } from './cache-status.ts'
+import { type CacheStatus, outcomeOf } from './cache-status.ts'
 import { CHANNELS } from './channels.ts'
 import { isDebugging, logError, logLookup } from './debug.ts'
-import type { Outcome, Reason } from './reasons.ts'
+import type { CacheError, CacheEvents, DeletionCause, EvictEvent, LookupEvent } from './payloads.ts'
 import { Statistics } from './statistics.ts'
 
-/** What became of a request, told when it is known: when its answer begins, or when there will be none. */
-export interface LookupEvent {
-  readonly method: string
-  readonly url: string
-  /** The cache key; undefined where the request passed by. */
-  readonly key: string | undefined
-  readonly outcome: Outcome
-  /** Why: as `cacheInfo(response).reason`. */
-  readonly reason: Reason | undefined
-  /** Why the request was sent to the origin, also where `reason` tells why its response is not stored. */
-  readonly forward: Forward | undefined
-  /** Whether the content comes from the cache: the outcome is `hit`, `stale` or `revalidated`. */
-  readonly fromCache: boolean
-  /** Whether the answer is being stored, or was stored again with new fields. */
-  readonly stored: boolean
-  /** Whether the answer to another request that was under way was used for this one too. */
-  readonly collapsed: boolean
-  /** The status code of the answer; undefined where there is none. */
-  readonly status: number | undefined
-  /** The number of bytes of content of the answer; undefined where it is not known beforehand. */
-  readonly size: number | undefined
-  /** The age of the stored response, in milliseconds; undefined where none is used. */
-  readonly age: number | undefined
-  /** For how long the response is still fresh, in milliseconds; `Infinity` for ever, negative once it is stale. */
-  readonly ttl: number | undefined
-  /** From the dispatch of the request until now, in milliseconds. */
-  readonly duration: number
-  /** Why there is no answer: the origin failed. */
-  readonly error: Error | undefined
-}
-
-/** A response has been stored: completely, and as any other process that uses the store can find it. */
-export interface StoreEvent {
-  readonly method: string
-  readonly url: string
-  readonly key: string
-  readonly status: number
-  /** The number of bytes of content. */
-  readonly size: number
-  /** When the response ceases to be fresh; undefined for never. */
-  readonly expires: Date | undefined
-}
-
-/** An origin was asked about a stored response. */
-export interface ValidateEvent {
-  readonly method: string
-  readonly url: string
-  readonly key: string
-  /** Whether the origin confirmed the stored response. If not, it answered with another one, or not at all. */
-  readonly confirmed: boolean
-  /** Whether nobody waited for it, as the stale response was used in the meantime. */
-  readonly background: boolean
-  /** The status code of the origin's answer; undefined where there is none. */
-  readonly status: number | undefined
-  /** How long the origin took to answer, or to fail, in milliseconds. */
-  readonly duration: number
-  /** Why there is no answer. */
-  readonly error: Error | undefined
-}
-
-/** A stored response had to go to keep a limit. */
-export interface EvictEvent {
-  readonly method: string
-  readonly url: string
-  readonly key: string
-  /** The number of bytes of content. */
-  readonly size: number
-  readonly limit: 'maxSize' | 'maxEntries' | 'maxVariants'
-}
-
-/** Why a stored response was deleted. */
-export type DeletionCause =
-  /** Somebody asked for it, as by `cache.delete`. */
-  | 'management'
-  /** A method that is not safe succeeded for its URL (RFC 9111 §4.4). */
-  | 'invalidation'
-  /** The origin answered with something else, which is not stored. */
-  | 'superseded'
-  /** Its content is lost or damaged. */
-  | 'damage'
-
-/** A stored response was deleted. */
-export interface DeleteEvent {
-  /** Undefined where everything was deleted (`cache.clear`), as are the method, the URL and the size. */
-  readonly key: string | undefined
-  readonly method: string | undefined
-  readonly url: string | undefined
-  /** The number of bytes of content. */
-  readonly size: number | undefined
-  readonly cause: DeletionCause
-}
-
-/** Trouble that the cache had and its callers did not notice. */
-export interface CacheError {
-  /**
-   * What the cache was doing; `validate` where the origin failed, but a stale response was used in the
-   * meantime (`staleWhileRevalidate`) or instead (`staleIfError`).
-   */
-  readonly operation: 'open' | 'read' | 'write' | 'delete' | 'rule' | 'validate'
-  readonly error: Error
-}
-
-/** The events of a cache by name, and what their listeners are given. */
-export interface CacheEvents {
-  /** Once for each request, when its outcome is known. */
-  lookup: [LookupEvent]
-  store: [StoreEvent]
-  validate: [ValidateEvent]
-  evict: [EvictEvent]
-  delete: [DeleteEvent]
-  error: [CacheError]
-}
-
 /** A request, as it is told of. */
-export interface Asked {
+export interface ToldRequest {
   readonly method: string
   readonly url: string
   /** The cache key; undefined where the request passes by. */
@@ -132,14 +19,14 @@ export interface Asked {
 }
 
 /** The beginning of an answer. */
-export interface Answered {
+export interface ToldAnswer {
   readonly status: number
   /** The number of bytes of content; undefined where it is not known beforehand. */
   readonly size: number | undefined
 }
 
 /** What is told of a stored response. */
-type Told = StoredResponse & {
+type ToldResponse = StoredResponse & {
   readonly cacheKey: string
   readonly method: string
   readonly content: { readonly length: number | undefined }
@@ -185,11 +72,11 @@ export class Events {
    * @param stored the stored response that answers
    */
   lookup(
-    asked: Asked,
+    asked: ToldRequest,
     told: CacheStatus,
     now: number,
-    result: Answered | Error | undefined,
-    stored?: Told,
+    result: ToldAnswer | Error | undefined,
+    stored?: ToldResponse,
   ): void {
     const { fwd, detail, expires, collapsed = false } = told
     const outcome = outcomeOf(told, expires !== undefined && expires < now)
@@ -228,7 +115,7 @@ export class Events {
   }
 
   /** A response has been stored. */
-  stored(response: Told, expires: number): void {
+  stored(response: ToldResponse, expires: number): void {
     this.#statistics.stored += 1
     if (!this.#isWanted('store')) return
     const { status } = response
@@ -246,7 +133,7 @@ export class Events {
    * @param sent when it was asked
    */
   validated(
-    { method, url, key }: Asked & { readonly key: string },
+    { method, url, key }: ToldRequest & { readonly key: string },
     confirmed: boolean,
     background: boolean,
     answer: number | Error,
@@ -268,13 +155,13 @@ export class Events {
   }
 
   /** A stored response had to go. */
-  evicted(response: Told, limit: EvictEvent['limit']): void {
+  evicted(response: ToldResponse, limit: EvictEvent['limit']): void {
     this.#statistics.evicted += 1
     if (this.#isWanted('evict')) this.#emit('evict', { ...described(response), limit })
   }
 
   /** A stored response has been deleted; all of them where none is given. */
-  deleted(response: Told | undefined, cause: DeletionCause): void {
+  deleted(response: ToldResponse | undefined, cause: DeletionCause): void {
     this.#statistics.deleted += 1
     if (this.#isWanted('delete')) {
       this.#emit('delete', { ...(response ? described(response) : EVERYTHING), cause })
@@ -325,7 +212,7 @@ function latency({ requestTime, responseTime }: StoredResponse): number {
 
 const EVERYTHING = { key: undefined, method: undefined, url: undefined, size: undefined }
 
-function described({ method, url, cacheKey, content }: Told) {
+function described({ method, url, cacheKey, content }: ToldResponse) {
   return { method, url, key: cacheKey, size: content.length ?? 0 }
 }
 

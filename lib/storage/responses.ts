@@ -1,6 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import { type Awaitable, after } from '../awaitable.ts'
-import type { DeletionCause, Events, EvictEvent } from '../observe/events.ts'
+import type { Events } from '../observe/events.ts'
+import type { DeletionCause, EvictEvent } from '../observe/payloads.ts'
 import { expirationTime } from '../rfc9111/freshness.ts'
 import type { Nominated, RequestMessage } from '../rfc9111/message.ts'
 import { nominatedMatch } from '../rfc9111/vary.ts'
