@@ -8,6 +8,8 @@ import {
 } from 'undici'
 import type { HttpCache } from './cache.ts'
 import type { Caching } from './cached-request.ts'
+import { type ExplainedRequest, explain } from './explain.ts'
+import type { Explanation } from './explanation.ts'
 import { acceptLegacyHandlers } from './handlers/legacy-handler.ts'
 import { cachingDispatch, createCaching } from './interceptor.ts'
 import { type AgentOptions, checkAgentOptions, checkCacheOptions } from './options.ts'
@@ -77,6 +79,16 @@ export class CachingAgent extends Dispatcher {
   with(terms: Terms): CachingAgent {
     const own = { ...this.terms, ...parseTerms(terms, 'with') }
     return new DerivedAgent(this.inner, this.caching, own)
+  }
+
+  /**
+   * What would become of a request of this agent, and why: see {@link HttpCache.explain}.
+   *
+   * @throws TypeError where the URL is none or the terms are malformed; Error where the store fails
+   */
+  explain(url: string | URL, request: ExplainedRequest = {}): Promise<Explanation> {
+    const { cache, rules } = this.caching
+    return explain({ cache, rules, own: this.terms }, url, request)
   }
 
   /**

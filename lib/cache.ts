@@ -1,12 +1,17 @@
 import { inspect } from 'node:util'
 import { parseDuration } from './expiration.ts'
+import { type ExplainedRequest, explain } from './explain.ts'
+import type { Explanation } from './explanation.ts'
 import { Flights } from './handlers/flights.ts'
 import { cacheKey, hasCredentials, protectCredentials } from './key.ts'
-import { type CacheEvents, Events } from './observe/events.ts'
+import { Events } from './observe/events.ts'
+import type { CacheEvents } from './observe/payloads.ts'
+import type { CacheStatistics } from './observe/statistics.ts'
 import { type Request, readRequest } from './request.ts'
 import { expirationTime } from './rfc9111/freshness.ts'
 import type { Fields, RequestMessage } from './rfc9111/message.ts'
 import { nominatedMatch } from './rfc9111/vary.ts'
+import { compileRules, type Rules } from './rules.ts'
 import { parseCount, parseSize, type Size } from './size.ts'
 import type { Entry } from './storage/entry.ts'
 import { DEFAULT_DEADLINES, type Deadlines } from './storage/guarded-store.ts'
@@ -212,6 +217,7 @@ export class HttpCache {
   readonly validations: Set<string> = new Set()
   /** @internal */
   readonly events: Events = new Events()
+  #rules: Rules | undefined
 
   /**
    * @throws TypeError where an option is malformed or unknown; Error where the store cannot be opened
@@ -242,9 +248,18 @@ export class HttpCache {
     }
   }
 
-  /** Listens to an event; nobody has to listen, not even to `'error'`. */
+  /**
+   * Listens to an event; nobody has to listen, not even to `'error'`. Listeners are called in the next
+   * tick, outside the request: what they throw is uncaught, and changes nothing for anybody else.
+   */
   on<E extends keyof CacheEvents>(name: E, listener: (...event: CacheEvents[E]) => void): this {
     this.events.on(name, listener)
+    return this
+  }
+
+  /** Listens to the next event of a name only. */
+  once<E extends keyof CacheEvents>(name: E, listener: (...event: CacheEvents[E]) => void): this {
+    this.events.once(name, listener)
     return this
   }
 
@@ -282,7 +297,10 @@ export class HttpCache {
     const request = requestFor(url, method, headers)
     const entries = await this.responses.all(this.key(request.method, request))
     // Which fields were taken for credentials, and so hashed, depends on the terms of the time.
-    const asked = [await this.protect(request, []), await this.protect(request, namesOf(headers))]
+    const asked = [
+      await this.protect(request, [], false),
+      await this.protect(request, namesOf(headers), false),
+    ]
     return entries
       .filter(({ status }) => status !== 206 || asked.some(({ fields }) => fields.range))
       .filter(({ nominated }) =>
@@ -347,6 +365,27 @@ export class HttpCache {
     return totals.size
   }
 
+  /**
+   * What would become of a request now, by which rule, from which stored response, and when that changes:
+   * as data, and with `String(explanation)` in lines for people. Nothing is sent, and nothing changes. The
+   * rules are those of the first agent that was made with this cache; `agent.explain` is for each agent.
+   *
+   * @throws TypeError where the URL is none or the terms are malformed; Error where the store fails
+   */
+  explain(url: string | URL, request: ExplainedRequest = {}): Promise<Explanation> {
+    return explain({ cache: this, rules: this.#rules ?? compileRules({}) }, url, request)
+  }
+
+  /** What the cache has done since it was made, or since {@link resetStats}. */
+  stats(): CacheStatistics {
+    return this.events.statistics.snapshot()
+  }
+
+  /** Begins to count anew. */
+  resetStats(): void {
+    this.events.resetStatistics()
+  }
+
   /** Waits until all that has been received is written, and closes the store if it was opened by its URL. */
   async close(): Promise<void> {
     await this.responses.close()
@@ -354,6 +393,15 @@ export class HttpCache {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close()
+  }
+
+  /**
+   * Learns by what rules requests are made.
+   *
+   * @internal
+   */
+  attach(rules: Rules): void {
+    this.#rules ??= rules
   }
 
   /**
@@ -376,21 +424,28 @@ export class HttpCache {
    * @internal
    */
   invalidate(request: Pick<Request, 'target' | 'server'>): void {
-    for (const key of this.#keysOf(request)) this.responses.delete(key).catch(() => {})
+    for (const key of this.#keysOf(request)) {
+      this.responses.delete(key, 'invalidation').catch(() => {})
+    }
   }
 
   /**
    * A request with keyed hashes in place of its credentials, as the cache compares and keeps them.
    *
+   * @param mayWrite whether a secret to hash them under is made where there is none
    * @internal
    */
-  protect<R extends RequestMessage>(request: R, partitionBy: readonly string[]): R | Promise<R> {
+  protect<R extends RequestMessage>(
+    request: R,
+    partitionBy: readonly string[],
+    mayWrite: boolean,
+  ): R | Promise<R> {
     if (!hasCredentials(request.fields, partitionBy)) return request
     const protectWith = (secret: Buffer) => ({
       ...request,
       fields: protectCredentials(request.fields, partitionBy, secret),
     })
-    const secret = this.responses.secret()
+    const secret = this.responses.secret(mayWrite)
     return secret instanceof Promise ? secret.then(protectWith) : protectWith(secret)
   }
 }

@@ -13,10 +13,11 @@ import { type Exchange, type Received, StoringHandler } from './handlers/storing
 import { ValidatingHandler } from './handlers/validating-handler.ts'
 import { digest } from './key.ts'
 import { type CacheStatus, formatCacheStatus } from './observe/cache-status.ts'
-import { asError } from './observe/events.ts'
+import { asError, type ToldAnswer, type ToldRequest } from './observe/events.ts'
+import type { Reason } from './observe/reasons.ts'
 import { hasContent, headersWith, headersWithout, type Request } from './request.ts'
 import { answer } from './rfc9111/answer.ts'
-import { withoutFields } from './rfc9111/fields.ts'
+import { announcedSize, withoutFields } from './rfc9111/fields.ts'
 import {
   currentAge,
   expirationTime,
@@ -52,8 +53,22 @@ export interface Caching {
   readonly active: ActiveRequests
 }
 
+/** What would become of a request that is not made. */
+export type Preview =
+  | { readonly bypass: Reason }
+  | {
+      readonly decision: Reuse<Entry>
+      /** The stored responses that may answer. */
+      readonly candidates: readonly Entry[]
+      /** The request as the cache compares it. */
+      readonly request: Request
+      readonly key: string
+    }
+
 /** One request that the cache may answer, from its dispatch to its end. */
-export class CachedRequest {
+export class CachedRequest implements ToldRequest {
+  /** When it was dispatched, for those who listen to what becomes of it. */
+  readonly began: number
   readonly #dispatch: Dispatch
   readonly #options: Options
   readonly #control: RequestControl
@@ -71,6 +86,10 @@ export class CachedRequest {
   #sentAt = 0
   /** Set when what is stored turned out to be unreadable. */
   #isUnreadable = false
+  /** Set where it is only asked what would become of the request. */
+  #onPreview: ((preview: Preview) => void) | undefined
+  /** When it was sent to the origin. */
+  #sent = 0
 
   constructor(
     dispatch: Dispatch,
@@ -80,6 +99,7 @@ export class CachedRequest {
     request: Request,
     terms: RequestTerms,
   ) {
+    this.began = caching.cache.events.began()
     this.#dispatch = dispatch
     this.#options = options
     this.#control = control
@@ -89,10 +109,30 @@ export class CachedRequest {
     this.#cacheKey = caching.cache.key(request.method, request)
   }
 
+  get method(): string {
+    return this.#request.method
+  }
+
+  get url(): string {
+    return this.#request.url
+  }
+
+  get key(): string {
+    return this.#cacheKey
+  }
+
   begin(): void {
     this.#caching.active.add(this.#control)
     this.#control.begin()
     this.#attempt(() => this.#answer())
+  }
+
+  /** What would become of the request now. It is not made, and nothing is changed. */
+  preview(): Promise<Preview> {
+    return new Promise((resolve, reject) => {
+      this.#onPreview = resolve
+      this.#answer()?.catch(reject)
+    })
   }
 
   /** Runs a part of the story, and ends the request if the cache itself breaks it. */
@@ -123,7 +163,8 @@ export class CachedRequest {
 
   /** From here on there are hashes in place of credentials. */
   #protect(): void | Promise<void> {
-    const request = this.#caching.cache.protect(this.#request, this.#terms.partitionBy)
+    const mayWrite = this.#onPreview === undefined
+    const request = this.#caching.cache.protect(this.#request, this.#terms.partitionBy, mayWrite)
     return after(request, (known) => {
       this.#request = known
       return this.#lookUp()
@@ -138,6 +179,10 @@ export class CachedRequest {
   #act(found: readonly Entry[]): void | Promise<void> {
     if (this.#control.finished) return
     const decision = reuse(this.#request, found, Date.now(), this.#terms)
+    if (this.#onPreview) {
+      const [request, key] = [this.#request, this.#cacheKey]
+      return this.#onPreview({ decision, candidates: found, request, key })
+    }
     switch (decision.action) {
       case 'reuse':
       case 'reuse-and-validate':
@@ -153,7 +198,8 @@ export class CachedRequest {
   }
 
   #reuse({ action, stored }: Reusable): void | Promise<void> {
-    const played = this.#play(stored, reusableFields(stored), this.#hitStatus(stored))
+    const status = this.#hitStatus(stored, action)
+    const played = this.#play(stored, reusableFields(stored), status)
     return after(played, (outcome) => {
       if (outcome === 'partial') return this.#forward('partial', NOBODY, stored)
       if (outcome === 'played') {
@@ -249,6 +295,10 @@ export class CachedRequest {
 
   /** Relays the answer without storing it; nobody waits for it. */
   #bypass(detail: 'content'): void {
+    if (this.#onPreview) {
+      this.#onPreview({ bypass: detail })
+      return
+    }
     const exchange = this.#exchange({ fwd: 'bypass' }, NOBODY)
     this.#send(this.#options, new StoringHandler({ ...exchange, storing: () => detail }))
   }
@@ -261,7 +311,8 @@ export class CachedRequest {
   #validate(validation: Validation, flight: Flight): void {
     const { reason, stored } = validation
     const headers = headersWith(this.#options.headers, conditionalFields(validation))
-    const storingHandler = new StoringHandler(this.#exchange({ fwd: reason }, flight, stored))
+    const exchange = this.#exchange({ fwd: reason }, flight, stored, true)
+    const storingHandler = new StoringHandler(exchange)
     const handler = new ValidatingHandler(storingHandler, (notModified) => {
       this.#control.attach(undefined)
       this.#attempt(() => this.#confirm(validation, notModified, flight))
@@ -274,6 +325,7 @@ export class CachedRequest {
     const { responses } = this.#caching.cache
     const { reason, stored } = validation
     const valid = confirmed(validation, notModified.fields)
+    this.#tellValidation(valid !== undefined, 304)
     if (valid === undefined) return this.#forward('stale', flight, stored)
     const revise = valid === stored ? freshening : adoption
     const revision = revise(this.#request, valid, notModified, this.#terms)
@@ -333,6 +385,7 @@ export class CachedRequest {
 
   #send(options: Options, handler: Handler & Pick<StoringHandler, 'onResponseError'>): void {
     this.#sentAt = this.#caching.cache.responses.moment()
+    this.#sent = performance.now()
     // An interceptor under the cache may throw; whoever waits for this request must not wait in vain.
     const fail = (error: unknown) => handler.onResponseError(undefined, asError(error))
     try {
@@ -343,7 +396,13 @@ export class CachedRequest {
     }
   }
 
-  #exchange(status: CacheStatus, flight: Flight, stored?: Entry): Exchange {
+  /** @param isValidation whether the origin is asked about what is stored */
+  #exchange(
+    status: CacheStatus,
+    flight: Flight,
+    stored?: Entry,
+    isValidation: boolean = this.#isInBackground,
+  ): Exchange {
     const { cache, cacheStatus } = this.#caching
     return {
       method: this.#request.method,
@@ -351,14 +410,38 @@ export class CachedRequest {
       flight,
       storing: (received) => this.#storing(received, flight, stored),
       record: (entry) => cache.responses.record(entry, this.#terms.maxContentSize),
-      useInstead: (failure, fwdStatus) =>
-        stored !== undefined &&
-        this.#useInstead(stored, failure, { ...status, ...(fwdStatus && { fwdStatus }) }, flight),
-      cacheStatus: ({ responseTime }, verdict) =>
-        cacheStatus
-          ? formatCacheStatus({ ...status, ...this.#storedStatus(verdict) }, responseTime)
-          : undefined,
+      useInstead: (failure, fwdStatus) => {
+        const told = { ...status, ...(fwdStatus && { fwdStatus }) }
+        if (!stored || !this.#useInstead(stored, failure, told, flight)) return false
+        if (isValidation) this.#tellValidation(false, fwdStatus ?? failure)
+        return true
+      },
+      answered: (received, verdict) => {
+        const told = { ...status, ...this.#storedStatus(verdict) }
+        const size = announcedSize(this.#request.method, received)
+        this.#tell(told, received.responseTime, { status: received.status, size })
+        if (isValidation && verdict !== 'freshened') this.#tellValidation(false, received.status)
+        return cacheStatus ? formatCacheStatus(told, received.responseTime) : undefined
+      },
+      failed: (error) => {
+        this.#tell(status, Date.now(), error)
+        if (isValidation) this.#tellValidation(false, error)
+      },
+      ended: (bytes) => {
+        cache.events.statistics.of(this.#request.url).bytesFromOrigin += bytes
+      },
     }
+  }
+
+  /** The outcome is known. Nobody has asked for what happens in the background. */
+  #tell(status: CacheStatus, now: number, result: ToldAnswer | Error, stored?: Entry): void {
+    if (this.#isInBackground) return
+    this.#caching.cache.events.lookup(this, status, now, result, stored)
+  }
+
+  #tellValidation(isConfirmed: boolean, answer: number | Error): void {
+    const { events } = this.#caching.cache
+    events.validated(this, isConfirmed, this.#isInBackground, answer, this.#sent)
   }
 
   /** What to store of an answer from the origin, or why not. */
@@ -367,6 +450,7 @@ export class CachedRequest {
     if (stored && this.#confirms(received, stored)) {
       this.#keep(freshening(this.#request, stored, received, this.#terms))
       flight.settle('answered')
+      this.#tellValidation(true, received.status)
       return 'freshened'
     }
     // A part takes the place of nothing that is whole.
@@ -393,7 +477,7 @@ export class CachedRequest {
     if (status === stored.status && agreesWithHead(stored.fields, length, fields)) return true
     const isGone = status === 404 || status === 410
     if (isGone || (status >= 200 && status <= 299)) {
-      void this.#caching.cache.responses.remove(stored)
+      void this.#caching.cache.responses.remove(stored, 'superseded')
     }
     return false
   }
@@ -408,13 +492,13 @@ export class CachedRequest {
     const isTemporary = status === 408 || status === 429 || status >= 500
     const isAboutPart = status === 304 || status === 206 || status === 416
     if (isTemporary || isAboutPart || remainingFreshness(stored, Date.now()) > 0) return
-    void this.#caching.cache.responses.remove(stored)
+    void this.#caching.cache.responses.remove(stored, 'superseded')
   }
 
   #keep({ entry, isStorable, isUnchanged }: Revision): void {
     const { responses } = this.#caching.cache
     if (this.#isOutdated) return
-    if (!isStorable) void responses.remove(entry)
+    if (!isStorable) void responses.remove(entry, 'superseded')
     else if (!isUnchanged) responses.freshen(entry)
   }
 
@@ -454,11 +538,12 @@ export class CachedRequest {
     return { stored: true, expires: expirationTime(verdict), key: this.#cacheKey }
   }
 
-  #hitStatus(stored: Entry): CacheStatus {
+  #hitStatus(stored: Entry, action: 'reuse' | 'reuse-and-validate'): CacheStatus {
     const expires = expirationTime(stored)
-    return this.#isCollapsed
-      ? { fwd: 'uri-miss', collapsed: true, expires }
-      : { hit: true, expires }
+    if (this.#isCollapsed) return { fwd: 'uri-miss', collapsed: true, expires }
+    return action === 'reuse'
+      ? { hit: true, expires }
+      : { hit: true, expires, detail: 'stale-while-revalidate' }
   }
 
   /**
@@ -486,11 +571,12 @@ export class CachedRequest {
   /** @param first the first piece of the content; null where there is none */
   #deliver(
     stored: Entry,
-    { status: code, statusText, fields, reader }: Delivery,
+    message: Delivery,
     status: CacheStatus,
     first: Buffer | null | undefined,
   ): PlayOutcome {
     const { cache, cacheStatus } = this.#caching
+    const { status: code, statusText, fields, size, reader } = message
     const control = this.#control
     if (control.finished) {
       reader?.close()
@@ -503,7 +589,10 @@ export class CachedRequest {
       ? withCacheStatus(fields, formatCacheStatus(status, now, stored.cacheKey), age)
       : { ...fields, age }
     cache.responses.use(stored)
-    const playback = new Playback(control, reader, first, undefined, (error) =>
+    this.#tell(status, now, message, stored)
+    // How much there is of what is still being received is known at its end.
+    const atEnd = size === undefined ? () => this.#countBytes(stored) : undefined
+    const playback = new Playback(control, reader, first, atEnd, (error) =>
       this.#forget(stored, error),
     )
     control.attach(playback)
@@ -520,17 +609,24 @@ export class CachedRequest {
   #forget(stored: Entry, error: LostContentError): void {
     const { cache } = this.#caching
     cache.events.error('read', error)
-    void cache.responses.remove(stored)
+    void cache.responses.remove(stored, 'damage')
+  }
+
+  #countBytes({ content }: Entry): Fields {
+    const { statistics } = this.#caching.cache.events
+    statistics.of(this.#request.url).bytesFromCache += content.length ?? 0
+    return {}
   }
 
   /** §5.2.1.7: `only-if-cached`, and nothing that may be reused. */
   #refuse(): void {
+    const now = Date.now()
+    const status: CacheStatus = { detail: 'only-if-cached' }
     const fields = {
       'content-length': '0',
-      ...(this.#caching.cacheStatus && {
-        'cache-status': formatCacheStatus({ detail: 'only-if-cached' }, Date.now()),
-      }),
+      ...(this.#caching.cacheStatus && { 'cache-status': formatCacheStatus(status, now) }),
     }
+    this.#tell(status, now, { status: 504, size: 0 })
     const playback = new Playback(this.#control, undefined)
     this.#control.attach(playback)
     this.#control.responseStart(504, fields, 'Gateway Timeout')

@@ -11,6 +11,8 @@ export interface Delivery {
   readonly status: number
   readonly statusText: string
   readonly fields: Fields
+  /** The number of bytes of content; undefined while they are still being received. */
+  readonly size: number | undefined
   /** All of the content, where it is in memory; the receiver owns it. */
   readonly bytes?: Buffer
   /** Undefined where there is no other content. */
@@ -28,11 +30,11 @@ export function delivery(
   switch (part.kind) {
     case 'whole': {
       const hasContent = request.method !== 'HEAD' && status !== 204 && content.length !== 0
-      if (!hasContent) return { status, statusText, fields, reader: undefined }
-      const { bytes } = content
+      if (!hasContent) return { status, statusText, fields, size: 0, reader: undefined }
+      const { bytes, length: size } = content
       return bytes
-        ? { status, statusText, fields, bytes: Buffer.from(bytes), reader: undefined }
-        : { status, statusText, fields, reader: content.open() }
+        ? { status, statusText, fields, size, bytes: Buffer.from(bytes), reader: undefined }
+        : { status, statusText, fields, size, reader: content.open() }
     }
     case 'not-modified':
       return message(304, 'Not Modified', notModifiedFields(fields))
@@ -42,10 +44,12 @@ export function delivery(
       const { ranges, length } = part
       const boundary = randomBytes(16).toString('hex')
       const pieces = ranges.length === 1 ? ranges : multipart(fields, ranges, length, boundary)
+      const partial = partialFields(request, fields, ranges, length, boundary)
       return {
         status: 206,
         statusText: 'Partial Content',
-        fields: partialFields(request, fields, ranges, length, boundary),
+        fields: partial,
+        size: Number(partial['content-length']),
         reader: openPieces(content, pieces),
       }
     }
@@ -57,5 +61,5 @@ export function delivery(
 }
 
 function message(status: number, statusText: string, fields: Fields): Delivery {
-  return { status, statusText, fields, reader: undefined }
+  return { status, statusText, fields, size: 0, reader: undefined }
 }

@@ -2,9 +2,29 @@
 export { HttpCache, type HttpCacheOptions } from './cache.ts'
 export { disabled, withTerms } from './context.ts'
 export { DO_NOT_CACHE, EXPIRE_IMMEDIATELY, type Expiration, NEVER_EXPIRE } from './expiration.ts'
+export type { ExplainedRequest } from './explain.ts'
+export type {
+  ExplainedResponse,
+  ExplainedTerm,
+  Explanation,
+  JsonValue,
+  Prospect,
+  TermSource,
+} from './explanation.ts'
 export { type CacheInterceptor, cacheInterceptor } from './interceptor.ts'
 export { type CacheInfo, cacheInfo, type ResponseLike } from './observe/cache-status.ts'
-export type { CacheError, CacheEvents } from './observe/events.ts'
+export type {
+  CacheError,
+  CacheEvents,
+  DeleteEvent,
+  DeletionCause,
+  EvictEvent,
+  LookupEvent,
+  StoreEvent,
+  ValidateEvent,
+} from './observe/payloads.ts'
+export type { Outcome, Reason } from './observe/reasons.ts'
+export type { CacheStatistics, RequestStatistics } from './observe/statistics.ts'
 export type { CacheOptions } from './options.ts'
 export type { UrlRules } from './rules.ts'
 export type { Terms } from './terms.ts'

@@ -6,12 +6,10 @@ import { ActiveRequests } from './handlers/active-requests.ts'
 import { acceptLegacyHandlers } from './handlers/legacy-handler.ts'
 import { RelayingHandler } from './handlers/relaying-handler.ts'
 import { RequestControl } from './handlers/request-control.ts'
-import { formatCacheStatus } from './observe/cache-status.ts'
+import { type CacheStatus, formatCacheStatus } from './observe/cache-status.ts'
 import { type CacheOptions, checkCacheOptions } from './options.ts'
+import { passing, tellPassing, whyPassBy } from './passing.ts'
 import { readRequest } from './request.ts'
-import { invalidatedUrls } from './rfc9111/invalidation.ts'
-import type { Fields } from './rfc9111/message.ts'
-import { whyBypass } from './rfc9111/reuse.ts'
 import { compileRules, type RequestTerms } from './rules.ts'
 import type { ParsedTerms } from './terms.ts'
 
@@ -42,13 +40,15 @@ export function createCaching(options: CacheOptions): Caching {
   // Rules first: where they are malformed no file must be left behind.
   const rules = compileRules(options)
   const { cache, cacheStatus = true } = options
-  return {
+  const caching = {
     cache: cache ?? new HttpCache(httpCacheOptions(options)),
     ownsCache: cache === undefined,
     rules,
     cacheStatus,
     active: new ActiveRequests(),
   }
+  caching.cache.attach(rules)
+  return caching
 }
 
 /** The options that are those of the cache itself. */
@@ -60,9 +60,13 @@ function httpCacheOptions(options: CacheOptions): HttpCacheOptions {
 /** A dispatch that answers from the cache what it may; `own` are terms for all its requests. */
 export function cachingDispatch(dispatch: Dispatch, caching: Caching, own?: ParsedTerms): Dispatch {
   return acceptLegacyHandlers((options, handler) => {
-    const isOther = caching.active.isClosed || options.upgrade || options.method === 'CONNECT'
+    if (caching.active.isClosed) return dispatch(options, handler)
+    const isOther = options.upgrade || options.method === 'CONNECT'
     const request = isOther ? undefined : readRequest(options)
-    if (request === undefined) return dispatch(options, handler)
+    if (request === undefined) {
+      tellPassing(caching, options, isOther ? 'upgrade' : 'target')
+      return dispatch(options, handler)
+    }
 
     let terms: RequestTerms
     try {
@@ -72,10 +76,10 @@ export function cachingDispatch(dispatch: Dispatch, caching: Caching, own?: Pars
     } catch (error) {
       // A function of the user's threw.
       caching.cache.events.error('rule', error)
+      tellPassing(caching, options, 'rule-failed')
       return dispatch(options, handler)
     }
-    const isDisabled = neverCaches(terms)
-    const bypass = isDisabled ? 'do-not-cache' : whyBypass(request, request.content === 'some')
+    const bypass = whyPassBy(request, terms)
     if (bypass === undefined) {
       new CachedRequest(
         dispatch,
@@ -87,24 +91,10 @@ export function cachingDispatch(dispatch: Dispatch, caching: Caching, own?: Pars
       ).begin()
       return true
     }
-    const fwd = bypass === 'method' ? 'method' : 'bypass'
-    const detail = bypass === 'method' ? {} : { detail: bypass }
-    const status = caching.cacheStatus && formatCacheStatus({ fwd, ...detail }, Date.now())
-    const invalidate = (code: number, fields: Fields) => {
-      for (const url of invalidatedUrls(request, { status: code, fields })) {
-        caching.cache.invalidate({ ...request, target: new URL(url) })
-      }
-    }
-    const relay = new RelayingHandler(
-      handler,
-      status || undefined,
-      isDisabled ? undefined : invalidate,
-    )
-    return dispatch(options, relay)
+    const status: CacheStatus =
+      bypass === 'method' ? { fwd: 'method' } : { fwd: 'bypass', detail: bypass }
+    const member = caching.cacheStatus ? formatCacheStatus(status, Date.now()) : undefined
+    const observer = passing(caching, request, status, bypass !== 'do-not-cache')
+    return dispatch(options, new RelayingHandler(handler, member, observer))
   })
-}
-
-function neverCaches({ rule, fallback, cacheControl }: RequestTerms): boolean {
-  const lifetime = rule ?? (cacheControl ? undefined : fallback)
-  return lifetime === undefined ? !cacheControl : lifetime.kind === 'do-not-cache'
 }

@@ -25,8 +25,19 @@ export interface RequestTerms extends Omit<ParsedTerms, 'expireAfter'> {
   readonly maxContentSize: number
 }
 
+/** A rule for some URLs. */
+export interface Rule {
+  /** As it was written. */
+  readonly pattern: UrlMatcher
+  readonly terms: ParsedTerms
+}
+
 /** The rules of an agent, ready to be asked. */
 export interface Rules {
+  /** What is said for all URLs. */
+  readonly ofAgent: ParsedTerms
+  /** The rule that applies to a URL; undefined where none matches it. */
+  ruleFor(url: URL): Rule | undefined
   /** The terms for a URL; `own` are those of the request itself. */
   termsFor(url: URL, own: ParsedTerms | undefined): RequestTerms
 }
@@ -42,17 +53,21 @@ const DEFAULTS = {
  * @throws TypeError where a pattern or its value is malformed
  */
 export function compileRules(options: Terms & { readonly urlsExpireAfter?: UrlRules }): Rules {
-  const { expireAfter: fallback, ...ofAgent } = parseTermsOf(options)
-  const defaults = { ...DEFAULTS, cacheControl: fallback === undefined, ...ofAgent }
+  const ofAgent = parseTermsOf(options)
+  const { expireAfter: fallback, ...others } = ofAgent
+  const defaults = { ...DEFAULTS, cacheControl: fallback === undefined, ...others }
   const rules = rulePairs(options.urlsExpireAfter).map(([matcher, value]) => {
     const where = `urlsExpireAfter[${inspect(matcher, { depth: 0 })}]`
-    return { matches: compileMatcher(matcher, where), terms: termsOf(value, where) }
+    const matches = compileMatcher(matcher, where)
+    return { pattern: matcher, matches, terms: termsOf(value, where) }
   })
 
   /** Resolved terms, which most requests share: by those of the request, and by the rule. */
   const resolved = new WeakMap<ParsedTerms, Map<ParsedTerms, RequestTerms>>()
 
   return {
+    ofAgent,
+    ruleFor: (url) => rules.find(({ matches }) => matches(url)),
     termsFor(url, own = NONE) {
       const rule = rules.find(({ matches }) => matches(url))?.terms ?? NONE
       const byRule = resolved.get(own) ?? new Map<ParsedTerms, RequestTerms>()
@@ -66,6 +81,12 @@ export function compileRules(options: Terms & { readonly urlsExpireAfter?: UrlRu
     const { expireAfter, ...others } = { ...rule, ...own }
     return { ...defaults, ...others, rule: expireAfter, fallback }
   }
+}
+
+/** Whether terms forbid to read the cache and to write it, whatever the response will be. */
+export function neverCaches({ rule, fallback, cacheControl }: RequestTerms): boolean {
+  const lifetime = rule ?? (cacheControl ? undefined : fallback)
+  return lifetime === undefined ? !cacheControl : lifetime.kind === 'do-not-cache'
 }
 
 const NONE: ParsedTerms = {}

@@ -209,3 +209,31 @@ suite('examples/unchanged-program.ts', () => {
     assert.equal(printed.match(/publint needs 0 packages: \d+ ms$/gm)?.length, 4)
   })
 })
+
+suite('examples/opentelemetry.ts', () => {
+  test('exports a span for each hit, below that of its caller, and the metrics of the cache', async (t) => {
+    const printed = await run(t, 'opentelemetry.ts')
+    assert.equal(printed.match(/^Span report > GET [\d.]+ ms \{$/gm)?.length, 4)
+    assert.equal(
+      printed.match(/'http\.cache\.hit': true,\n {2}'http\.cache\.outcome': 'hit'/g)?.length,
+      4,
+    )
+    assert.match(printed, /^Metric http\.cache\.duration 1s \{ 'http\.cache\.outcome': 'miss' \}$/m)
+    assert.match(printed, /^Metric http\.cache\.duration 4s \{ 'http\.cache\.outcome': 'hit' \}$/m)
+    const requests = numbers(printed, /^Metric http\.cache\.requests (\d+) /gm)
+    assert.deepEqual(requests, [4, 1])
+    assert.deepEqual(numbers(printed, /^Metric http\.cache\.bytes (\d+)By/gm), [88, 22])
+    assert.match(printed, /^Metric http\.cache\.time_saved [\d.]+s/m)
+  })
+
+  test('requests the URL that it is given', async (t) => {
+    let received = 0
+    const url = await origin(t, (_, response) => {
+      received += 1
+      response.end('content')
+    })
+    const printed = await run(t, 'opentelemetry.ts', [url])
+    assert.equal(received, 1)
+    assert.equal(printed.split(`'url.full': '${url}/'`).length, 5)
+  })
+})

@@ -8,8 +8,11 @@ import {
   cachingAgent,
   DO_NOT_CACHE,
   EXPIRE_IMMEDIATELY,
+  type Explanation,
   HttpCache,
   NEVER_EXPIRE,
+  type Outcome,
+  type Reason,
   type Terms,
   withTerms,
 } from 'caching-agent'
@@ -46,6 +49,13 @@ test('what is right compiles', () => {
     const number: Promise<number> = withTerms({ expireAfter: '1h' }, async () => 1)
     const derived: Dispatcher = agent.with({ expireAfter: '1h' } satisfies Terms)
     const info: Promise<CacheInfo | undefined> = fetch('').then(cacheInfo)
+    agent.cache.on('lookup', ({ outcome, reason, duration }) => {
+      const told: [Outcome, Reason | undefined, number] = [outcome, reason, duration]
+      void told
+    })
+    const bypassed: number | undefined = agent.cache.stats().reasons.bypass.method
+    const explained: Promise<Explanation> = agent.explain('', { terms: { expireAfter: 1 } })
+    void [bypassed, explained]
     return [number, info, undiciFetch('', { dispatcher: derived }).then(cacheInfo)]
   }
   void right
@@ -71,6 +81,12 @@ test('what is wrong does not', () => {
     cachingAgent({ urlsExpireAfter: [[async () => true, '1h']] })
     // @ts-expect-error only true would switch credentials off, and false does
     cachingAgent({ partitionBy: true })
+    // @ts-expect-error there is no such event
+    cachingAgent().cache.on('lookups', () => {})
+    // @ts-expect-error a reason is one of a list
+    cachingAgent().cache.on('lookup', ({ reason }) => reason === 'because')
+    // @ts-expect-error a request has no terms of a whole agent
+    cachingAgent().explain('', { terms: { store: 'memory:' } })
     // @ts-expect-error nobody makes an agent but cachingAgent
     new CachingAgent()
   }

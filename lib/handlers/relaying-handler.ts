@@ -6,26 +6,31 @@ import { readHeaders, toHandlerHeaders, toRawHeaders } from './raw-headers.ts'
 type Controller = Dispatcher.DispatchController
 type Handler = Dispatcher.DispatchHandler
 
+/** Told of what is relayed. */
+export interface RelayObserver {
+  /** The final response, before the handler is told. */
+  answered(status: number, fields: Fields): void
+  /** There is no response, and not because the caller gave it up. */
+  failed(error: Error): void
+  /** The end: how many bytes of content there were. */
+  ended(bytes: number): void
+}
+
 /** Relays everything between a dispatcher and a handler, and says in `Cache-Status` that the cache had no part in it. */
 export class RelayingHandler implements Handler {
   readonly #handler: Handler
   readonly #cacheStatus: string | undefined
-  readonly #onResponse: ((status: number, fields: Fields) => void) | undefined
+  readonly #observer: RelayObserver
+  #hasStarted = false
+  #received = 0
   readonly onBodySent?: (chunk: Buffer) => void
   readonly onRequestSent?: () => void
 
-  /**
-   * @param cacheStatus undefined for none
-   * @param onResponse told of the final response before the handler is
-   */
-  constructor(
-    handler: Handler,
-    cacheStatus: string | undefined,
-    onResponse?: (status: number, fields: Fields) => void,
-  ) {
+  /** @param cacheStatus undefined for none */
+  constructor(handler: Handler, cacheStatus: string | undefined, observer: RelayObserver) {
     this.#handler = handler
     this.#cacheStatus = cacheStatus
-    this.#onResponse = onResponse
+    this.#observer = observer
     // MockAgent behaves differently for handlers that have these.
     if (handler.onBodySent) this.onBodySent = (chunk) => handler.onBodySent?.(chunk)
     if (handler.onRequestSent) this.onRequestSent = () => handler.onRequestSent?.()
@@ -54,7 +59,8 @@ export class RelayingHandler implements Handler {
       return
     }
     const fields = readHeaders(headers)
-    this.#onResponse?.(status, fields)
+    this.#hasStarted = true
+    this.#observer.answered(status, fields)
     if (this.#cacheStatus === undefined) {
       this.#handler.onResponseStart?.(controller, status, headers as never, statusText)
       return
@@ -65,14 +71,19 @@ export class RelayingHandler implements Handler {
   }
 
   onResponseData(controller: Controller, chunk: Buffer): void {
+    this.#received += chunk.length
     this.#handler.onResponseData?.(controller, chunk)
   }
 
   onResponseEnd(controller: Controller, trailers: object): void {
+    this.#observer.ended(this.#received)
     this.#handler.onResponseEnd?.(controller, trailers as never)
   }
 
+  /** The controller is null where the request failed before it began. */
   onResponseError(controller: Controller, error: Error): void {
+    if (!this.#hasStarted && !controller?.aborted) this.#observer.failed(error)
+    this.#observer.ended(this.#received)
     this.#handler.onResponseError?.(controller, error)
   }
 }

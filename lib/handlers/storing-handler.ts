@@ -36,8 +36,12 @@ export interface Exchange {
    * caller is answered otherwise.
    */
   useInstead(failure: Error, status?: number): boolean
-  /** The member of `Cache-Status` for a response; undefined for none. */
-  cacheStatus(received: Received, stored: NewEntry | NotStored): string | undefined
+  /** Told what becomes of the origin's answer. @returns the member of `Cache-Status` for it; undefined for none */
+  answered(received: Received, stored: NewEntry | NotStored): string | undefined
+  /** Told that there is no answer, and that the caller is told so. */
+  failed(error: Error): void
+  /** Told the end: how many bytes of content the origin has sent. */
+  ended(bytes: number): void
 }
 
 /** How much is read of a response that nobody wants, in bytes, before its connection is given up. */
@@ -75,6 +79,7 @@ export class StoringHandler implements Dispatcher.DispatchHandler {
   #recording: Recording | undefined
   #expectedLength: number | undefined
   #delivered = 0
+  #received = 0
   /** Set once others read the content too: then the caller reads it at its own pace as they do. */
   #playback: Playback | undefined
   #trailers: Fields = {}
@@ -155,7 +160,7 @@ export class StoringHandler implements Dispatcher.DispatchHandler {
     if (typeof stored !== 'string') this.#record(stored, fields)
     this.#exchange.flight.settle(typeof stored === 'string' ? 'unusable' : 'answered')
 
-    const member = this.#exchange.cacheStatus(received, stored)
+    const member = this.#exchange.answered(received, stored)
     const told = member === undefined ? fields : withCacheStatus(fields, member)
     this.#control.responseStart(status, told, statusText)
   }
@@ -195,6 +200,7 @@ export class StoringHandler implements Dispatcher.DispatchHandler {
   }
 
   onResponseData(controller: Controller, chunk: Buffer): void {
+    this.#received += chunk.length
     if (this.#isReplaced) {
       this.#discard(controller, chunk)
       return
@@ -216,6 +222,7 @@ export class StoringHandler implements Dispatcher.DispatchHandler {
 
   onResponseEnd(_controller: Controller, trailers: object): void {
     clearTimeout(this.#discarding)
+    this.#exchange.ended(this.#received)
     if (this.#isReplaced) return
     this.#trailers = readHeaders(trailers)
     const length = this.#recording?.content.received
@@ -227,6 +234,7 @@ export class StoringHandler implements Dispatcher.DispatchHandler {
   /** The controller is null where the request failed before it began. */
   onResponseError(_controller: Controller | null | undefined, error: Error): void {
     clearTimeout(this.#discarding)
+    this.#exchange.ended(this.#received)
     if (this.#isReplaced) return
     this.#recording?.abandon(error)
     const isOver = this.#hasStarted || this.#control.aborted || this.#control.finished
@@ -234,6 +242,7 @@ export class StoringHandler implements Dispatcher.DispatchHandler {
       this.#isReplaced = true
       return
     }
+    if (!isOver) this.#exchange.failed(error)
     this.#exchange.flight.settle(this.#control.aborted ? 'aborted' : 'failed')
     if (this.#playback === undefined) this.#control.fail(error)
   }

@@ -1,16 +1,14 @@
 import { listMembers } from '../rfc9111/fields.ts'
+import type { ForwardReason } from '../rfc9111/reuse.ts'
+import type { Outcome, Reason } from './reasons.ts'
 
 /** What the cache did for one response. */
 export interface CacheInfo {
+  readonly status: Outcome
   /**
-   * - `hit`: answered from the cache;
-   * - `stale`: answered from the cache, although no longer fresh;
-   * - `revalidated`: the origin confirmed that the stored response is still valid;
-   * - `miss`: answered by the origin;
-   * - `bypass`: the cache had no part in it.
+   * Why: of a miss or a bypass, of a response that was not stored, and of one that is stale. A
+   * {@link Reason}, unless another version of this cache wrote it.
    */
-  readonly status: 'hit' | 'stale' | 'revalidated' | 'miss' | 'bypass'
-  /** Why: of a miss or a bypass, and of a response that was not stored. */
   readonly reason: string | undefined
   /** Whether the response is being stored. */
   readonly stored: boolean
@@ -30,7 +28,7 @@ export interface CacheInfo {
 export interface CacheStatus {
   readonly hit?: boolean
   /** Why the request was forwarded (RFC 9211 §2.2). */
-  readonly fwd?: 'bypass' | 'method' | 'uri-miss' | 'vary-miss' | 'stale' | 'request' | 'partial'
+  readonly fwd?: Forward
   /** The status code of the origin's answer (§2.3). */
   readonly fwdStatus?: number
   readonly stored?: boolean
@@ -39,10 +37,29 @@ export interface CacheStatus {
   readonly expires?: number
   readonly key?: string
   /** Further explanation, as a word (§2.8). */
-  readonly detail?: string
+  readonly detail?: Reason
 }
 
+/** The words for why a request was forwarded (RFC 9211 §2.2). */
+export type Forward = ForwardReason | 'bypass' | 'method'
+
 const CACHE_NAME = 'caching-agent'
+
+/** What became of a request, of which this is told. */
+export function outcomeOf(
+  {
+    hit,
+    fwd,
+    fwdStatus,
+    detail,
+  }: Readonly<Pick<CacheStatus, 'hit' | 'fwd' | 'fwdStatus' | 'detail'>>,
+  isStale: boolean,
+): Outcome {
+  if (hit) return isStale ? 'stale' : 'hit'
+  if (fwd === 'bypass' || fwd === 'method') return 'bypass'
+  if (detail === 'stale-if-error') return 'stale'
+  return fwdStatus === 304 ? 'revalidated' : 'miss'
+}
 
 /** A member of `Cache-Status`. Besides the parameters of RFC 9211 it has `expires`: a time in seconds, or `never`. */
 export function formatCacheStatus(
@@ -88,9 +105,15 @@ export function cacheInfo(response: ResponseLike): CacheInfo | undefined {
   const time = expires === 'never' ? Infinity : expires && Math.round(Number(expires) * 1000)
   const ttl = typeof time === 'number' ? time - Date.now() : undefined
   const age = header(response, 'age')
+  const told = {
+    hit: parameters.has('hit'),
+    fwd: parameters.get('fwd') as Forward,
+    fwdStatus: Number(parameters.get('fwd-status')),
+    detail: parameters.get('detail') as Reason,
+  }
   return {
-    status: outcome(parameters),
-    reason: parameters.get('detail') ?? parameters.get('fwd'),
+    status: outcomeOf(told, parameters.get('ttl')?.startsWith('-') === true),
+    reason: told.detail ?? told.fwd,
     stored: parameters.has('stored'),
     age: age !== undefined && /^\d+$/.test(age) ? Number(age) * 1000 : undefined,
     ttl,
@@ -102,14 +125,6 @@ export function cacheInfo(response: ResponseLike): CacheInfo | undefined {
 
 function isOurs(member: string): boolean {
   return member === CACHE_NAME || member.startsWith(`${CACHE_NAME};`)
-}
-
-function outcome(parameters: ReadonlyMap<string | undefined, string>): CacheInfo['status'] {
-  const fwd = parameters.get('fwd')
-  if (parameters.has('hit')) return parameters.get('ttl')?.startsWith('-') ? 'stale' : 'hit'
-  if (fwd === 'bypass' || fwd === 'method') return 'bypass'
-  if (parameters.get('detail') === 'stale-if-error') return 'stale'
-  return parameters.get('fwd-status') === '304' ? 'revalidated' : 'miss'
 }
 
 function header({ headers }: ResponseLike, name: string): string | undefined {

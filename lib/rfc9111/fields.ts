@@ -11,6 +11,16 @@ export function fieldValue(fields: Fields, name: string): string | undefined {
   return typeof value === 'string' ? value : value.join(', ')
 }
 
+/** RFC 9110 §8.6: how many bytes of content a response announces; undefined where it does not. */
+export function announcedSize(
+  method: string,
+  { status, fields }: { readonly status: number; readonly fields: Fields },
+): number | undefined {
+  if (method === 'HEAD' || status === 204 || status === 304) return 0
+  const length = fieldValue(fields, 'content-length')
+  return length !== undefined && /^\d+$/.test(length) ? Number(length) : undefined
+}
+
 /** Fields without some of them. */
 export function withoutFields(fields: Fields, names: readonly string[]): Fields {
   return Object.fromEntries(Object.entries(fields).filter(([name]) => !names.includes(name)))

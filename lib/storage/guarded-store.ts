@@ -1,5 +1,6 @@
 import type { Awaitable } from '../awaitable.ts'
-import type { CacheError, Events } from '../observe/events.ts'
+import type { Events } from '../observe/events.ts'
+import type { CacheError } from '../observe/payloads.ts'
 import type { ByteStore } from './byte-store.ts'
 
 /** How long a store may take, in milliseconds. */

@@ -201,12 +201,18 @@ export class Heads {
   /**
    * The secret under which credentials are hashed: made once for a store, and kept in it. While the
    * store fails another one stands in: what is stored under it is not found again, which is a miss.
+   *
+   * @param mayMake whether one is made and stored where there is none; otherwise another one stands in
    */
-  secret(): Buffer | Promise<Buffer> {
-    return this.#knownSecret ?? this.#askSecret()
+  secret(mayMake: boolean): Buffer | Promise<Buffer> {
+    return this.#knownSecret ?? this.#askSecret(mayMake)
   }
 
-  async #askSecret(): Promise<Buffer> {
+  async #askSecret(mayMake: boolean): Promise<Buffer> {
+    if (!mayMake && this.#secret === undefined) {
+      this.#knownSecret = await this.#readSecret().catch(() => undefined)
+      return this.#knownSecret ?? this.#substituteSecret
+    }
     this.#secret ??= this.#loadSecret()
     try {
       this.#knownSecret = await this.#secret

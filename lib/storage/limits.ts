@@ -31,7 +31,7 @@ const MAX_USED = 1000
 export class Limits {
   readonly #usage: Usage
   readonly #options: LimitOptions
-  readonly #evict: (key: string) => Promise<number>
+  readonly #evict: (key: string, limit: keyof LimitOptions) => Promise<number>
   /** Which responses have been used, by their generation. */
   readonly #used = new Map<string, Pick<Entry, 'cacheKey' | 'nominated'>>()
   /** What has been evicted, but may still be counted. */
@@ -41,7 +41,11 @@ export class Limits {
   #timer: NodeJS.Timeout | undefined
 
   /** @param evict removes what is at the key of a head; resolves to its size in bytes */
-  constructor(usage: Usage, options: LimitOptions, evict: (key: string) => Promise<number>) {
+  constructor(
+    usage: Usage,
+    options: LimitOptions,
+    evict: (key: string, limit: keyof LimitOptions) => Promise<number>,
+  ) {
     this.#usage = usage
     this.#options = options
     this.#evict = evict
@@ -79,6 +83,7 @@ export class Limits {
     let size = totals.size - this.#leaving.reduce((sum, each) => sum + each.size, 0)
     let { count } = totals
     if (size <= maxSize && count <= maxEntries) return
+    const limit = size > maxSize ? 'maxSize' : 'maxEntries'
 
     await this.flush(0)
     const isWithin = () =>
@@ -88,7 +93,7 @@ export class Limits {
       if (keys.length === 0) return
       for (const key of keys) {
         if (isWithin()) return
-        const freed = await this.#evict(key)
+        const freed = await this.#evict(key, limit)
         this.#leaving.push({ size: freed, until: now + LATENCY })
         size -= freed
         count -= 1

@@ -1,6 +1,8 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import { type Awaitable, after } from '../awaitable.ts'
 import type { Events } from '../observe/events.ts'
+import type { DeletionCause, EvictEvent } from '../observe/payloads.ts'
+import { expirationTime } from '../rfc9111/freshness.ts'
 import type { Nominated, RequestMessage } from '../rfc9111/message.ts'
 import { nominatedMatch } from '../rfc9111/vary.ts'
 import type { Stores } from './byte-store.ts'
@@ -88,11 +90,11 @@ export class Responses {
     this.#heads = new Heads(stores.heads, this.#chunks, events, tier)
     this.#events = events
     this.#maxVariants = maxVariants
-    this.#limits = usage && new Limits(usage, limits, (key) => this.#evict(key))
+    this.#limits = usage && new Limits(usage, limits, (key, limit) => this.#evict(key, limit))
   }
 
   /** Removes what is at the key of a head, and tells how many bytes it took. */
-  async #evict(key: string): Promise<number> {
+  async #evict(key: string, limit: EvictEvent['limit']): Promise<number> {
     const found = await this.#heads.at(key)
     if (found === undefined) {
       // It cannot be read: it goes all the same.
@@ -102,7 +104,7 @@ export class Responses {
     const { cacheKey, head } = found
     return this.#exclusively(cacheKey, async () => {
       await this.#heads.delete(key)
-      await this.#dispose(cacheKey, head)
+      for (const entry of await this.#dispose(cacheKey, head)) this.#events.evicted(entry, limit)
       return HEAD_SIZE + (head.kind === 'response' ? (head.entry.content.length ?? 0) : 0)
     })
   }
@@ -288,8 +290,10 @@ export class Responses {
         const saved = await content.saved()
         if (recent.isObsolete) this.#discard(content)
         else {
-          await this.#write({ ...recent.entry, content: saved })
+          const entry = { ...recent.entry, content: saved }
+          await this.#write(entry)
           if (saved.chunks) await this.#chunks.refer(saved.chunks)
+          this.#events.stored(entry, expirationTime(entry))
           this.#limits?.check()
         }
       } catch (error) {
@@ -320,7 +324,7 @@ export class Responses {
   }
 
   /** Removes one response, if it is still stored. From now on it is not found. A failure is told by an event. */
-  async remove(entry: Entry): Promise<void> {
+  async remove(entry: Entry, cause: DeletionCause = 'management'): Promise<void> {
     const { cacheKey, generation } = entry
     this.#removing.add(generation)
     for (const recent of this.#recent.get(cacheKey) ?? []) {
@@ -333,6 +337,7 @@ export class Responses {
       if (kept === undefined) return
       await this.#heads.delete(kept.key)
       await this.#dispose(cacheKey, { kind: 'response', entry: kept.entry })
+      this.#events.deleted(kept.entry, cause)
     }).catch(() => {})
     this.#removing.delete(generation)
   }
@@ -378,7 +383,9 @@ export class Responses {
     await this.#heads.write(key, entry)
     await this.#dispose(cacheKey, overwritten)
     for (const { nominated: left } of others.slice(this.#maxVariants - 1)) {
-      await this.#deleteVariant(cacheKey, left)
+      for (const variant of await this.#deleteVariant(cacheKey, left)) {
+        this.#events.evicted(variant, 'maxVariants')
+      }
     }
   }
 
@@ -390,21 +397,31 @@ export class Responses {
     return [{ nominated: entry.nominated, until: keptUntil(entry) }]
   }
 
-  async #deleteVariant(cacheKey: string, nominated: Nominated): Promise<void> {
+  /** @returns the response that was there, if there was one */
+  async #deleteVariant(cacheKey: string, nominated: Nominated): Promise<Entry[]> {
     const key = variantKey(cacheKey, nominated)
     const head = await this.#heads.read(key, cacheKey)
     await this.#heads.delete(key)
-    await this.#dispose(cacheKey, head)
+    return this.#dispose(cacheKey, head)
   }
 
-  /** Removes what a head that no longer exists referred to. */
-  async #dispose(cacheKey: string, head: Head | undefined): Promise<void> {
-    if (head?.kind === 'response') {
+  /**
+   * Removes what a head that no longer exists referred to.
+   *
+   * @returns the responses that are no longer stored
+   */
+  async #dispose(cacheKey: string, head: Head | undefined): Promise<Entry[]> {
+    if (head === undefined) return []
+    if (head.kind === 'response') {
       const { chunks } = head.entry.content
       if (chunks) this.#chunks.remove(chunks)
+      return [head.entry]
     }
-    if (head?.kind !== 'variants') return
-    for (const { nominated } of head.variants) await this.#deleteVariant(cacheKey, nominated)
+    const disposed: Entry[] = []
+    for (const { nominated } of head.variants) {
+      disposed.push(...(await this.#deleteVariant(cacheKey, nominated)))
+    }
+    return disposed
   }
 
   #discard(content: GrowingContent): void {
@@ -460,13 +477,13 @@ export class Responses {
    * @returns whether there were any
    * @throws where the store fails
    */
-  delete(cacheKey: string): Promise<boolean> {
+  delete(cacheKey: string, cause: DeletionCause = 'management'): Promise<boolean> {
     this.#noteDeletion(cacheKey)
     const forgotten = this.#forget(cacheKey)
     const deletion = this.#exclusively(cacheKey, async () => {
       const head = await this.#heads.read(cacheKey, cacheKey)
       await this.#heads.delete(cacheKey)
-      await this.#dispose(cacheKey, head)
+      for (const entry of await this.#dispose(cacheKey, head)) this.#events.deleted(entry, cause)
       return forgotten || head !== undefined
     })
     const settled = deletion
@@ -490,6 +507,7 @@ export class Responses {
       await this.settled()
       await this.#heads.clear()
       await this.#chunks.clear()
+      this.#events.deleted(undefined, 'management')
     })()
     this.#clearing = clearing
     await clearing.finally(() => {
@@ -543,9 +561,13 @@ export class Responses {
     await this.#stores.close()
   }
 
-  /** The secret under which credentials are hashed. */
-  secret(): Buffer | Promise<Buffer> {
-    return this.#heads.secret()
+  /**
+   * The secret under which credentials are hashed.
+   *
+   * @param mayMake whether one is made and stored where there is none
+   */
+  secret(mayMake: boolean): Buffer | Promise<Buffer> {
+    return this.#heads.secret(mayMake)
   }
 }
 

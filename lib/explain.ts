@@ -1,0 +1,343 @@
+import { inspect } from 'node:util'
+import type { Dispatcher } from 'undici'
+import type { HttpCache, StoredRequest } from './cache.ts'
+import { CachedRequest, type Preview } from './cached-request.ts'
+import { contextTerms } from './context.ts'
+import { type ExplainedTerm, Explanation, type JsonValue, type Prospect } from './explanation.ts'
+import { ActiveRequests } from './handlers/active-requests.ts'
+import { RequestControl } from './handlers/request-control.ts'
+import { whyPassBy } from './passing.ts'
+import { type Request, readRequest } from './request.ts'
+import { answer } from './rfc9111/answer.ts'
+import { expirationTime, remainingFreshness } from './rfc9111/freshness.ts'
+import { type Reuse, reuse } from './rfc9111/reuse.ts'
+import { mayUseOnError } from './rfc9111/staleness.ts'
+import { conditionalFields } from './rfc9111/validation.ts'
+import type { RequestTerms, Rules } from './rules.ts'
+import { type Entry, keptUntil } from './storage/entry.ts'
+import { checkNames, type ParsedTerms, parseTerms, TERM_NAMES, type Terms } from './terms.ts'
+
+/** A request that is not made, but explained. */
+export interface ExplainedRequest extends StoredRequest {
+  /** Its content, as it would be given to `fetch` or to undici; a stream is not read. */
+  readonly body?: unknown
+  /** Terms of its own. Those of the async context count without being named. */
+  readonly terms?: Terms
+}
+
+/** By what rules a request would be answered from what cache. */
+export interface Circumstances {
+  readonly cache: HttpCache
+  readonly rules: Rules
+  /** The terms for all requests of an agent. */
+  readonly own?: ParsedTerms | undefined
+}
+
+/**
+ * What would become of a request, and why.
+ *
+ * @throws TypeError where the URL is none or the terms are malformed; Error where the store fails
+ */
+export async function explain(
+  { cache, rules, own }: Circumstances,
+  url: string | URL,
+  init: ExplainedRequest = {},
+): Promise<Explanation> {
+  checkNames('explain', init, ['method', 'headers', 'body', 'terms'])
+  const options = dispatchOptions(url, init)
+  const request = readRequest(options)
+  if (request === undefined) {
+    throw new TypeError(`explain: expected an http or https URL, got ${inspect(url)}`)
+  }
+  const ofRequest = {
+    ...own,
+    ...contextTerms(),
+    ...(init.terms && parseTerms(init.terms, 'explain.terms')),
+  }
+  const { method, url: asked } = request
+  const explained = { method, url: asked }
+  let ofRule: ReturnType<Rules['ruleFor']>
+  let terms: RequestTerms
+  try {
+    ofRule = rules.ruleFor(request.target)
+    terms = rules.termsFor(request.target, ofRequest)
+  } catch {
+    // A function of the user's threw; as a request it would pass by.
+    const known = explainTerms(rules, {}, ofRequest, undefined)
+    return new Explanation({ ...explained, ...known, ...passingBy('rule-failed'), rule: undefined })
+  }
+  const known = explainTerms(rules, ofRule?.terms ?? {}, ofRequest, terms)
+  const all = { ...explained, ...known, rule: ofRule && patternText(ofRule.pattern) }
+
+  const bypass = whyPassBy(request, terms)
+  if (bypass) return new Explanation({ ...all, ...passingBy(bypass) })
+  const preview = await previewOf({ cache, rules }, options, request, terms)
+  if ('bypass' in preview) return new Explanation({ ...all, ...passingBy(preview.bypass) })
+
+  const { key, candidates, decision } = preview
+  const others = await cache.responses.all(key)
+  const selected = 'stored' in decision ? decision.stored : undefined
+  const stored = [
+    ...new Map([...others, ...candidates].map((one) => [one.generation, one])).values(),
+  ]
+  const now = Date.now()
+  return new Explanation({
+    ...all,
+    key,
+    stored: stored.map((entry) => describe(entry, entry.generation === selected?.generation)),
+    now: prospectOf(decision, preview.request, terms, now),
+    later: laterProspects(preview, terms, now),
+  })
+}
+
+function dispatchOptions(
+  url: string | URL,
+  { method = 'GET', headers = {}, body }: ExplainedRequest,
+): Dispatcher.DispatchOptions {
+  if (!URL.canParse(String(url))) {
+    throw new TypeError(`explain: expected an absolute URL, got ${inspect(url)}`)
+  }
+  const { origin, pathname, search } = new URL(url)
+  const content = (body ?? null) as NonNullable<Dispatcher.DispatchOptions['body']>
+  return {
+    origin,
+    path: pathname + search,
+    method: method as 'GET',
+    headers: { ...headers },
+    body: content,
+  }
+}
+
+/** What the cache would do with a request, found out as if it were made. */
+function previewOf(
+  { cache, rules }: Circumstances,
+  options: Dispatcher.DispatchOptions,
+  request: Request,
+  terms: RequestTerms,
+): Promise<Preview> {
+  const caching = {
+    cache,
+    rules,
+    ownsCache: false,
+    cacheStatus: false,
+    active: new ActiveRequests(),
+  }
+  const never = () => {
+    throw new Error('a request that is explained is not sent')
+  }
+  return new CachedRequest(
+    never,
+    options,
+    new RequestControl({}),
+    caching,
+    request,
+    terms,
+  ).preview()
+}
+
+function passingBy(reason: NonNullable<Prospect['reason']>) {
+  const now: Prospect = { ...NOTHING, outcome: 'bypass', reason }
+  return { key: undefined, stored: [], now, later: [] }
+}
+
+const NOTHING = {
+  reason: undefined,
+  status: undefined,
+  conditions: undefined,
+  isStaleIfError: false,
+} as const
+
+/** The terms that apply, each with who says it, and who decides how long a response is fresh. */
+function explainTerms(
+  { ofAgent }: Rules,
+  ofRule: ParsedTerms,
+  ofRequest: ParsedTerms,
+  effective: RequestTerms | undefined,
+): Pick<Explanation, 'terms' | 'decides'> {
+  const terms: Record<string, ExplainedTerm> = {}
+  for (const name of TERM_NAMES) {
+    const [from, value] = (
+      [
+        ['request', ofRequest[name]],
+        ['rule', ofRule[name]],
+        ['agent', ofAgent[name]],
+        ['default', name === 'expireAfter' ? undefined : effective?.[name]],
+      ] as const
+    ).find(([, said]) => said !== undefined) ?? ['default', undefined]
+    if (value !== undefined) terms[name] = { value: asJson(value), from }
+  }
+  return { terms, decides: whoDecides(terms, effective) }
+}
+
+function whoDecides(
+  { expireAfter }: Readonly<Record<string, ExplainedTerm>>,
+  effective: RequestTerms | undefined,
+): Explanation['decides'] {
+  if (expireAfter && expireAfter.from !== 'agent') return expireAfter.from
+  return effective?.cacheControl ? 'origin' : (expireAfter?.from ?? 'default')
+}
+
+function patternText(pattern: unknown): string {
+  return typeof pattern === 'string' ? pattern : inspect(pattern, { depth: 0 })
+}
+
+/** What has been understood of a term, as it could be written. */
+function asJson(value: unknown): JsonValue {
+  if (value === Infinity) return 'Infinity'
+  if (typeof value === 'function') return inspect(value)
+  if (typeof value !== 'object' || value === null) return value as JsonValue
+  if (Array.isArray(value)) return value.map(asJson)
+  const { kind, milliseconds, time } = value as {
+    kind?: string
+    milliseconds?: number
+    time?: number
+  }
+  if (kind === 'duration') return durationText(milliseconds as number)
+  if (kind === 'until') return new Date(time as number).toISOString()
+  return kind ?? inspect(value)
+}
+
+/** The units that {@link Expiration} knows, in milliseconds, the longest first. */
+const UNITS = [
+  ['d', 86_400_000],
+  ['h', 3_600_000],
+  ['m', 60_000],
+  ['s', 1000],
+  ['ms', 1],
+] as const
+
+/** A duration as it can be given as an option: in the longest unit that it is a whole number of. */
+function durationText(milliseconds: number): JsonValue {
+  if (milliseconds === Infinity) return -1
+  if (milliseconds === 0) return 0
+  const [name, length] = UNITS.find(([, unit]) => milliseconds % unit === 0) ?? ['ms', 1]
+  return `${milliseconds / length}${name}`
+}
+
+function describe(entry: Entry, isSelected: boolean): Explanation['stored'][number] {
+  const { method, status, content, responseTime, nominated } = entry
+  return {
+    method,
+    status,
+    size: content.length,
+    storedAt: new Date(responseTime),
+    expires: dateOf(expirationTime(entry)),
+    keptUntil: dateOf(endOf(entry)),
+    nominated: { ...nominated },
+    isSelected,
+  }
+}
+
+function dateOf(time: number): Date | undefined {
+  return time === Infinity ? undefined : new Date(time)
+}
+
+/** Until when the store keeps a response, in milliseconds since the epoch. */
+function endOf(entry: Entry): number {
+  return Math.min(keptUntil(entry), entry.chunksUntil)
+}
+
+function prospectOf(
+  decision: Reuse<Entry>,
+  request: Request,
+  terms: RequestTerms,
+  now: number,
+): Prospect {
+  switch (decision.action) {
+    case 'reuse':
+    case 'reuse-and-validate': {
+      const { stored } = decision
+      const status = statusOf(request, stored)
+      if (status === undefined) return { ...NOTHING, outcome: 'miss', reason: 'partial' }
+      if (decision.action === 'reuse-and-validate') {
+        return { ...NOTHING, outcome: 'stale', reason: 'stale-while-revalidate', status }
+      }
+      return { ...NOTHING, outcome: remainingFreshness(stored, now) > 0 ? 'hit' : 'stale', status }
+    }
+    case 'refuse':
+      return { ...NOTHING, outcome: 'miss', reason: 'only-if-cached', status: 504 }
+    case 'validate':
+    case 'forward': {
+      const { reason, stored } = decision
+      const isStaleIfError =
+        stored !== undefined &&
+        mayUseOnError(request, stored, now, terms, true) &&
+        statusOf(request, stored) !== undefined
+      return decision.action === 'validate'
+        ? {
+            ...NOTHING,
+            outcome: 'validation',
+            reason,
+            conditions: conditionalFields(decision),
+            isStaleIfError,
+          }
+        : { ...NOTHING, outcome: 'miss', reason, isStaleIfError }
+    }
+    default:
+      return decision satisfies never
+  }
+}
+
+/** The status code with which a stored response answers a request; undefined where it takes the origin. */
+function statusOf(request: Request, stored: Entry): number | undefined {
+  const part = answer(request, stored, stored.content.length)
+  switch (part.kind) {
+    case 'whole':
+      return stored.status
+    case 'not-modified':
+      return 304
+    case 'parts':
+      return 206
+    case 'no-part':
+      return 416
+    case 'none':
+      return undefined
+    default:
+      return part satisfies never
+  }
+}
+
+/** How many changes are foreseen at most. */
+const MAX_LATER = 10
+
+/** The latest time that a `Date` can hold. */
+const LATEST = 8.64e15
+
+/** What would become of a request from when on: what has been decided now is decided anew for later. */
+function laterProspects(
+  { request, candidates }: Exclude<Preview, { bypass: unknown }>,
+  terms: RequestTerms,
+  now: number,
+): Explanation['later'] {
+  const at = (time: number) => {
+    const kept = candidates.filter((entry) => time < endOf(entry))
+    return prospectOf(reuse(request, kept, time, terms), request, terms, time)
+  }
+  const end = Math.min(LATEST, Math.max(now, ...candidates.map(endOf)))
+  const later: (Prospect & { from: Date })[] = []
+  for (let time = now; later.length < MAX_LATER; ) {
+    const change = nextChange(at, time, end)
+    if (change === undefined) break
+    later.push({ ...at(change), from: new Date(change) })
+    time = change
+  }
+  return later
+}
+
+/** The time at which something is no longer as it is at first; undefined where at the end it still is. */
+function nextChange(
+  at: (time: number) => Prospect,
+  start: number,
+  end: number,
+): number | undefined {
+  const before = JSON.stringify(at(start))
+  const isAsBefore = (time: number) => JSON.stringify(at(time)) === before
+  if (isAsBefore(end)) return undefined
+  let [same, other] = [start, end]
+  while (other - same > 1) {
+    const middle = Math.floor((same + other) / 2)
+    if (isAsBefore(middle)) same = middle
+    else other = middle
+  }
+  return other
+}
