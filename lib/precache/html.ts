@@ -13,6 +13,9 @@ import { Parser } from './markup.ts'
 /** How much of a document is read, in characters. */
 const MAX_LENGTH = 16 * 2 ** 20
 
+/** How much the parser gets at a time, in characters: it cannot be stopped in between. */
+const PIECE = 16 * 1024
+
 /** How many links of a document are looked at. */
 const MAX_LINKS = 50_000
 
@@ -74,7 +77,9 @@ export class HtmlReader implements LinkReader {
   #parse(text: string): void {
     this.#length += text.length
     if (this.#length > MAX_LENGTH) this.#isCut = true
-    if (!this.#isCut) this.#parser.write(text)
+    for (let at = 0; at < text.length && !this.#isCut; at += PIECE) {
+      this.#parser.write(text.slice(at, at + PIECE))
+    }
   }
 
   #open(name: string, attributes: Readonly<Record<string, string>>): void {

@@ -39,7 +39,7 @@ export interface LinkReader {
 
 type Attributes = Readonly<Record<string, string>>
 
-/** The attributes that hold a URL, by element; the parser calls an `image` of SVG `img`, as it is called in HTML. */
+/** The attributes that hold a URL, by element; `image` and `use` are SVG's. */
 const URL_ATTRIBUTES: Readonly<Record<string, Readonly<Record<string, LinkKind>>>> = {
   a: { href: 'page', 'xlink:href': 'page' },
   area: { href: 'page' },
@@ -48,9 +48,9 @@ const URL_ATTRIBUTES: Readonly<Record<string, Readonly<Record<string, LinkKind>>
   frame: { src: 'page' },
   iframe: { src: 'page' },
   image: { href: 'asset', 'xlink:href': 'asset' },
-  img: { src: 'asset', href: 'asset', 'xlink:href': 'asset' },
+  img: { src: 'asset' },
   object: { data: 'asset' },
-  script: { src: 'asset', href: 'asset', 'xlink:href': 'asset' },
+  script: { src: 'asset' },
   source: { src: 'asset' },
   track: { src: 'asset' },
   use: { href: 'asset', 'xlink:href': 'asset' },
@@ -81,11 +81,25 @@ const NO_CONTENT_TYPES = new Set(['dns-prefetch', 'pingback', 'preconnect'])
 const REFRESH =
   /^\s*(?:\d[\d.]*|\.[\d.]*)(?:\s*[;,]\s*|\s+)(?:url\s*=\s*)?(?:"([^"]*)|'([^']*)|(.*))/is
 
+const ELEMENTS = new Set([
+  ...Object.keys(URL_ATTRIBUTES),
+  ...Object.keys(SRCSET_ATTRIBUTES),
+  'input',
+  'meta',
+])
+
 /** The links of one element. */
-export function* linksOfElement(element: string, attributes: Attributes): Generator<RawLink> {
-  const rel = (attributes.rel ?? '').toLowerCase().split(/\s+/).filter(Boolean)
+export function linksOfElement(element: string, attributes: Attributes): readonly RawLink[] {
+  const ofStyle = attributes.style === undefined ? [] : linksOfStyle(attributes.style)
+  // Most elements are none of these.
+  return ELEMENTS.has(element) ? [...ofStyle, ...linksOfAttributes(element, attributes)] : ofStyle
+}
+
+function* linksOfAttributes(element: string, attributes: Attributes): Generator<RawLink> {
+  const types = (attributes.rel ?? '').toLowerCase().split(/\s+/).filter(Boolean)
+  const rel = types.join(' ')
   const link = (attribute: string, kind: LinkKind, target: string): RawLink => {
-    return { target, kind, element, attribute, rel: rel.join(' ') }
+    return { target, kind, element, attribute, rel }
   }
   for (const [attribute, kind] of Object.entries(URL_ATTRIBUTES[element] ?? {})) {
     const target = attributes[attribute]
@@ -95,11 +109,9 @@ export function* linksOfElement(element: string, attributes: Attributes): Genera
   if (srcset !== undefined) {
     for (const url of srcsetUrls(attributes[srcset] ?? '')) yield link(srcset, 'asset', url)
   }
-  if (attributes.style !== undefined) yield* linksOfStyle(attributes.style)
-
   if (element === 'link' && attributes.href !== undefined) {
-    const isOfUse = rel.some((type) => !NO_CONTENT_TYPES.has(type))
-    const kind = rel.some((type) => ASSET_TYPES.has(type)) ? 'asset' : 'page'
+    const isOfUse = types.some((type) => !NO_CONTENT_TYPES.has(type))
+    const kind = types.some((type) => ASSET_TYPES.has(type)) ? 'asset' : 'page'
     if (isOfUse) yield link('href', kind, attributes.href)
   } else if (element === 'input' && attributes.type?.toLowerCase() === 'image') {
     if (attributes.src !== undefined) yield link('src', 'asset', attributes.src)
