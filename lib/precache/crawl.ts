@@ -216,15 +216,15 @@ export class Crawl {
   #readerFor(job: Job, response: Response): LinkReader | SitemapReader | undefined {
     if (!response.ok) return undefined
     const type = response.headers.get('content-type') ?? ''
+    const isHtml = /^(?:text\/html|application\/xhtml\+xml)\b/i.test(type)
     const isXml = /^(?:application|text)\/xml\b/i.test(type) || /\.(?:xml|gz)$/i.test(job.url)
-    if (job.isSitemap || (job.isGiven && isXml)) return new SitemapReader(type)
+    if (job.isSitemap || (job.isGiven && isXml && !isHtml)) return new SitemapReader(type)
 
     const { depth, sameOrigin } = this.#options
     if (job.depth >= depth) return undefined
-    // What has no type is most often written by hand.
-    const isHtml = type === '' || /^(?:text\/html|application\/xhtml\+xml)\b/i.test(type)
     const isFollowed = sameOrigin === false || this.#origins.has(originOf(job))
-    if (isHtml && isFollowed) return new HtmlReader(job.url, type)
+    // What has no type is most often written by hand.
+    if ((isHtml || type === '') && isFollowed) return new HtmlReader(job.url, type)
     return /^text\/css\b/i.test(type) ? new StylesheetReader(job.url, type) : undefined
   }
 
@@ -257,8 +257,9 @@ export class Crawl {
 
   /** @throws Error where a redirect leads nowhere */
   #redirect(job: Job, response: Response): void {
-    const url = urlOf(response.headers.get('location') ?? '', job.url)
-    if (url === undefined) throw new Error(`redirect to ${response.headers.get('location')}`)
+    const location = response.headers.get('location')
+    const url = location === null ? undefined : urlOf(location, job.url)
+    if (url === undefined) throw new Error(`redirect to ${location ?? 'nowhere'}`)
     if (job.hops >= MAX_HOPS) throw new Error('too many redirects')
     if (job.isGiven) this.#origins.add(new URL(url).origin)
     const target = { ...job, url, from: job.url, hops: job.hops + 1, attempts: 0 }
@@ -294,7 +295,7 @@ export class Crawl {
     // What cannot be read from the cache can be fetched.
     if (isCachedOnly) return 'miss'
     const code = codeOf(error)
-    if (CLOSED.has(code)) this.#end(error)
+    if (CLOSED.has(code)) this.#end(causeOf(error))
     if (BROKEN.has(code) && this.#mayRepeat(job)) return 'again'
     this.#report.fail({ ...remark(job), reason: reasonOf(error) })
     return 'settled'

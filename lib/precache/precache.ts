@@ -1,3 +1,4 @@
+import { acceptLegacyHandlers } from '../handlers/legacy-handler.ts'
 import { Crawl, type FilledCache } from './crawl.ts'
 import {
   type PrecacheOptions,
@@ -29,5 +30,7 @@ export async function precache(
     )
   }
   parsed.signal?.throwIfAborted()
-  return new Crawl(cache, sender, given, parsed).run()
+  // The built-in fetch of Node 22 and 24 has handlers that undici 8 does not understand.
+  const dispatch = acceptLegacyHandlers(sender.dispatch.bind(sender))
+  return new Crawl(cache, { dispatch }, given, parsed).run()
 }
