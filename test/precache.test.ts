@@ -168,6 +168,20 @@ suite('Precaching: how far it goes', () => {
     assert.equal((await precache(t, url, { depth: 3 })).result.stored, 6)
   })
 
+  test('also where the shorter way is a redirect', async (t) => {
+    const { url } = await site(t, {
+      '/': anchors('/fast', '/slow'),
+      '/fast': anchors('/page'),
+      '/slow': async (_, response) => {
+        await sleep(100)
+        response.writeHead(301, { location: '/page' }).end()
+      },
+      '/page': anchors('/last'),
+      '/last': '',
+    })
+    assert.equal((await precache(t, url, { depth: 2 })).result.stored, 5)
+  })
+
   test('links in pages that are compressed, not in UTF-8, or without a type', async (t) => {
     const { url, asked } = await site(t, {
       '/': anchors('/zipped', '/latin1', '/plain'),
@@ -215,6 +229,29 @@ suite('Precaching: how far it goes', () => {
     const { result } = await precache(t, url, { timeout: '1s' })
     assert.deepEqual(reasons(result.failed, url), ['/endless: no answer for 1000 ms'])
     assert.equal(result.stored, 2)
+  })
+
+  test('nor is one waited for that trickles without ever ending', async (t) => {
+    const { url } = await site(t, {
+      '/': anchors('/radio', '/a'),
+      '/radio': (_, response) => {
+        const timer = setInterval(() => response.write('x'), 20)
+        response.setHeader('Content-Type', 'audio/mpeg').on('close', () => clearInterval(timer))
+      },
+      '/a': '',
+    })
+    const { result } = await precache(t, url, { timeout: 400, robots: false })
+    assert.deepEqual(reasons(result.failed, url), ['/radio: no end for 4000 ms'])
+    assert.equal(result.stored, 2)
+  })
+
+  test('what is not stored is not waited for', async (t) => {
+    const { url } = await site(t, {
+      '/': (_, response) => response.setHeader('Content-Type', 'text/event-stream').write('x'),
+    })
+    const { result } = await precache(t, url)
+    assert.deepEqual(reasons(result.notStored, url), ['/: endless'])
+    assert.ok(result.duration < 20_000)
   })
 
   test('time is for silence, not for the whole', async (t) => {
@@ -590,6 +627,7 @@ suite('Precaching: manners', () => {
     ['also if it is nobody’s business', (_, response) => response.writeHead(403).end('disallow: /'), 3, /^$/],
     ['where the origin cannot tell, nothing is', (_, response) => response.writeHead(500).end(), 0, /^robots\.txt: status 500$/],
     ['nor where it is cut off', (_, response) => response.writeHead(200, { 'content-length': '9' }).write('x', () => response.destroy()), 0, /./],
+    ['one that is endless is read for a while', (_, response) => void response.write('user-agent: *\ndisallow: /b\n'.repeat(20_000)), 2, /^$/],
     ['one that has moved counts', redirect('/other-robots.txt'), 2, /^$/],
   ]
   for (const [rule, resource, stored, failure] of unavailable) {

@@ -1,6 +1,6 @@
 import type { Dispatcher } from 'undici'
 import { type CacheInfo, cacheInfo } from '../observe/cache-status.ts'
-import { asError } from '../observe/events.ts'
+import { causeOf, isBroken, isClosed, reasonOf } from './failures.ts'
 import { HtmlReader } from './html.ts'
 import { Lanes } from './lanes.ts'
 import type { DocumentLinks, FoundLink, LinkKind, LinkReader } from './links.ts'
@@ -39,6 +39,9 @@ const CACHE = ''
 /** How long a URL may be, in characters (RFC 9110 §4.1). */
 const MAX_URL_LENGTH = 8000
 
+/** How much is read of a response that nobody needs, in bytes. */
+const MAX_UNWANTED = 64 * 1024
+
 /** How many redirects are followed one after the other, as by fetch. */
 const MAX_HOPS = 20
 
@@ -49,12 +52,6 @@ const PRODUCT = 'caching-agent'
 const PRESENT = new Set(['hit', 'stale', 'revalidated'])
 
 const REDIRECTS = new Set([301, 302, 303, 307, 308])
-
-/** Codes of errors that happen to connections, and may not happen again. */
-const BROKEN = new Set(['ECONNRESET', 'EPIPE', 'UND_ERR_SOCKET'])
-
-/** Codes of errors after which there will be nothing but errors. */
-const CLOSED = new Set(['UND_ERR_CLOSED', 'UND_ERR_DESTROYED'])
 
 /** Fetches into a cache what was given and what that links, level by level: all is found by the shortest way. */
 export class Crawl {
@@ -68,8 +65,8 @@ export class Crawl {
   readonly #lanes: Lanes<Job>
   readonly #report = new Report()
   readonly #ending = new AbortController()
-  /** What is fetched when the current level is done. */
-  #next: Job[] = []
+  /** What is fetched when the current level is done, by URL. */
+  readonly #next = new Map<string, Job>()
 
   constructor(
     cache: FilledCache,
@@ -104,10 +101,12 @@ export class Crawl {
     try {
       for (const { url, isSitemap } of this.#given) {
         const job = { depth: 0, isGiven: true, isSitemap, hops: 0, attempts: 0 }
-        this.#next.push(...this.#find({ url: url.href.replace(/#.*/s, ''), ...job }))
+        this.#findLater({ url: url.href.replace(/#.*/s, ''), ...job })
       }
-      while (this.#next.length > 0) {
-        for (const job of this.#next.splice(0)) this.#begin(job)
+      while (this.#next.size > 0) {
+        const level = [...this.#next.values()]
+        this.#next.clear()
+        for (const job of level) this.#begin(job)
         await this.#lanes.run()
       }
       this.#ending.signal.throwIfAborted()
@@ -119,24 +118,33 @@ export class Crawl {
 
   #end(reason: unknown): void {
     this.#ending.abort(reason)
-    this.#next = []
+    this.#next.clear()
     this.#lanes.clear()
   }
 
-  /** Takes a URL to be fetched, unless it is known or there is a reason not to. */
-  #find(job: Job, link?: FoundLink, isNofollow = false): Job[] {
-    if (this.#report.isAccepted(job.url)) return []
+  /** Fetches a URL in the next level. */
+  #findLater(job: Job, link?: FoundLink, isNofollow?: boolean): void {
+    if (this.#accepts(job, link, isNofollow)) this.#next.set(job.url, job)
+  }
+
+  /** Fetches a URL in this level, also if it was found a level deeper already. */
+  #findNow(job: Job): void {
+    if (this.#next.delete(job.url) || this.#accepts(job)) this.#begin(job)
+  }
+
+  /** Whether a URL is to be fetched: it is not known yet, and there is no reason not to. */
+  #accepts(job: Job, link?: FoundLink, isNofollow = false): boolean {
+    if (this.#report.isAccepted(job.url)) return false
     try {
-      if (link !== undefined && !this.#options.links(link)) return []
+      if (link !== undefined && !this.#options.links(link)) return false
       const reason = this.#whyNot(job, link?.kind, isNofollow)
-      if (reason !== undefined) this.#report.skip({ ...remark(job), reason })
-      else this.#report.accept(job.url)
-      return reason === undefined ? [job] : []
+      if (reason === undefined) this.#report.accept(job.url)
+      else this.#report.skip({ ...remark(job), reason })
+      return reason === undefined
     } catch (error) {
       // A function of the user's threw.
-      this.#report.accept(job.url)
-      this.#report.fail({ ...remark(job), reason: reasonOf(error) })
-      return []
+      this.#refuse(remark(job), reasonOf(error))
+      return false
     }
   }
 
@@ -191,8 +199,9 @@ export class Crawl {
         if (this.#mayRepeat(job)) return 'again'
       }
       const reader = this.#readerFor(job, response)
-      // A response is stored as it is read; one that is in the cache need not be read.
-      if (reader !== undefined || info?.status !== 'hit') {
+      // A response is stored as it is read.
+      const isStoring = !isPresent && (info?.stored === true || info?.collapsed === true)
+      if (reader !== undefined || isStoring || isShort(response)) {
         for await (const bytes of content) {
           if (!isPresent) this.#report.received(bytes.length)
           reader?.write(bytes)
@@ -234,9 +243,9 @@ export class Crawl {
     for (const link of links) {
       const isPage = link.kind === 'page'
       const isMarked = /\bnofollow\b/.test(link.rel) || (isPage && isNofollow === true)
-      this.#next.push(...this.#find({ ...of, url: link.url, attempts: 0 }, link, isMarked))
+      this.#findLater({ ...of, url: link.url, attempts: 0 }, link, isMarked)
     }
-    for (const url of malformed) this.#refuse(job, url, 'Invalid URL')
+    for (const url of malformed) this.#refuse({ url, from: job.url }, 'Invalid URL')
   }
 
   /** What a sitemap lists is as good as given. @throws Error where a sitemap was given that is none */
@@ -250,8 +259,8 @@ export class Crawl {
     for (const text of sitemap.urls) {
       const url = urlOf(text, job.url)
       const found = { from: job.url, depth: 0, isGiven: false, isSitemap, hops: 0, attempts: 0 }
-      if (url === undefined) this.#refuse(job, text, 'Invalid URL')
-      else for (const each of this.#find({ ...found, url })) this.#begin(each)
+      if (url === undefined) this.#refuse({ url: text, from: job.url }, 'Invalid URL')
+      else this.#findNow({ ...found, url })
     }
   }
 
@@ -262,16 +271,19 @@ export class Crawl {
     if (url === undefined) throw new Error(`redirect to ${location ?? 'nowhere'}`)
     if (job.hops >= MAX_HOPS) throw new Error('too many redirects')
     if (job.isGiven) this.#origins.add(new URL(url).origin)
-    const target = { ...job, url, from: job.url, hops: job.hops + 1, attempts: 0 }
-    for (const each of this.#find(target)) this.#begin(each)
+    this.#findNow({ ...job, url, from: job.url, hops: job.hops + 1, attempts: 0 })
   }
 
-  /** Notes a target that cannot be fetched. */
-  #refuse({ url: from }: Job, target: string, reason: string): void {
-    const url = target.slice(0, MAX_URL_LENGTH)
-    if (this.#report.isAccepted(url)) return
-    this.#report.accept(url)
-    this.#report.fail({ url, from, reason })
+  /** Notes what is not even tried. */
+  #refuse({ url: target, from }: Pick<PrecacheRemark, 'url' | 'from'>, reason: string): void {
+    const remark = { url: target.slice(0, MAX_URL_LENGTH), ...(from !== undefined && { from }) }
+    if (this.#report.isAccepted(remark.url)) return
+    if (this.#report.accepted >= this.#options.limit) {
+      this.#report.skip({ ...remark, reason: 'limit' })
+      return
+    }
+    this.#report.accept(remark.url)
+    this.#report.fail({ ...remark, reason })
   }
 
   /** Notes what became of a URL that was answered as it should be. */
@@ -294,9 +306,8 @@ export class Crawl {
   #failure(job: Job, isCachedOnly: boolean, error: unknown): Outcome {
     // What cannot be read from the cache can be fetched.
     if (isCachedOnly) return 'miss'
-    const code = codeOf(error)
-    if (CLOSED.has(code)) this.#end(causeOf(error))
-    if (BROKEN.has(code) && this.#mayRepeat(job)) return 'again'
+    if (isClosed(error)) this.#end(causeOf(error))
+    if (isBroken(error) && this.#mayRepeat(job)) return 'again'
     this.#report.fail({ ...remark(job), reason: reasonOf(error) })
     return 'settled'
   }
@@ -310,24 +321,16 @@ function originOf({ url }: Job): string {
   return new URL(url).origin
 }
 
+/** Whether it is cheaper to read a response that nobody needs than to give up its connection. */
+function isShort({ headers }: Response): boolean {
+  const length = headers.get('content-length')
+  return length !== null && Number(length) <= MAX_UNWANTED
+}
+
 /** An absolute http or https URL without its fragment; undefined where it is none. */
 function urlOf(text: string, base: string): string | undefined {
   const url = URL.parse(text, base)
   if (url === null || !/^https?:$/.test(url.protocol)) return undefined
   url.hash = ''
   return url.href
-}
-
-/** fetch tells what happened as the cause of its error. */
-function causeOf(error: unknown): Error & { readonly code?: unknown } {
-  return asError(error instanceof Error ? (error.cause ?? error) : error)
-}
-
-function codeOf(error: unknown): string {
-  return String(causeOf(error).code)
-}
-
-function reasonOf(error: unknown): string {
-  const { message, code } = causeOf(error)
-  return message || String(code)
 }

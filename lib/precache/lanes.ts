@@ -46,16 +46,11 @@ export class Lanes<T> {
     lane.notBefore = Math.max(lane.notBefore, performance.now() + time)
   }
 
-  /** Takes out what waits in a lane, or everywhere. */
-  clear(name?: string): T[] {
-    const lanes = [...this.#busy].filter((lane) => name === undefined || lane.name === name)
-    const items = lanes.flatMap((lane) => [...lane.waiting])
-    for (const lane of lanes) {
-      lane.waiting.clear()
-      this.#busy.delete(lane)
-    }
+  /** Forgets what waits; what is under way ends. */
+  clear(): void {
+    for (const lane of this.#busy) lane.waiting.clear()
+    this.#busy.clear()
     this.#advance()
-    return items
   }
 
   /** Works until nothing is left. */

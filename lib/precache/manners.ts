@@ -91,7 +91,8 @@ export class Manners {
           let text = ''
           const decoder = new TextDecoder()
           for await (const bytes of content) {
-            if (text.length < MAX_ROBOTS_LENGTH) text += decoder.decode(bytes, { stream: true })
+            text += decoder.decode(bytes, { stream: true })
+            if (text.length >= MAX_ROBOTS_LENGTH) break
           }
           return parseRobots(text, this.#options.product)
         },

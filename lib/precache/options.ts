@@ -71,7 +71,8 @@ export interface PrecacheOptions {
    */
   readonly robots?: boolean
   /**
-   * How long an origin may keep silent: milliseconds, or a duration such as `'30s'`.
+   * How long an origin may keep silent: milliseconds, or a duration such as `'30s'`. A response that does not
+   * say how long it is has ten times as long to end.
    *
    * @default '30s'
    */

@@ -45,6 +45,9 @@ export interface PrecacheResult {
 /** How many URLs are listed in each of the lists. */
 const MAX_LISTED = 10_000
 
+/** How many skipped ones are remembered, so that they are counted once. */
+const MAX_REMEMBERED = 50_000
+
 /** Keeps account of what was found and what became of it. */
 export class Report {
   readonly #start = performance.now()
@@ -57,8 +60,7 @@ export class Report {
   #present = 0
   #failures = 0
   #done = 0
-  #unlisted = 0
-  #omitted = 0
+  #forgotten = 0
   #bytes = 0
 
   /** How many URLs are fetched. */
@@ -79,8 +81,8 @@ export class Report {
   skip(remark: PrecacheRemark): void {
     const { url } = remark
     if (this.#skipped.has(url)) return
-    if (this.#skipped.size < MAX_LISTED) this.#skipped.set(url, remark)
-    else this.#omitted += 1
+    if (this.#skipped.size < MAX_REMEMBERED) this.#skipped.set(url, remark)
+    else this.#forgotten += 1
   }
 
   /** Skips what was accepted before. */
@@ -120,17 +122,16 @@ export class Report {
 
   #list<T>(list: T[], item: T): void {
     if (list.length < MAX_LISTED) list.push(item)
-    else this.#unlisted += 1
   }
 
   get #found(): number {
-    return this.#accepted.size + this.#skipped.size + this.#omitted
+    return this.#accepted.size + this.#skipped.size + this.#forgotten
   }
 
   progress(url: string): PrecacheProgress {
     return {
       found: this.#found,
-      done: this.#done + this.#skipped.size + this.#omitted,
+      done: this.#done + this.#skipped.size + this.#forgotten,
       stored: this.#stored,
       present: this.#present,
       failed: this.#failures,
@@ -140,14 +141,18 @@ export class Report {
   }
 
   result(): PrecacheResult {
+    const found = this.#found
+    const [stored, present] = [this.#stored, this.#present]
+    const [failed, notStored] = [this.#failed, this.#notStored]
+    const skipped = [...this.#skipped.values()].slice(0, MAX_LISTED)
     return {
-      found: this.#found,
-      stored: this.#stored,
-      present: this.#present,
-      failed: this.#failed,
-      notStored: this.#notStored,
-      skipped: [...this.#skipped.values()],
-      omitted: this.#omitted + this.#unlisted,
+      found,
+      stored,
+      present,
+      failed,
+      notStored,
+      skipped,
+      omitted: found - stored - present - failed.length - notStored.length - skipped.length,
       truncated: this.#truncated,
       bytes: this.#bytes,
       duration: Math.round(performance.now() - this.#start),

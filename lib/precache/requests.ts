@@ -3,6 +3,9 @@ import type { Dispatcher } from 'undici'
 /** Request fields that say nothing about who asks, but what for. */
 const FOR_ALL = /^(?:accept(?:-.+)?|user-agent)$/
 
+/** How many times as long as its origin may keep silent a response of unknown length may take: it could be endless. */
+const MAX_LATENESS = 10
+
 /** What all requests of precaching have in common. */
 export interface RequestsOptions {
   readonly dispatcher: Pick<Dispatcher, 'dispatch'>
@@ -55,7 +58,7 @@ export class Requests {
       // The types of the built-in fetch know only the dispatchers of Node's own undici.
       const init: object = { redirect, headers, signal: either, dispatcher }
       response = await fetch(url, init)
-      return await receive(response, pieces(response, timer))
+      return await receive(response, pieces(response, timer, timeout * MAX_LATENESS))
     } catch (error) {
       throw either.aborted ? either.reason : error
     } finally {
@@ -72,10 +75,18 @@ export class Requests {
   }
 }
 
-async function* pieces({ body }: Response, timer: NodeJS.Timeout): Content {
+/**
+ * The content of a response, for as long as there is some.
+ *
+ * @throws Error where it does not say how long it is, and does not end in time
+ */
+async function* pieces(response: Response, timer: NodeJS.Timeout, time: number): Content {
   timer.refresh()
-  for await (const piece of body ?? []) {
+  const isAnnounced = response.headers.has('content-length')
+  const end = isAnnounced ? Infinity : performance.now() + time
+  for await (const piece of response.body ?? []) {
     timer.refresh()
     yield piece
+    if (performance.now() > end) throw new Error(`no end for ${time} ms`)
   }
 }
