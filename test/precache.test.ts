@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { execFile } from 'node:child_process'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { join } from 'node:path'
+import { DatabaseSync } from 'node:sqlite'
 import { suite, type TestContext, test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { promisify } from 'node:util'
@@ -306,6 +307,19 @@ suite('Precaching: what is there already', () => {
     assert.equal(asked.filter((path) => path === '/').length, 2)
   })
 
+  test('is fetched anew where its content is lost', async (t) => {
+    const page = `${anchors('/a')}${' '.repeat(1_500_000)}${anchors('/b')}`
+    const { url, asked } = await site(t, { '/': page, '/a': '', '/b': '' })
+    const path = join(folder(t), 'cache.sqlite')
+    const { again } = await precache(t, url, {}, { store: `sqlite://${path}`, memory: false })
+    const database = new DatabaseSync(path)
+    database.exec("DELETE FROM chunks_1 WHERE key LIKE '%.3'")
+    database.close()
+    const { stored, present } = await again()
+    assert.deepEqual({ stored, present }, { stored: 1, present: 2 })
+    assert.equal(asked.filter((each) => each === '/').length, 2)
+  })
+
   test('is validated where the request fields say so', async (t) => {
     const { url, asked } = await site(t, { '/': 'x' })
     const { again } = await precache(t, url)
@@ -351,8 +365,14 @@ suite('Precaching: other origins', () => {
   })
 
   test('a redirect is followed, but not the links of a page that it leads away to', async (t) => {
-    const other = await site(t, { '/page': anchors('/deeper', '/../'), '/deeper': '' })
-    const own = await site(t, { '/': anchors('/away'), '/away': redirect(`${other.url}/page`) })
+    const resources: Record<string, Resource> = { '/deeper': '' }
+    const other = await site(t, resources)
+    const own = await site(t, {
+      '/': anchors('/away'),
+      '/away': redirect(`${other.url}/page`),
+      '/back': '',
+    })
+    resources['/page'] = anchors('/deeper', `${own.url}/back`)
     const { agent, result } = await precache(t, own.url, { depth: Infinity })
     assert.equal(result.stored, 3)
     assert.deepEqual(other.asked, ['/robots.txt', '/page'])
@@ -565,6 +585,23 @@ suite('Precaching: what is not stored', () => {
     }
     const { result } = await precache(t, url, {}, { store, memory: false })
     assert.deepEqual(reasons(result.notStored, url), ['/: not-kept', '/a: not-kept'])
+  })
+
+  test('also if there is something older', async (t) => {
+    const { url } = await site(t, { '/': 'x' })
+    let isFull = false
+    const map = new Map<string, unknown>()
+    const set = async (key: string, value: unknown) => {
+      if (isFull) throw new Error('full')
+      map.set(key, value)
+    }
+    const store = adapter({ set }, map)
+    const { result, again } = await precache(t, url, {}, { store, memory: false })
+    assert.equal(result.stored, 1)
+    isFull = true
+    await sleep(5)
+    const { notStored } = await again({ headers: { 'cache-control': 'no-cache' } })
+    assert.deepEqual(reasons(notStored, url), ['/: not-kept'])
   })
 
   test('because there is no cache', async (t) => {
@@ -867,6 +904,7 @@ suite('Precaching: what is wanted', () => {
   test('no more than so many, and none that are too long', async (t) => {
     const { url, asked } = await site(t, {
       '/': anchors(
+        'http://[bad/',
         `/${'x'.repeat(8000)}`,
         ...Array.from({ length: 10 }, (_, index) => `/${index}`),
       ),
@@ -876,8 +914,8 @@ suite('Precaching: what is wanted', () => {
     const { result, again } = await precache(t, url, { limit: 3 })
     assert.equal(asked.length, 4)
     assert.equal(result.stored, 3)
-    const skipped = reasons(result.skipped, url).map((line) => line.replace(/^.*: /, ''))
-    assert.deepEqual(skipped, [...Array(8).fill('limit'), 'too-long'])
+    const skipped = result.skipped.map(({ reason }) => reason).sort()
+    assert.deepEqual(skipped, [...Array(9).fill('limit'), 'too-long'])
     // What is there already counts as well: the same again is the same again.
     assert.equal((await again()).present, 3)
     assert.equal(asked.length, 4)
