@@ -4,7 +4,11 @@ export interface LanesOptions<T> {
   readonly concurrency: number
   /** How much is done at a time in one lane. */
   perLane(lane: string): number
-  /** Called before a lane is used: how much time lies between two beginnings in it, in milliseconds. Never rejects. */
+  /**
+   * Called before a lane is used. Never rejects.
+   *
+   * @returns how much time lies between two beginnings in it, in milliseconds
+   */
   open(lane: string): Promise<number>
   /** Never rejects. */
   work(item: T, lane: string): Promise<void>

@@ -17,22 +17,28 @@ export interface PrecacheFailure extends PrecacheRemark {
 
 /** What {@link HttpCache.precache} has done. All of it can be written as JSON. */
 export interface PrecacheResult {
-  /** How many URLs were found, those that were given and redirects included: each is counted by one of the following. */
+  /** How many URLs were found, redirects and those that were given included: each is one of the following. */
   readonly found: number
   /** How many were fetched and are in the cache now. */
   readonly stored: number
-  /** How many were in the cache already, and fresh or confirmed by the origin. */
+  /** How many were in the cache already: fresh, confirmed by the origin, or of use although they are stale. */
   readonly present: number
   /** What could not be fetched. */
   readonly failed: readonly PrecacheFailure[]
-  /** What was fetched, but may not or could not be stored; the reason is that of {@link CacheInfo}, or `not-kept` where the store has failed or the content was too large. */
+  /**
+   * What was fetched, but is not in the cache: the reason is that of `cacheInfo`, or `not-kept` where the store
+   * failed or the content turned out to be too large.
+   */
   readonly notStored: readonly PrecacheRemark[]
   /**
    * What was not asked for: `other-origin`, `robots`, `nofollow`, `filter`, `limit`, `retry-after` (the origin
    * wants to be left alone), `too-long`.
    */
   readonly skipped: readonly PrecacheRemark[]
-  /** How many of the failed, not stored and skipped are not listed, of which 10,000 each are. */
+  /**
+   * How many of the failed, not stored and skipped are not listed, of which 10,000 each are. What is skipped
+   * after 50,000 others counts each time that it is found.
+   */
   readonly omitted: number
   /** Documents that were too large to look at all of their links. */
   readonly truncated: readonly string[]

@@ -3,7 +3,7 @@ import type { Dispatcher } from 'undici'
 /** Request fields that say nothing about who asks, but what for. */
 const FOR_ALL = /^(?:accept(?:-.+)?|user-agent)$/
 
-/** How many times as long as its origin may keep silent a response of unknown length may take: it could be endless. */
+/** How many times as long as an origin may keep silent a response may take that could be endless. */
 const MAX_LATENESS = 10
 
 /** What all requests of precaching have in common. */
