@@ -7,6 +7,8 @@ import { cacheKey, hasCredentials, protectCredentials } from './key.ts'
 import { Events } from './observe/events.ts'
 import type { CacheEvents } from './observe/payloads.ts'
 import type { CacheStatistics } from './observe/statistics.ts'
+import type { PrecacheOptions, PrecacheTarget } from './precache/options.ts'
+import type { PrecacheResult } from './precache/report.ts'
 import { type Request, readRequest } from './request.ts'
 import { expirationTime } from './rfc9111/freshness.ts'
 import type { Fields, RequestMessage } from './rfc9111/message.ts'
@@ -217,6 +219,12 @@ export class HttpCache {
   readonly validations: Set<string> = new Set()
   /** @internal */
   readonly events: Events = new Events()
+  /**
+   * What makes requests with this cache: the agent or interceptor that it was made for, if there is one.
+   *
+   * @internal
+   */
+  dispatcher: PrecacheOptions['dispatcher']
   #rules: Rules | undefined
 
   /**
@@ -384,6 +392,29 @@ export class HttpCache {
   /** Begins to count anew. */
   resetStats(): void {
     this.events.resetStatistics()
+  }
+
+  /**
+   * Fetches URLs, and what they link, so that they are in the cache from then on. What is there already and
+   * fresh is not asked of its origin, so that calling it again goes on where it was ended.
+   *
+   * @throws TypeError where the target or an option is malformed, or nothing makes requests with this cache;
+   * the reason of the signal; what `onProgress` throws; Error where the agent is closed meanwhile
+   */
+  async precache(target: PrecacheTarget, options: PrecacheOptions = {}): Promise<PrecacheResult> {
+    const { precache } = await import('./precache/precache.ts')
+    return precache(this, this.dispatcher, target, options)
+  }
+
+  /**
+   * Whether a response for a cache key is stored that was received at a time or later, in milliseconds since
+   * the epoch. What is being written is waited for.
+   *
+   * @internal
+   */
+  async isStored(key: string, since: number): Promise<boolean> {
+    const entries = await this.responses.all(key).catch(() => [])
+    return entries.some(({ responseTime }) => responseTime >= since)
   }
 
   /** Waits until all that has been received is written, and closes the store if it was opened by its URL. */

@@ -32,6 +32,15 @@ export type {
 export type { Outcome, Reason } from './observe/reasons.ts'
 export type { CacheStatistics, RequestStatistics } from './observe/statistics.ts'
 export type { AgentOptions, CacheOptions } from './options.ts'
+export type { FoundLink } from './precache/links.ts'
+export type {
+  FoundAt,
+  PrecacheOptions,
+  PrecacheProgress,
+  PrecacheTarget,
+  PrecacheUrl,
+} from './precache/options.ts'
+export type { PrecacheFailure, PrecacheRemark, PrecacheResult } from './precache/report.ts'
 export type { UrlRules } from './rules.ts'
 export type { Size } from './size.ts'
 export type { KeyvAdapterLike, KeyvLike } from './storage/keyv-store.ts'

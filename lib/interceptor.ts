@@ -31,7 +31,10 @@ export interface CacheInterceptor {
 export function cacheInterceptor(options: CacheOptions = {}): CacheInterceptor {
   checkCacheOptions(options)
   const caching = createCaching(options)
-  const interceptor = (dispatch: Dispatch) => cachingDispatch(dispatch, caching)
+  const interceptor = (dispatch: Dispatch) => {
+    if (caching.ownsCache) caching.cache.dispatcher = precachingDispatcher(dispatch, caching)
+    return cachingDispatch(dispatch, caching)
+  }
   return Object.assign(interceptor, { cache: caching.cache })
 }
 
@@ -55,6 +58,15 @@ export function createCaching(options: CacheOptions): Caching {
 function httpCacheOptions(options: CacheOptions): HttpCacheOptions {
   const given = HTTP_CACHE_OPTIONS.filter((name) => options[name] !== undefined)
   return Object.fromEntries(given.map((name) => [name, options[name]]))
+}
+
+/** What precaching makes its requests with: it has to be told what the cache does, whoever else is not. */
+export function precachingDispatcher(
+  dispatch: Dispatch,
+  caching: Caching,
+  own?: ParsedTerms,
+): Pick<Dispatcher, 'dispatch'> {
+  return { dispatch: cachingDispatch(dispatch, { ...caching, cacheStatus: true }, own) }
 }
 
 /** A dispatch that answers from the cache what it may; `own` are terms for all its requests. */

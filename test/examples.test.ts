@@ -155,6 +155,7 @@ suite('examples/precache.ts', () => {
     const cwd = temporaryFolder(t)
     const cold = await run(t, 'precache.ts', [`${url}/page`], {}, cwd)
     assert.match(cold, /^Found 151 links$/m)
+    assert.ok(!cold.includes('\r'), 'a bar where there is no terminal')
     assert.match(cold, /^Completed run in \d+\.\d{3} seconds and cached [1-9]\d*\.\d{3} MB$/m)
     assert.equal(received.length, 152)
     assert.equal(new Set(received).size, 152)

@@ -46,6 +46,16 @@ test('what is right compiles', () => {
         [{ test: (url: string) => url === '' }, -1],
       ],
     })
+    const precached: Promise<number> = agent
+      .precache(['http://a', new URL('http://b'), { sitemap: 'http://c' }], {
+        links: ({ kind, element }) => kind === 'page' || element === 'img',
+        depth: Infinity,
+        sameOrigin: 'pages',
+        filter: ({ pathname }, { from, depth }) => pathname !== from && depth < 2,
+        signal: AbortSignal.timeout(1000),
+        onProgress: ({ done, found }) => void (done / found),
+      })
+      .then(({ failed: [first], stored }) => first?.status ?? stored)
     const number: Promise<number> = withTerms({ expireAfter: '1h' }, async () => 1)
     const derived: Dispatcher = agent.with({ expireAfter: '1h' } satisfies Terms)
     const info: Promise<CacheInfo | undefined> = fetch('').then(cacheInfo)
@@ -56,7 +66,7 @@ test('what is right compiles', () => {
     const bypassed: number | undefined = agent.cache.stats().reasons.bypass.method
     const explained: Promise<Explanation> = agent.explain('', { terms: { expireAfter: 1 } })
     void [bypassed, explained]
-    return [number, info, undiciFetch('', { dispatcher: derived }).then(cacheInfo)]
+    return [precached, number, info, undiciFetch('', { dispatcher: derived }).then(cacheInfo)]
   }
   void right
 })
@@ -87,6 +97,12 @@ test('what is wrong does not', () => {
     cachingAgent().cache.on('lookup', ({ reason }) => reason === 'because')
     // @ts-expect-error a request has no terms of a whole agent
     cachingAgent().explain('', { terms: { store: 'memory:' } })
+    // @ts-expect-error a sitemap is told by its URL
+    cachingAgent().precache({ sitemap: true })
+    // @ts-expect-error there is no such kind of links
+    cachingAgent().cache.precache('http://a', { links: 'images' })
+    // @ts-expect-error what is found is decided at once
+    cachingAgent().precache('http://a', { filter: async () => true })
     // @ts-expect-error nobody makes an agent but cachingAgent
     new CachingAgent()
   }
