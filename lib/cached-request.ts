@@ -123,11 +123,12 @@ export class CachedRequest implements ToldRequest {
 
   /** As it is told. */
   get url(): string {
-    return toldUrl(this.#asked, this.#terms, this.#caching.cache.shared)
+    const { url } = this.#identity
+    return url === '' ? toldUrl(this.#asked, this.#terms, this.#caching.cache.shared) : url
   }
 
-  get key(): string {
-    return this.#cacheKey
+  get key(): string | undefined {
+    return this.#identity === NO_IDENTITY ? undefined : this.#cacheKey
   }
 
   begin(): void {
@@ -536,7 +537,9 @@ export class CachedRequest implements ToldRequest {
 
   #tellValidation(isConfirmed: boolean, answer: number | Error): void {
     const { events } = this.#caching.cache
-    events.validated(this, isConfirmed, this.#isInBackground, answer, this.#sent)
+    const { method, url, began } = this
+    const asked = { method, url, began, key: this.#cacheKey }
+    events.validated(asked, isConfirmed, this.#isInBackground, answer, this.#sent)
   }
 
   /** The values of the request that are neither stored nor told. */

@@ -399,7 +399,9 @@ suite('Secrets are nowhere in clear', () => {
     })
     const own = agent.with({ secretParameters: ['access_token', 'X-Own', 'password'] })
     const told: unknown[] = []
-    agent.cache.on('error', (event) => told.push(event))
+    for (const name of ['lookup', 'store', 'validate', 'delete', 'error'] as const) {
+      agent.cache.on(name, (event) => told.push(event))
+    }
 
     const upload = new FormData()
     upload.append('password', SECRETS.upload)
@@ -440,11 +442,16 @@ suite('Secrets are nowhere in clear', () => {
     assert.equal(received.length, inits.length)
     assert.ok(received[0]?.path.includes(SECRETS.query))
 
+    told.push(await own.explain(`${url}/a${query}`, { headers }))
+    await get(own, `${url}/a${query}`, { headers, method: 'PUT', body: 'a change' })
+    await get(own, `${url}/a${query}`, { headers })
     told.push(await agent.cache.urls(), await agent.cache.get(`${url}/a${query}`, { headers }))
     const listed = JSON.stringify(told)
     await agent.close()
     const bytes = onDisk(path)
-    assert.ok(bytes.includes('REDACTED') && bytes.includes('answer 1'))
+    assert.ok(bytes.includes('REDACTED') && bytes.includes('answer 2'))
+    const names = ['"outcome":"hit"', '"outcome":"bypass"', '"cause":"invalidation"', '"decides"']
+    for (const name of names) assert.ok(listed.includes(name), name)
     for (const [name, secret] of Object.entries(SECRETS)) {
       assert.ok(!bytes.includes(secret), `${name} is on disk`)
       assert.ok(!listed.includes(secret), `${name} is told`)
