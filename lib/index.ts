@@ -3,7 +3,6 @@ export {
   HttpCache,
   type HttpCacheOptions,
   type MemoryOptions,
-  type StoredRequest,
   type StoredResponseInfo,
 } from './cache.ts'
 export { disabled, withTerms } from './context.ts'
@@ -18,6 +17,9 @@ export type {
   TermSource,
 } from './explanation.ts'
 export { type CacheInterceptor, cacheInterceptor } from './interceptor.ts'
+export type { CacheKeyFunction, KeyRequest } from './key/identity.ts'
+export type { FormDataLike } from './key/multipart.ts'
+export { DEFAULT_SECRET_PARAMETERS } from './key/parameters.ts'
 export { type CacheInfo, cacheInfo, type ResponseLike } from './observe/cache-status.ts'
 export type {
   CacheError,
@@ -45,5 +47,6 @@ export type { UrlRules } from './rules.ts'
 export type { Size } from './size.ts'
 export type { KeyvAdapterLike, KeyvLike } from './storage/keyv-store.ts'
 export type { StoreOption } from './storage/open-store.ts'
+export type { StoredRequest, StoredRequestBody } from './stored-request.ts'
 export type { Terms } from './terms.ts'
 export type { UrlMatcher } from './url-patterns.ts'

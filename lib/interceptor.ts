@@ -42,16 +42,17 @@ export function cacheInterceptor(options: CacheOptions = {}): CacheInterceptor {
 export function createCaching(options: CacheOptions): Caching {
   // Rules first: where they are malformed no file must be left behind.
   const rules = compileRules(options)
-  const { cache, cacheStatus = true } = options
-  const caching = {
-    cache: cache ?? new HttpCache(httpCacheOptions(options)),
-    ownsCache: cache === undefined,
+  const { cache: given, cacheStatus = true } = options
+  const cache = given ?? new HttpCache(httpCacheOptions(options))
+  cache.attach(rules)
+  cache.identities.learn(rules)
+  return {
+    cache,
+    ownsCache: given === undefined,
     rules,
     cacheStatus,
     active: new ActiveRequests(),
   }
-  caching.cache.attach(rules)
-  return caching
 }
 
 /** The options that are those of the cache itself. */
@@ -91,6 +92,7 @@ export function cachingDispatch(dispatch: Dispatch, caching: Caching, own?: Pars
       tellPassing(caching, options, 'rule-failed')
       return dispatch(options, handler)
     }
+    if (!terms.isDefaultKey) caching.cache.identities.learn(caching.rules)
     const bypass = whyPassBy(request, terms)
     if (bypass === undefined) {
       new CachedRequest(
@@ -106,7 +108,7 @@ export function cachingDispatch(dispatch: Dispatch, caching: Caching, own?: Pars
     const status: CacheStatus =
       bypass === 'method' ? { fwd: 'method' } : { fwd: 'bypass', detail: bypass }
     const member = caching.cacheStatus ? formatCacheStatus(status, Date.now()) : undefined
-    const observer = passing(caching, request, status, bypass !== 'do-not-cache')
+    const observer = passing(caching, request, terms, status)
     return dispatch(options, new RelayingHandler(handler, member, observer))
   })
 }

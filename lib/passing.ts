@@ -1,12 +1,14 @@
 import type { Dispatcher } from 'undici'
 import type { Caching } from './cached-request.ts'
 import type { RelayObserver } from './handlers/relaying-handler.ts'
+import { toldUrl } from './key/identity.ts'
+import { keyTerms } from './key/terms.ts'
 import type { CacheStatus } from './observe/cache-status.ts'
 import type { ToldRequest } from './observe/events.ts'
 import type { Reason } from './observe/reasons.ts'
-import type { Request } from './request.ts'
+import { redactQuery } from './redaction.ts'
+import { effectiveMethod, type Request } from './request.ts'
 import { announcedSize } from './rfc9111/fields.ts'
-import { invalidatedUrls } from './rfc9111/invalidation.ts'
 import { type BypassReason, whyBypass } from './rfc9111/reuse.ts'
 import { neverCaches, type RequestTerms } from './rules.ts'
 
@@ -15,27 +17,27 @@ export function whyPassBy(
   request: Request,
   terms: RequestTerms,
 ): BypassReason | 'do-not-cache' | undefined {
-  return neverCaches(terms) ? 'do-not-cache' : whyBypass(request, request.content === 'some')
+  if (neverCaches(terms)) return 'do-not-cache'
+  const isAllowed = terms.allowedMethods.includes(effectiveMethod(request))
+  return whyBypass(request, request.content === 'some', isAllowed)
 }
 
 /** What a request that passes the cache by does to the cache. */
 export function passing(
   { cache }: Caching,
   request: Request,
+  terms: RequestTerms,
   status: CacheStatus,
-  mayInvalidate: boolean,
 ): RelayObserver {
-  const { method, url } = request
+  const { method } = request
+  const url = toldUrl(request, terms, cache.shared)
   const asked: ToldRequest = { method, url, key: undefined, began: cache.events.began() }
   return {
     answered(code, fields) {
       const response = { status: code, fields }
       const size = announcedSize(method, response)
       cache.events.lookup(asked, status, Date.now(), { status: code, size })
-      if (!mayInvalidate) return
-      for (const invalidated of invalidatedUrls(request, response)) {
-        cache.invalidate({ ...request, target: new URL(invalidated) })
-      }
+      if (!neverCaches(terms)) cache.invalidateFor(request, response)
     },
     failed(error) {
       cache.events.lookup(asked, status, Date.now(), error)
@@ -48,13 +50,17 @@ export function passing(
 
 /** A request of which the cache sees nothing but that it passes by. */
 export function tellPassing(
-  { cache }: Caching,
+  { cache, rules }: Caching,
   { method, origin, path }: Dispatcher.DispatchOptions,
   detail: Reason,
 ): void {
   const { events } = cache
+  const { ignoredParameters, secretParameters } = keyTerms(rules.ofAgent)
+  const isHidden = (name: string) =>
+    ignoredParameters.hasParameter(name) || secretParameters.hasParameter(name)
   // What names a server may name a user as well.
-  const url = `${origin ?? ''}${path ?? ''}`.replace(/\/\/[^/@]*@/, '//')
+  const server = String(origin ?? '').replace(/\/\/[^/@]*@/, '//')
+  const url = redactQuery(`${server}${path ?? ''}`, isHidden)
   const asked: ToldRequest = { method: String(method), url, key: undefined, began: events.began() }
   events.lookup(asked, { fwd: 'bypass', detail }, Date.now(), undefined)
 }

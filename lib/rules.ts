@@ -1,5 +1,6 @@
 import { inspect } from 'node:util'
 import { type Expiration, expiresAt, type Lifetime, parseExpiration } from './expiration.ts'
+import { type KeyTerms, keySignature, keyTerms } from './key/terms.ts'
 import { responseDirectives } from './rfc9111/cache-control.ts'
 import { explicitLifetime } from './rfc9111/freshness.ts'
 import type { ResponseFields } from './rfc9111/message.ts'
@@ -12,17 +13,18 @@ export type UrlRules =
   | Iterable<readonly [UrlMatcher, Expiration | Terms]>
 
 /** What decides about the responses to one request: all terms, each from where it is said most specifically. */
-export interface RequestTerms extends Omit<ParsedTerms, 'expireAfter'> {
+export interface RequestTerms extends Omit<ParsedTerms, 'expireAfter' | keyof KeyTerms>, KeyTerms {
   /** What the request's own terms or a rule for its URL say: it decides against the origin. */
   readonly rule: Lifetime | undefined
   /** Whether the response's own fields decide where there is no rule. */
   readonly cacheControl: boolean
   /** What applies where nothing else does. */
   readonly fallback: Lifetime | undefined
-  /** The request fields that hold credentials. */
-  readonly partitionBy: readonly string[]
   /** How much content is stored, in bytes; `Infinity` for any. */
   readonly maxContentSize: number
+  /** How much content a request may have that is keyed by it, in bytes. */
+  readonly maxRequestContentSize: number
+  readonly allowedMethods: readonly string[]
 }
 
 /** A rule for some URLs. */
@@ -40,11 +42,19 @@ export interface Rules {
   ruleFor(url: URL): Rule | undefined
   /** The terms for a URL; `own` are those of the request itself. */
   termsFor(url: URL, own: ParsedTerms | undefined): RequestTerms
+  /** Whether some requests may have other keys than they have by default. */
+  readonly haveKeyTerms: boolean
+  /** All terms by which what is stored for a URL may be keyed, as far as they have been in use. */
+  allTermsFor(url: URL, own: ParsedTerms | undefined): Set<RequestTerms>
 }
 
+/** How many terms of requests are remembered by which they may be keyed. */
+const MAX_KEY_TERMS = 100
+
 const DEFAULTS = {
-  partitionBy: ['authorization', 'cookie'],
   maxContentSize: Infinity,
+  allowedMethods: ['GET', 'HEAD'],
+  maxRequestContentSize: 2 ** 20,
 } as const satisfies ParsedTerms
 
 /**
@@ -65,21 +75,46 @@ export function compileRules(options: Terms & { readonly urlsExpireAfter?: UrlRu
   /** Resolved terms, which most requests share: by those of the request, and by the rule. */
   const resolved = new WeakMap<ParsedTerms, Map<ParsedTerms, RequestTerms>>()
 
+  /** Terms of requests by which they are keyed, the latest last. */
+  const ofRequests = new Map<string, ParsedTerms>()
+  const haveKeyTerms = [ofAgent, ...rules.map(({ terms }) => terms)].some(
+    (terms) => !keyTerms(terms).isDefaultKey,
+  )
+
   return {
     ofAgent,
     ruleFor: (url) => rules.find(({ matches }) => matches(url)),
-    termsFor(url, own = NONE) {
-      const rule = rules.find(({ matches }) => matches(url))?.terms ?? NONE
-      const byRule = resolved.get(own) ?? new Map<ParsedTerms, RequestTerms>()
-      const known = byRule.get(rule) ?? resolve(own, rule)
-      resolved.set(own, byRule.set(rule, known))
-      return known
+    termsFor,
+    get haveKeyTerms() {
+      return haveKeyTerms || ofRequests.size > 0
     },
+    allTermsFor(url, own) {
+      const all = [own, undefined, ...ofRequests.values()]
+      return new Set(all.map((terms) => termsFor(url, terms)))
+    },
+  }
+
+  function termsFor(url: URL, own: ParsedTerms = NONE): RequestTerms {
+    const rule = rules.find(({ matches }) => matches(url))?.terms ?? NONE
+    const byRule = resolved.get(own) ?? new Map<ParsedTerms, RequestTerms>()
+    const known = byRule.get(rule) ?? resolve(own, rule)
+    resolved.set(own, byRule.set(rule, known))
+    return known
   }
 
   function resolve(own: ParsedTerms, rule: ParsedTerms): RequestTerms {
     const { expireAfter, ...others } = { ...rule, ...own }
-    return { ...defaults, ...others, rule: expireAfter, fallback }
+    const all = { ...defaults, ...others }
+    if (!keyTerms(own).isDefaultKey) remember(own)
+    return { ...all, ...keyTerms(all), rule: expireAfter, fallback }
+  }
+
+  function remember(own: ParsedTerms): void {
+    const signature = keySignature(own)
+    ofRequests.delete(signature)
+    ofRequests.set(signature, own)
+    const [oldest = ''] = ofRequests.keys()
+    if (ofRequests.size > MAX_KEY_TERMS) ofRequests.delete(oldest)
   }
 }
 

@@ -1,5 +1,6 @@
 import { isDeepStrictEqual } from 'node:util'
 import type { Received } from './handlers/storing-handler.ts'
+import { OTHER_CREDENTIALS } from './key/fields.ts'
 import type { Request } from './request.ts'
 import { fieldValue, withoutFields } from './rfc9111/fields.ts'
 import type { Fields, ResponseMessage, StoredResponse } from './rfc9111/message.ts'
@@ -10,9 +11,10 @@ import { nominate, nominatedNames } from './rfc9111/vary.ts'
 import { expirationByRule, type RequestTerms } from './rules.ts'
 import { type Entry, type NewEntry, STALE_RETENTION } from './storage/entry.ts'
 
-/** What a response is stored for: where, and in what kind of cache. */
+/** What a response is stored for: where, under what URL, and in what kind of cache. */
 export interface Place {
   readonly cacheKey: string
+  readonly url: string
   readonly shared: boolean
 }
 
@@ -21,7 +23,7 @@ export function storing(
   request: Request,
   received: Received,
   terms: RequestTerms,
-  { cacheKey, shared }: Place,
+  { cacheKey, url, shared }: Place,
 ): NewEntry | NotStored {
   if (received.isRedirected) return 'redirected'
   const { status, statusText, requestTime, responseTime } = received
@@ -34,7 +36,7 @@ export function storing(
     {
       cacheKey,
       method: request.method,
-      url: request.url,
+      url,
       status,
       statusText,
       fields: withDate(storedFields(response), responseTime),
@@ -42,6 +44,8 @@ export function storing(
       responseTime,
       nominated: nominate(names, request),
       ...(shared && { shared }),
+      ...(!terms.partitionBy.includes(OTHER_CREDENTIALS) && { hasOwnPartition: true }),
+      ...(received.hasHiddenValues && { hasHiddenValues: true }),
       ...(expires !== undefined && { expires }),
     },
     terms,
@@ -53,24 +57,37 @@ export function storing(
 }
 
 /**
- * The request fields by which responses differ: those that `Vary` nominates; unless the response is for
- * everybody, the credentials; and the ranges, if it is partial.
+ * The request fields by which responses differ: those that `Vary` nominates, and those that the user does;
+ * unless the response is for everybody, the credentials; and the ranges, if it is partial.
  */
 function distinguishingNames(
   response: ResponseMessage,
-  { partitionBy }: RequestTerms,
+  { partitionBy, matchHeaders }: RequestTerms,
 ): string[] | '*' {
   const names = nominatedNames(response)
   if (names === '*') return '*'
   const credentials = credentialNames(response, partitionBy)
   const ranges = response.status === 206 ? ['range'] : []
-  return [...new Set([...names, ...credentials, ...ranges])].sort()
+  return [...new Set([...names, ...credentials, ...matchHeaders, ...ranges])].sort()
 }
 
-/** Whether a stored response distinguishes requests by all credentials that count for these terms. */
-export function isPartitioned(stored: Entry, { partitionBy }: RequestTerms): boolean {
-  const names = credentialNames(stored, partitionBy)
-  return names.every((name) => Object.hasOwn(stored.nominated, name))
+/** Whether a stored response distinguishes requests by all that counts for these terms. */
+export function isPartitioned(
+  stored: Entry,
+  { fields }: Pick<Request, 'fields'>,
+  { partitionBy, matchHeaders }: RequestTerms,
+): boolean {
+  const isKnown = (name: string) =>
+    Object.hasOwn(stored.nominated, name) ||
+    (name === OTHER_CREDENTIALS && fields[name] === undefined && isOfFewCredentials(stored))
+  return credentialNames(stored, partitionBy).every(isKnown) && matchHeaders.every(isKnown)
+}
+
+/** Whether a response was stored when no other credentials counted than `Authorization` and `Cookie`. */
+function isOfFewCredentials(stored: Entry): boolean {
+  const isKnown = (name: string) => Object.hasOwn(stored.nominated, name)
+  const names = credentialNames(stored, ['authorization', 'cookie'])
+  return !stored.hasOwnPartition && !isKnown(OTHER_CREDENTIALS) && names.every(isKnown)
 }
 
 /** A stored response as an answer of the origin has revised it, and whether it may be stored so. */
@@ -102,13 +119,18 @@ export function freshening(
       requestTime,
       responseTime,
       ...(typeof expires === 'number' && { expires }),
+      ...(confirmation.hasHiddenValues && { hasHiddenValues: true as const }),
     },
     terms,
   )
   const mayBeStored = mayStore(request, entry, terms) === true
   // Where it is kept, and who may have it, depends on the fields by which it differs from others.
   const names = distinguishingNames(revised, terms)
-  const isInPlace = String(names) === String(Object.keys(stored.nominated).sort())
+  const known = Object.keys(stored.nominated)
+  const left = isOfFewCredentials(stored) ? [OTHER_CREDENTIALS] : []
+  const isInPlace =
+    names !== '*' &&
+    String(names.filter((name) => !left.includes(name))) === String([...known].sort())
   return {
     entry,
     isStorable: expires !== 'do-not-cache' && mayBeStored && isInPlace,

@@ -6,6 +6,7 @@ import {
   cacheInfo,
   cacheInterceptor,
   cachingAgent,
+  DEFAULT_SECRET_PARAMETERS,
   DO_NOT_CACHE,
   EXPIRE_IMMEDIATELY,
   type Explanation,
@@ -18,7 +19,13 @@ import {
 } from 'caching-agent'
 import { Keyv } from 'keyv'
 import { Keyv as Keyv5 } from 'keyv5'
-import { Agent, type Dispatcher, setGlobalDispatcher, fetch as undiciFetch } from 'undici'
+import {
+  Agent,
+  type Dispatcher,
+  setGlobalDispatcher,
+  FormData as UndiciFormData,
+  fetch as undiciFetch,
+} from 'undici'
 
 test('what is right compiles', () => {
   const right = () => {
@@ -56,6 +63,20 @@ test('what is right compiles', () => {
         onProgress: ({ done, found }) => void (done / found),
       })
       .then(({ failed: [first], stored }) => first?.status ?? stored)
+    cachingAgent({
+      allowedMethods: ['GET', 'POST'],
+      maxRequestContentSize: '2MiB',
+      ignoredParameters: ['utm_source'],
+      secretParameters: [...DEFAULT_SECRET_PARAMETERS, 'my-key'],
+      matchHeaders: true,
+      cacheKey: ({ method, url, headers, content }, defaultKey) =>
+        content ? defaultKey : `${method} ${url.pathname} ${headers.accept}`,
+    })
+    agent.with({ secretParameters: false, cacheKey: async (_, key) => key })
+    void agent.cache.has('', { method: 'POST', body: new FormData() })
+    void agent.cache.has('', { method: 'POST', body: new UndiciFormData() })
+    void agent.cache.get('', { method: 'POST', body: new Blob([]) })
+    void agent.cache.delete('', { method: 'POST', body: new URLSearchParams() })
     const number: Promise<number> = withTerms({ expireAfter: '1h' }, async () => 1)
     const derived: Dispatcher = agent.with({ expireAfter: '1h' } satisfies Terms)
     const info: Promise<CacheInfo | undefined> = fetch('').then(cacheInfo)
@@ -103,6 +124,18 @@ test('what is wrong does not', () => {
     cachingAgent().cache.precache('http://a', { links: 'images' })
     // @ts-expect-error what is found is decided at once
     cachingAgent().precache('http://a', { filter: async () => true })
+    // @ts-expect-error methods are a list
+    cachingAgent({ allowedMethods: 'POST' })
+    // @ts-expect-error so are names
+    cachingAgent({ ignoredParameters: /utm_.*/ })
+    // @ts-expect-error true would be all there is
+    cachingAgent({ secretParameters: true })
+    // @ts-expect-error no field is what is the case without it
+    cachingAgent({ matchHeaders: false })
+    // @ts-expect-error a key is text
+    cachingAgent({ cacheKey: () => 42 })
+    // @ts-expect-error what is read once cannot be looked up twice
+    void cachingAgent().cache.has('', { body: new ReadableStream() })
     // @ts-expect-error nobody makes an agent but cachingAgent
     new CachingAgent()
   }

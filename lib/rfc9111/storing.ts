@@ -12,12 +12,13 @@ import {
   heuristicLifetime,
   isHeuristicallyCacheable,
 } from './freshness.ts'
-import type {
-  Fields,
-  RequestMessage,
-  ResponseFields,
-  ResponseMessage,
-  StoredResponse,
+import {
+  type Fields,
+  isRetrieval,
+  type RequestMessage,
+  type ResponseFields,
+  type ResponseMessage,
+  type StoredResponse,
 } from './message.ts'
 import { parseRange } from './ranges.ts'
 import { longestStaleUse, type StaleTerms } from './staleness.ts'
@@ -38,6 +39,8 @@ export type NotStored =
   | 'private'
   | 'redirected'
   | 'request-no-store'
+  | 'request-too-large'
+  | 'rule-failed'
   | 'status'
   | 'too-large'
   | 'vary-any'
@@ -64,9 +67,11 @@ export function mayStore(
   if (status < 200 || ABOUT_THE_REQUEST.has(status)) return 'status'
   if (nominatedNames(response) === '*') return 'vary-any'
 
+  // Only GET and HEAD can be made conditional without meaning something else (RFC 9110 §13.1.2).
+  const canBeValidated = isRetrieval(request.method) && hasValidator(response)
   if (expires !== undefined) {
     if (!STORABLE_BY_RULE.has(status)) return 'status'
-    return expires > response.responseTime || hasValidator(response) ? true : 'no-validator'
+    return expires > response.responseTime || canBeValidated ? true : 'no-validator'
   }
 
   const directives = responseDirectives(response)
@@ -79,13 +84,15 @@ export function mayStore(
     return 'authorization'
   }
   const explicit = explicitLifetime(response, response.responseTime)
+  // RFC 9110 §9.3.3: of POST, and no more of others, what the origin does not say anything about.
+  if (explicit === undefined && !isRetrieval(request.method)) return 'no-freshness'
   const isAllowed = directives.has('public') || (!shared && directives.has('private'))
   if (explicit === undefined && !isHeuristicallyCacheable(status) && !isAllowed) return 'status'
   // What must be validated at each use, but cannot be, could never be reused either.
-  if (concernsAll(directives, 'no-cache') && !hasValidator(response)) return 'no-freshness'
+  if (concernsAll(directives, 'no-cache') && !canBeValidated) return 'no-freshness'
   // Never fresh, without a validator, and of no use when it is stale: it could never be reused.
   const isFresh = (explicit ?? heuristicLifetime(response)) > 0
-  const isUseful = isFresh || hasValidator(response) || longestStaleUse(response, terms) > 0
+  const isUseful = isFresh || canBeValidated || longestStaleUse(response, terms) > 0
   return isUseful ? true : 'no-freshness'
 }
 

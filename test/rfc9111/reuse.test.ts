@@ -750,6 +750,41 @@ suite('Requests that pass the cache by: whyBypass', () => {
   for (const [rule, message, hasContent, reason] of rows) {
     test(rule, () => assert.equal(whyBypass(message, hasContent), reason))
   }
+
+  // biome-ignore format: one rule a row
+  const allowed: [rule: string, request: RequestMessage, hasContent: boolean, reason: string | undefined][] = [
+    ['POST does not', request({}, 'POST'), true, undefined],
+    ['nor any other method', request({}, 'FOO'), false, undefined],
+    ['GET with content still does', request(), true, 'content'],
+    ['no-store still does', request(cc('no-store'), 'POST'), true, 'no-store'],
+    ['RFC 9110 §13.1.2: a condition on what the caller has does, too', request({ 'if-none-match': '"1"' }, 'POST'), true, 'conditional'],
+    ['RFC 9110 §13.1.3: by date as well', request({ 'if-modified-since': MODIFIED }, 'QUERY'), true, 'conditional'],
+    ['RFC 9110 §14.2: a range means nothing', request({ range: 'lines=0-1' }, 'POST'), true, undefined],
+  ]
+  for (const [rule, message, hasContent, reason] of allowed) {
+    test(`where its method is allowed: ${rule}`, () => {
+      assert.equal(whyBypass(message, hasContent, true), reason)
+    })
+  }
+
+  test('GET does where it is not', () => assert.equal(whyBypass(request(), false, false), 'method'))
+})
+
+suite('RFC 9110 §13.1.2 Only GET and HEAD are made conditional: reuse', () => {
+  for (const method of ['POST', 'QUERY', 'DELETE']) {
+    test(`${method} is sent anew where the stored response is stale`, () => {
+      const candidate = stored({ etag: '"1"', 'cache-control': 'max-age=60' })
+      assert.equal(decide(request({}, method), candidate, 30), 'reuse')
+      assert.equal(decide(request({}, method), candidate, 90), 'forward (stale)')
+      assert.equal(decide(request(cc('no-cache'), method), candidate, 30), 'forward (request)')
+    })
+
+    test(`${method} is used while it is asked for again`, () => {
+      const candidate = stored({ etag: '"1"', 'cache-control': 'max-age=60' })
+      const terms = { ...TERMS, staleWhileRevalidate: Infinity }
+      assert.equal(decide(request({}, method), candidate, 90, terms), 'reuse-and-validate')
+    })
+  }
 })
 
 suite('§4 Collapsing Requests: mayCollapse', () => {
