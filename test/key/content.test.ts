@@ -227,7 +227,8 @@ suite('Multipart content', () => {
       response.headers.get('content-type') ?? '',
     )?.[1] as string
     const written = await writeForm(form as unknown as FormDataLike, boundary)
-    assert.equal(written.toString(), await response.text())
+    // What comes after the last boundary has no meaning, and is not the same in all releases of Node.
+    assert.equal(written.toString().trimEnd(), (await response.text()).trimEnd())
     const names = parseMultipart(written, boundary)?.map(fieldName)
     assert.deepEqual(names, ['plain', 'odd "name"\r\n', 'file', 'typeless'])
   })
