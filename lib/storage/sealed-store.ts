@@ -56,6 +56,8 @@ class SealedStore implements ByteStore {
   readonly #onRemoved: (chunks: ChunksRecord) => void
   /** What is under way at a key, so that one thing happens there after the other. */
   readonly #underWay = new Map<string, Promise<void>>()
+  /** What could not be read, and is being removed. */
+  readonly #leaving = new Set<string>()
   readonly expire?: (keys: readonly string[], timeToLive: number) => Promise<void>
 
   constructor(
@@ -81,7 +83,7 @@ class SealedStore implements ByteStore {
   }
 
   #read(key: string, bytes: Buffer | undefined): Awaitable<Buffer | undefined> {
-    if (bytes === undefined) return undefined
+    if (bytes === undefined || this.#leaving.has(key)) return undefined
     try {
       const record = this.#open(key, bytes)
       if (Buffer.isBuffer(record)) return record
@@ -106,9 +108,11 @@ class SealedStore implements ByteStore {
     return record[0] === VERSIONS.compressed ? decompress(record) : record
   }
 
-  /** Nobody waits for it but who uses the same key next. */
+  /** Nobody waits for it but who writes to the same key next. */
   #remove(key: string, bytes: Buffer): void {
-    this.#track([key], this.#store.delete([key])).catch(() => {})
+    this.#leaving.add(key)
+    const removal = this.#store.delete([key]).finally(() => this.#leaving.delete(key))
+    this.#track([key], removal).catch(() => {})
     const chunks = chunksOf(bytes)
     if (chunks) this.#onRemoved(chunks)
   }
