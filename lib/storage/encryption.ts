@@ -92,7 +92,7 @@ export class Encryption {
     const start = contentStart(encrypted) ?? Infinity
     const end = encrypted.length - TAG_LENGTH
     if (start + SALT_LENGTH > end) throw new UnreadableError('is cut off')
-    const id = keyId(encrypted.subarray(METADATA_START, start))
+    const id = keyIdOf(encrypted, start)
     const master = this.#keys.get(id)
     if (master === undefined) {
       throw new UnreadableError(`is encrypted under the key "${id}", which is not known`)
@@ -110,6 +110,11 @@ export class Encryption {
       )
     }
     return record
+  }
+
+  /** Whether a record is encrypted under the key under which it would be now. */
+  isCurrent(encrypted: Buffer): boolean {
+    return keyIdOf(encrypted, contentStart(encrypted)) === this.#current
   }
 
   /** The cache key to use instead of one from which a URL could be guessed; the same where that was not asked for. */
@@ -135,9 +140,10 @@ function boundTo(place: string, header: Buffer): Buffer {
   return Buffer.concat([header, Buffer.from(place)])
 }
 
-function keyId(label: Buffer): string {
+function keyIdOf(encrypted: Buffer, start?: number): string {
   try {
-    const { key } = JSON.parse(label.toString()) as { key?: unknown }
+    const label = encrypted.toString('utf8', METADATA_START, start)
+    const { key } = JSON.parse(label) as { key?: unknown }
     if (typeof key === 'string' && KEY_ID.test(key)) return key
   } catch {
     // It is refused as any other one that is not as it was written.

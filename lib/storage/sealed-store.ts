@@ -4,7 +4,7 @@ import type { About, ByteStore, Stores } from './byte-store.ts'
 import { type Compression, decompress, isCompressible } from './compression.ts'
 import type { ChunksRecord } from './content.ts'
 import { type Encryption, isEncrypted, UnreadableError, type Visible } from './encryption.ts'
-import { tellsVariants } from './heads.ts'
+import { SECRET_KEY, tellsVariants } from './heads.ts'
 import { contentStart, METADATA_START, VERSIONS } from './records.ts'
 
 /** What is done to records before they are stored. */
@@ -105,6 +105,9 @@ class SealedStore implements ByteStore {
       throw new UnreadableError('is encrypted, and this cache has no key')
     }
     const record = encryption ? encryption.decrypt(this.#placeOf(key), bytes) : bytes
+    // It has to be there still when its key is not any more.
+    const isOutdated = key === SECRET_KEY && encryption && !encryption.isCurrent(bytes)
+    if (isOutdated) this.set(key, Buffer.from(record), undefined).catch(() => {})
     return record[0] === VERSIONS.compressed ? decompress(record) : record
   }
 
