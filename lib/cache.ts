@@ -17,11 +17,18 @@ import { isRetrieval, type ResponseMessage } from './rfc9111/message.ts'
 import { nominatedMatch } from './rfc9111/vary.ts'
 import { compileRules, type Rules } from './rules.ts'
 import { parseCount, parseSize, type Size } from './size.ts'
+import type { CompressionAlgorithm } from './storage/compression.ts'
 import type { Entry } from './storage/entry.ts'
 import { DEFAULT_DEADLINES, type Deadlines } from './storage/guarded-store.ts'
 import { Leases } from './storage/leases.ts'
 import { DEFAULT_STORE, openStore, type StoreOption } from './storage/open-store.ts'
 import { Responses, type ResponsesOptions } from './storage/responses.ts'
+import {
+  type CompressionOptions,
+  type EncryptionKey,
+  type EncryptionOptions,
+  parseSealing,
+} from './storage/sealing.ts'
 import { meantRequests, type StoredRequest } from './stored-request.ts'
 import { parseBoolean } from './terms.ts'
 
@@ -83,6 +90,21 @@ export interface HttpCacheOptions {
    * @default { read: 500, write: 5000 }
    */
   readonly deadlines?: { readonly read?: number | string; readonly write?: number | string }
+  /**
+   * How content is compressed in the store that is not encoded yet, of a type that can be compressed, and
+   * not small. What is stored already stays readable, whichever way it was stored.
+   *
+   * @default nothing is compressed
+   */
+  readonly compress?: CompressionAlgorithm | CompressionOptions
+  /**
+   * The key under which the store is encrypted (AES-256-GCM), or several, of which one is for what is
+   * stored from now on. What is in the store and cannot be read under any of them, or is not what has been
+   * stored there, is not used but removed, and told by an `'error'` event.
+   *
+   * @default nothing is encrypted
+   */
+  readonly encrypt?: EncryptionKey | EncryptionOptions
 }
 
 /** What {@link HttpCacheOptions.memory} is made of. */
@@ -124,6 +146,8 @@ export const HTTP_CACHE_OPTIONS: readonly (keyof HttpCacheOptions)[] = [
   'maxVariants',
   'leases',
   'deadlines',
+  'compress',
+  'encrypt',
 ]
 
 const DEFAULT_MEMORY = 64 * 2 ** 20
@@ -170,6 +194,7 @@ export function parseCacheOptions(options: HttpCacheOptions): ResponsesOptions &
     maxEntries: parseCount(options.maxEntries ?? Infinity, 'maxEntries'),
     maxVariants: parseCount(options.maxVariants ?? DEFAULT_MAX_VARIANTS, 'maxVariants'),
     deadlines: parseDeadlines(options.deadlines),
+    sealing: parseSealing(options),
   }
 }
 
@@ -248,6 +273,7 @@ export class HttpCache {
       shared,
       (mayMake) => this.responses.secret(mayMake),
       this.events,
+      limits.sealing.encryption,
     )
     const limit = (['maxSize', 'maxEntries'] as const).find((name) => options[name] !== undefined)
     if (limit !== undefined && !this.responses.isLimited) {

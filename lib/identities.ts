@@ -17,6 +17,11 @@ export interface PossibleIdentity {
   readonly identity: Identity
 }
 
+/** What makes other keys of cache keys. */
+interface Index {
+  indexed(cacheKey: string): string
+}
+
 /** What requests are to a cache: where responses to them are stored, and what is kept of them. */
 export class Identities {
   readonly #shared: boolean
@@ -24,14 +29,24 @@ export class Identities {
   readonly #knownSecret = () => this.#secret(false)
   readonly #madeSecret = () => this.#secret(true)
   readonly #events: Events
+  readonly #index: Index | undefined
   /** The rules of requests of which nobody has said anything. */
   readonly #byDefault = compileRules({})
   /** Those by which requests may have other keys than by default. */
   readonly #rules = new Set<Rules>()
 
-  /** @param secret that of the store, which is made where there is none if it may be */
-  constructor(shared: boolean, secret: (mayMake: boolean) => Awaitable<Buffer>, events: Events) {
+  /**
+   * @param secret that of the store, which is made where there is none if it may be
+   * @param index what makes other keys of cache keys, in a store in which they must not tell anything
+   */
+  constructor(
+    shared: boolean,
+    secret: (mayMake: boolean) => Awaitable<Buffer>,
+    events: Events,
+    index?: Index,
+  ) {
     this.#shared = shared
+    this.#index = index
     this.#secret = secret
     this.#events = events
   }
@@ -56,7 +71,10 @@ export class Identities {
     mayMake: boolean,
   ): Awaitable<Identity> {
     const secret = mayMake ? this.#madeSecret : this.#knownSecret
-    return identify(asked, content, terms, this.#shared, secret)
+    const identity = identify(asked, content, terms, this.#shared, secret)
+    const index = this.#index
+    if (index === undefined) return identity
+    return after(identity, (one) => ({ ...one, cacheKey: index.indexed(one.cacheKey) }))
   }
 
   /** A request with keyed hashes in place of its credentials, as the cache compares and keeps them. */

@@ -1,12 +1,16 @@
 // Measures what the cache costs and what it saves, in pairs: A, B, A, B, … Prints medians, ratios, and the
 // targets beside what was measured. Numbers depend on the machine; ratios less so.
 //
-//   npm run bench                       everything, in about 20 minutes
+//   npm run bench                       everything, in about 25 minutes
 //   npm run bench -- storage --quick    a part, in about 4 minutes
 import { parseArgs } from 'node:util'
+import { benchSeal } from './bench/seal.ts'
 import { benchStorage } from './bench/storage.ts'
 
-const PARTS = new Map([['storage', benchStorage]])
+const PARTS = new Map([
+  ['storage', benchStorage],
+  ['seal', benchSeal],
+])
 
 const { values, positionals } = parseArgs({
   options: { quick: { type: 'boolean', default: false } },

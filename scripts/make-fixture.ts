@@ -1,18 +1,23 @@
 // Makes a cache file as this release writes it, for the test that later releases still read it:
 //
-//   npm run fixture -- test/fixtures/records-1.sqlite
+//   npm run fixture -- records-1.sqlite
 import { rmSync } from 'node:fs'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
+import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { cachingAgent, NEVER_EXPIRE } from 'caching-agent'
 import { Agent, buildConnector, request } from 'undici'
+import { FIXTURE_OPTIONS, FIXTURES } from '../test/helpers/fixtures.ts'
 
-const [path] = process.argv.slice(2)
-if (path === undefined) {
-  console.error('Name the file to be made: npm run fixture -- test/fixtures/records-1.sqlite')
+const [name = ''] = process.argv.slice(2)
+const options = FIXTURE_OPTIONS[name]
+if (options === undefined) {
+  const names = Object.keys(FIXTURE_OPTIONS).join(', ')
+  console.error(`Name the file to be made, as npm run fixture -- records-1.sqlite: ${names}`)
   process.exit(2)
 }
+const path = join(FIXTURES, name)
 rmSync(path, { force: true })
 
 const server = createServer(({ url, headers }, response) => {
@@ -33,7 +38,10 @@ const dispatcher = new Agent({
   connect: (options, callback) =>
     connect({ ...options, hostname: '127.0.0.1', port: String(port) }, callback),
 })
-const agent = cachingAgent({ store: `sqlite://${path}`, expireAfter: NEVER_EXPIRE, dispatcher })
+const agent = cachingAgent({
+  ...{ store: `sqlite://${path}`, expireAfter: NEVER_EXPIRE, dispatcher },
+  ...options,
+})
 const get = async (url: string, headers: Record<string, string> = {}) =>
   (await request(`http://fixture.invalid${url}`, { dispatcher: agent, headers })).body.dump()
 await get('/small')

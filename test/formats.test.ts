@@ -5,17 +5,19 @@ import { suite, test } from 'node:test'
 import { NEVER_EXPIRE } from 'caching-agent'
 import * as undici from 'undici'
 import { testAgent } from './helpers/agent.ts'
+import { FIXTURE_OPTIONS, FIXTURES } from './helpers/fixtures.ts'
 import { folder } from './helpers/folder.ts'
 
-const FIXTURES = join(import.meta.dirname, 'fixtures')
 const LARGE = '0123456789'.repeat(10_000)
 
 suite('a cache file that an older release has written', () => {
   for (const fixture of readdirSync(FIXTURES)) {
+    const { encrypt } = FIXTURE_OPTIONS[fixture] ?? {}
     test(`is read, and goes on to be written: ${fixture}`, async (t) => {
       const path = join(folder(t), fixture)
       copyFileSync(join(FIXTURES, fixture), path)
-      const agent = testAgent(t, { store: `sqlite://${path}`, expireAfter: NEVER_EXPIRE })
+      const store = `sqlite://${path}`
+      const agent = testAgent(t, { store, expireAfter: NEVER_EXPIRE, ...(encrypt && { encrypt }) })
       const errors: unknown[] = []
       agent.cache.on('error', (error) => errors.push(error))
 
@@ -41,7 +43,7 @@ suite('a cache file that an older release has written', () => {
       assert.equal((await get('/small', { 'x-api-key': 'any' })).status, 504)
 
       assert.equal(await agent.cache.count(), 6)
-      assert.ok((await agent.cache.size()) > 100_000)
+      assert.ok((await agent.cache.size()) > (fixture.startsWith('records') ? 100_000 : 2000))
       assert.equal(await agent.cache.delete('http://fixture.invalid/large'), true)
       assert.equal(await agent.cache.count(), 5)
       assert.deepEqual(errors, [])

@@ -237,27 +237,34 @@ for await (const chunk of response.body) {
 }
 `
 
-  test('what was completely written stays, even if that was not noted any more', async (t) => {
-    const { url } = await origin(t, (_, response) => response.end('x'.repeat(500_000)))
-    const path = join(folder(t), 'cache.sqlite')
-    const store = `sqlite://${path}`
-    const agent = testAgent(t, { store, expireAfter: '1h' })
-    await get(agent, url)
-    await agent.close()
-    const database = new DatabaseSync(path)
-    const row = database.prepare('SELECT key FROM chunks_1 LIMIT 1').get()
-    const generation = String(row?.key).split('.')[0] as string
-    // Of a process that is no more.
-    database.prepare('INSERT INTO unreferenced_1 VALUES (?, ?, 0)').run(generation, 2 ** 22 + 1)
-    const left = () => database.prepare('SELECT count(*) AS count FROM unreferenced_1').get()?.count
-    const other = testAgent(t, { store, expireAfter: '1h', memory: false })
-    await other.cache.count()
-    for (let tries = 0; left() !== 0 && tries < 50; tries++) await delay(100)
-    assert.equal(left(), 0)
-    database.close()
-    const { body, info } = await get(other, url)
-    assert.deepEqual([body.length, info?.status], [500_000, 'hit'])
-  })
+  for (const options of [{}, { encrypt: Buffer.alloc(32, 'K') }]) {
+    const what =
+      'encrypt' in options
+        ? 'what was completely written and encrypted'
+        : 'what was completely written'
+    test(`${what} stays, even if that was not noted any more`, async (t) => {
+      const { url } = await origin(t, (_, response) => response.end('x'.repeat(500_000)))
+      const path = join(folder(t), 'cache.sqlite')
+      const store = `sqlite://${path}`
+      const agent = testAgent(t, { store, expireAfter: '1h', ...options })
+      await get(agent, url)
+      await agent.close()
+      const database = new DatabaseSync(path)
+      const row = database.prepare('SELECT key FROM chunks_1 LIMIT 1').get()
+      const generation = String(row?.key).split('.')[0] as string
+      // Of a process that is no more.
+      database.prepare('INSERT INTO unreferenced_1 VALUES (?, ?, 0)').run(generation, 2 ** 22 + 1)
+      const left = () =>
+        database.prepare('SELECT count(*) AS count FROM unreferenced_1').get()?.count
+      const other = testAgent(t, { store, expireAfter: '1h', memory: false, ...options })
+      await other.cache.count()
+      for (let tries = 0; left() !== 0 && tries < 50; tries++) await delay(100)
+      assert.equal(left(), 0)
+      database.close()
+      const { body, info } = await get(other, url)
+      assert.deepEqual([body.length, info?.status], [500_000, 'hit'])
+    })
+  }
 
   test('what was half-written is removed, even if it would never expire', async (t) => {
     const { url } = await origin(t, (_, response) => {

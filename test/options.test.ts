@@ -1,5 +1,7 @@
 import assert from 'node:assert/strict'
+import { createSecretKey, generateKeyPairSync } from 'node:crypto'
 import { suite, test } from 'node:test'
+import { inspect } from 'node:util'
 import { HttpCache } from '../lib/cache.ts'
 import { contextTerms, disabled, runInTerms, withTerms } from '../lib/context.ts'
 import {
@@ -9,6 +11,11 @@ import {
   checkCacheOptions,
 } from '../lib/options.ts'
 import { parseTerms, type Terms } from '../lib/terms.ts'
+
+const KEY = Buffer.alloc(32, 'K')
+
+/** What should not be shown, as it may be a key. */
+const SECRET = 'some pass word'
 
 suite('Options: checkCacheOptions and checkAgentOptions', () => {
   // biome-ignore format: one rule a row
@@ -35,8 +42,15 @@ suite('Options: checkCacheOptions and checkAgentOptions', () => {
     ['a shared cache', { shared: true, store: 'memory:' }],
     ['a private one', { shared: false }],
     ['no leases', { leases: false }],
+    ['compression by name', { compress: 'zstd' }],
+    ['compression in detail', { compress: { algorithm: 'brotli', minSize: '4KiB', level: 11 } }],
+    ['a key', { encrypt: KEY }],
+    ['a key of another kind', { encrypt: createSecretKey(KEY) }],
+    ['a key as text', { encrypt: `${KEY.toString('base64url')}\n` }],
+    ['keys by their ids', { encrypt: { keys: { a: KEY, b: KEY.toString('hex') }, current: 'b', indexKey: KEY } }],
+    ['a list of keys', { encrypt: { keys: [{ id: '2', key: KEY }, { id: '1', key: KEY }] } }],
     ['options that are undefined', { expireAfter: undefined, cacheControl: undefined, partitionBy: undefined, staleWhileRevalidate: undefined, staleIfError: undefined, shared: undefined, cacheStatus: undefined, cache: undefined } as object],
-    ['all that can be written as JSON', JSON.parse('{"expireAfter":"1h","cacheControl":true,"partitionBy":false,"staleWhileRevalidate":"1m","staleIfError":true,"allowedMethods":["POST"],"maxRequestContentSize":"2MiB","ignoredParameters":["a"],"secretParameters":["b"],"matchHeaders":true,"urlsExpireAfter":{"a.com":-1},"store":"memory:","shared":true}')],
+    ['all that can be written as JSON', JSON.parse('{"expireAfter":"1h","cacheControl":true,"partitionBy":false,"staleWhileRevalidate":"1m","staleIfError":true,"allowedMethods":["POST"],"maxRequestContentSize":"2MiB","ignoredParameters":["a"],"secretParameters":["b"],"matchHeaders":true,"urlsExpireAfter":{"a.com":-1},"store":"memory:","shared":true,"compress":{"algorithm":"gzip","level":9},"encrypt":{"keys":{"a":"S0tLS0tLS0tLS0tLS0tLS0tLS0tLS0tLS0tLS0tLS0s="}}}')],
   ]
   for (const [rule, options] of accepted) {
     test(`accepted: ${rule}`, () => {
@@ -84,6 +98,27 @@ suite('Options: checkCacheOptions and checkAgentOptions', () => {
     ['staleIfError that is a Date', { staleIfError: new Date(0) }, /^staleIfError: expected true, false, .+ got 1970-01-01T00:00:00\.000Z$/],
     ['shared that is no boolean', { shared: 'yes' }, /^shared: expected a boolean, got 'yes'$/],
     ['shared that is null', { shared: null }, /^shared: expected a boolean, got null$/],
+    ['compression of another kind', { compress: 'lzma' }, /^compress: expected "zstd", "brotli", "gzip", got 'lzma'$/],
+    ['compression that is true', { compress: true }, /^compress: expected "zstd", "brotli", "gzip" or \{ algorithm, minSize, level \}, got true$/],
+    ['compression of no kind', { compress: {} }, /^compress: expected "zstd", "brotli", "gzip", got undefined$/],
+    ['compression with something else', { compress: { algorithm: 'gzip', quality: 1 } }, /^compress: unknown option "quality"; the options are algorithm, minSize, level$/],
+    ['a level that there is not', { compress: { algorithm: 'gzip', level: 10 } }, /^compress\.level: expected a whole number from 1 to 9 for gzip, got 10$/],
+    ['a size that is none', { compress: { algorithm: 'gzip', minSize: 'small' } }, /^compress\.minSize: expected a number of bytes .+ got 'small'$/],
+    ['a password instead of a key', { encrypt: SECRET }, /^encrypt: expected a key of 32 bytes, as a Buffer, a secret KeyObject, or text in hexadecimal or base64, got text of 14 characters; crypto\.randomBytes\(32\)/],
+    ['a key that is too short', { encrypt: KEY.subarray(16) }, /^encrypt: expected a key of 32 bytes, .+ got 16 bytes;/],
+    ['a key that is not set', { encrypt: undefined }, /^encrypt: expected a key of 32 bytes, .+ got undefined;/],
+    ['a key that is null', { encrypt: null }, /^encrypt: expected a key of 32 bytes, .+ got null;/],
+    ['a key that is public', { encrypt: generateKeyPairSync('ed25519').publicKey }, /^encrypt: expected a key of 32 bytes, .+ got another KeyObject;/],
+    ['keys without a name for them', { encrypt: { [SECRET]: KEY } }, /^encrypt: expected a key or \{ keys, current, indexKey \}, got something else$/],
+    ['no keys', { encrypt: { keys: {} } }, /^encrypt\.keys: expected keys by their ids, .+ at least one$/],
+    ['a list of no keys', { encrypt: { keys: [] } }, /^encrypt\.keys: expected keys by their ids, .+ at least one$/],
+    ['one key for keys', { encrypt: { keys: SECRET } }, /^encrypt\.keys: expected keys by their ids, .+ at least one$/],
+    ['keys of which one is none', { encrypt: { keys: { a: KEY, b: SECRET } } }, /^encrypt\.keys: expected a key of 32 bytes, .+ got text of 14 characters;/],
+    ['ids that are none', { encrypt: { keys: { 'a b': KEY } } }, /^encrypt\.keys: expected ids of at most 64 letters, digits, "_", "-" or "\."$/],
+    ['ids that are the same', { encrypt: { keys: [{ id: 'a', key: KEY }, { id: 'a', key: KEY }] } }, /^encrypt\.keys: expected ids that differ$/],
+    ['a current key that there is not', { encrypt: { keys: { a: KEY, b: KEY }, current: SECRET } }, /^encrypt\.current: expected the id of a key, one of a, b$/],
+    ['ids that have no order', { encrypt: { keys: { 2026: KEY, 2025: KEY } } }, /^encrypt\.current: expected the id of a key, one of 2025, 2026, as ids that are numbers have no order$/],
+    ['a key for cache keys that is none', { encrypt: { keys: { a: KEY }, indexKey: SECRET } }, /^encrypt\.indexKey: expected a key of 32 bytes, /],
     ['a cache that is none', { cache: new Map() }, /^cache: expected an HttpCache, got /],
   ]
   for (const [rule, options, message] of refused) {
@@ -92,6 +127,17 @@ suite('Options: checkCacheOptions and checkAgentOptions', () => {
       assert.throws(() => checkCacheOptions(given), { name: 'TypeError', message })
     })
   }
+
+  test('no message has a key in it, or what may be one', () => {
+    const keys = [KEY.toString('hex'), KEY.toString('base64')]
+    for (const [, options] of refused) {
+      try {
+        checkCacheOptions(options as CacheOptions)
+      } catch (error) {
+        for (const key of [...keys, SECRET]) assert.equal(inspect(error).includes(key), false)
+      }
+    }
+  })
 
   test('what belongs to a cache that exists already is said where that is made', async (t) => {
     const cache = new HttpCache({ store: 'memory:', shared: true })
@@ -102,6 +148,8 @@ suite('Options: checkCacheOptions and checkAgentOptions', () => {
       ['shared', true],
       ['shared', false],
       ['store', 'memory:'],
+      ['compress', 'gzip'],
+      ['encrypt', KEY],
     ] as const) {
       // biome-ignore format: one list
       assert.throws(() => checkCacheOptions({ cache, [name]: value }), {
@@ -123,7 +171,7 @@ suite('Options: checkCacheOptions and checkAgentOptions', () => {
     assert.throws(() => new HttpCache({ public: true } as object), {
       name: 'TypeError',
       message:
-        'HttpCache: unknown option "public"; the options are store, shared, memory, maxSize, maxEntries, maxVariants, leases, deadlines',
+        'HttpCache: unknown option "public"; the options are store, shared, memory, maxSize, maxEntries, maxVariants, leases, deadlines, compress, encrypt',
     })
   })
 

@@ -1,92 +1,22 @@
 import assert from 'node:assert/strict'
-import { mkdtempSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
-import { after, suite, test } from 'node:test'
+import { suite, test } from 'node:test'
 import { setTimeout as delay } from 'node:timers/promises'
-import KeyvPostgres from '@keyv/postgres'
-import KeyvRedis, { createClient, createCluster } from '@keyv/redis'
-import KeyvValkey from '@keyv/valkey'
+import KeyvRedis from '@keyv/redis'
 import { Keyv } from 'keyv'
-import KeyvRedis5 from 'keyv-redis5'
 import { Keyv as Keyv5 } from 'keyv5'
 import { Events } from '../lib/observe/events.ts'
 import { openStore, type StoreOption } from '../lib/storage/open-store.ts'
 import { adapter } from './helpers/adapter.ts'
 import { get, outcomes, testAgent } from './helpers/agent.ts'
+import { handOver, redis, stores, UNLISTED } from './helpers/backends.ts'
 import { origin } from './helpers/origin.ts'
-import {
-  noPostgres,
-  noRedis,
-  PASSWORD,
-  serverUrl,
-  startPostgres,
-  startRedis,
-  startRedisCluster,
-} from './helpers/servers.ts'
+import { serverUrl } from './helpers/servers.ts'
 
-const folder = mkdtempSync(join(tmpdir(), 'caching-agent-stores-'))
-process.on('exit', () => rmSync(folder, { recursive: true, force: true }))
-
-let count = 0
-/** A store of its own for each test; the adapters that were handed over are closed after all of them. */
-const stores: Record<string, () => StoreOption> = {
-  'memory:': () => 'memory:',
-  'sqlite://': () => `sqlite://${join(folder, `store${count++}.sqlite`)}`,
-  'sqlite://:memory:': () => 'sqlite://:memory:',
-  'a Map': () => new Map(),
-  'an asynchronous adapter': () => adapter(),
-  'a Keyv 6': () => new Keyv({ namespace: 'mine' }),
-  'a Keyv 6 without a namespace': () => new Keyv(),
-  'a Keyv 5': () => new Keyv5({ namespace: 'mine' }),
-  'a Keyv 5 over a Map': () => new Keyv5({ store: new Map() }),
-}
-
-const handedOver: { disconnect(): Promise<unknown> }[] = []
-after(async () => {
-  for (const adapter of handedOver) await adapter.disconnect()
-})
-function handOver<T extends { disconnect(): Promise<unknown> }>(adapter: T): T {
-  handedOver.push(adapter)
-  return adapter
-}
-
-// Before any test, as tests begin while a module waits.
-const redis = noRedis ? undefined : await startRedis()
-const cluster = noRedis ? undefined : await startRedisCluster()
-const postgres = noPostgres ? undefined : await startPostgres()
-if (noRedis) test('Redis and Valkey', { skip: noRedis }, () => {})
-if (noPostgres) test('PostgreSQL', { skip: noPostgres }, () => {})
-
-if (redis && cluster) {
-  const url = serverUrl('redis', redis)
-  const namespace = () => ({ namespace: `test${count++}` })
-  const bytes = { commandOptions: { typeMapping: { 36: Buffer } } }
-  const onRedis: typeof stores = {
-    'redis://': () => `${url}?namespace=test${count++}`,
-    'valkey://': () => `${serverUrl('valkey', redis)}?namespace=test${count++}`,
-    'a KeyvRedis': () => handOver(new KeyvRedis(url, namespace())),
-    'a KeyvRedis whose client returns bytes': () =>
-      handOver(new KeyvRedis(createClient({ url, ...bytes }) as never, namespace())),
-    'a KeyvRedis over a cluster': () => {
-      const rootNodes = [{ url: serverUrl('redis', cluster) }]
-      const client = createCluster({ rootNodes, defaults: { password: PASSWORD } })
-      return handOver(new KeyvRedis(client as never, namespace()))
-    },
-    'a KeyvRedis of Keyv 5': () => handOver(new KeyvRedis5(url, namespace())),
-    'a KeyvValkey': () => handOver(new KeyvValkey(url)),
-    'a Keyv 6 over a KeyvRedis': () =>
-      handOver(new Keyv({ store: new KeyvRedis(url), ...namespace() })),
-    'a Keyv 5 over a KeyvRedis of Keyv 5': () =>
-      handOver(new Keyv5({ store: new KeyvRedis5(url), ...namespace() })),
-    'a Keyv 5 over a KeyvValkey': () =>
-      handOver(new Keyv5({ store: new KeyvValkey(url), ...namespace() })),
-  }
-  Object.assign(stores, onRedis)
-
+if (redis) {
+  const redisUrl = serverUrl('redis', redis)
   test('a KeyvRedis that was handed over: what else is in it stays as it is', async (t) => {
     const { url: page } = await origin(t, (_, response) => response.end('content'))
-    const store = handOver(new KeyvRedis(url, namespace()))
+    const store = handOver(new KeyvRedis(redisUrl, { namespace: 'mine' }))
     await store.set('mine', 'untouched')
     const agent = testAgent(t, { expireAfter: '1h', store })
     await get(agent, page)
@@ -96,19 +26,6 @@ if (redis && cluster) {
     assert.equal(await store.get('mine'), 'untouched')
   })
 }
-
-if (postgres) {
-  const url = serverUrl('postgres', postgres)
-  const onPostgres: typeof stores = {
-    'postgres://': () => `${url}?namespace=test${count++}`,
-    'a KeyvPostgres': () => handOver(new KeyvPostgres({ uri: url, table: `test${count++}` })),
-    'a Keyv 6 over a KeyvPostgres': () =>
-      handOver(new Keyv({ store: new KeyvPostgres({ uri: url }), namespace: `test${count++}` })),
-  }
-  Object.assign(stores, onPostgres)
-}
-
-const UNLISTED = 'an asynchronous adapter'
 
 for (const [name, store] of Object.entries(stores)) {
   suite(`the store ${name}`, () => {

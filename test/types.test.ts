@@ -44,6 +44,8 @@ test('what is right compiles', () => {
     const composed: Dispatcher = new Agent().compose(cacheInterceptor({ store: new Map() }))
     cachingAgent({ store: new Keyv(), expireAfter: new Date(), dispatcher: composed })
     cachingAgent({ store: new Keyv5(), expireAfter: DO_NOT_CACHE })
+    cachingAgent({ compress: 'zstd', encrypt: new Uint8Array(32) })
+    cachingAgent({ compress: { algorithm: 'gzip' }, encrypt: { keys: { a: '' }, current: 'a' } })
     cachingAgent({ store: new Keyv({ store: new Map() }), expireAfter: EXPIRE_IMMEDIATELY })
     cachingAgent({
       cache: new HttpCache({ store: 'sqlite://x' }),
@@ -102,6 +104,14 @@ test('what is wrong does not', () => {
     cachingAgent({ cache: 'memory:' })
     // @ts-expect-error a number is no store
     cachingAgent({ store: 42 })
+    // @ts-expect-error there is no such compression
+    cachingAgent({ compress: 'lzma' })
+    // @ts-expect-error how to compress is not told without saying by what
+    cachingAgent({ compress: { level: 1 } })
+    // @ts-expect-error a key that may not be set is none
+    cachingAgent({ encrypt: process.env.SOME_KEY })
+    // @ts-expect-error keys have ids
+    cachingAgent({ encrypt: { keys: [new Uint8Array(32)] } })
     // @ts-expect-error the interceptor has no dispatcher of its own
     cacheInterceptor({ dispatcher: new Agent() })
     // @ts-expect-error a store belongs to the cache, not to one request

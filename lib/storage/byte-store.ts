@@ -1,6 +1,16 @@
 import type { Awaitable } from '../awaitable.ts'
+import type { Fields } from '../rfc9111/message.ts'
+import type { ChunksRecord } from './content.ts'
 import type { LeaseStore } from './leases.ts'
 import type { Coherence } from './memory-tier.ts'
+
+/** What a record is about, for a store that compresses or encrypts it. */
+export interface About {
+  /** The fields of the response whose content is in the record. */
+  readonly fields?: Fields
+  /** Where the content is that is not in the record. */
+  readonly chunks?: ChunksRecord | undefined
+}
 
 /**
  * What a cache needs of a store: bytes by key, no more. Failures are rejections; a missing or expired key
@@ -11,7 +21,7 @@ export interface ByteStore {
   /** @param deadline how long it may take, in milliseconds, for a store that has deadlines */
   get(key: string, deadline?: number): Awaitable<Buffer | undefined>
   /** @param timeToLive in milliseconds; undefined for ever */
-  set(key: string, bytes: Buffer, timeToLive: number | undefined): Promise<void>
+  set(key: string, bytes: Buffer, timeToLive: number | undefined, about?: About): Promise<void>
   delete(keys: readonly string[]): Promise<void>
   /**
    * Gives keys that have a time to live another one; absent where the store can only write them anew.
@@ -33,6 +43,8 @@ export interface Usage {
   touch(keys: readonly string[], age: number): Promise<void>
   /** The keys of the heads that were used least recently. */
   oldest(limit: number): Promise<string[]>
+  /** How many bytes some chunks take. */
+  sizeOf(chunks: readonly string[]): Promise<number>
 }
 
 /** Keeps in mind which contents no head refers to yet, or any more, so that they are removed even after a crash. */

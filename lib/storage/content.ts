@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto'
+import type { Fields } from '../rfc9111/message.ts'
 import { type Range, rangeLength } from '../rfc9111/ranges.ts'
-import type { ByteStore, Unreferenced } from './byte-store.ts'
+import type { About, ByteStore, Unreferenced } from './byte-store.ts'
 import type { MemoryTier } from './memory-tier.ts'
 import { decodeRecord, encodeRecord } from './records.ts'
 
@@ -139,11 +140,12 @@ export class Chunks {
     generation: string,
     index: number,
     bytes: Buffer,
-    timeToLive?: number,
+    timeToLive: number | undefined,
+    about: About,
   ): Promise<void> {
     const key = chunkKey(generation, index)
     if (index === 0) await this.#unreferenced?.add(generation, 0)
-    await this.#store.set(key, encodeRecord(key, null, bytes), timeToLive)
+    await this.#store.set(key, encodeRecord(key, null, bytes), timeToLive, about)
   }
 
   /** A head refers to the content now. Where that cannot be noted, it is removed after a crash for no reason. */
@@ -192,15 +194,14 @@ export class Chunks {
     await Promise.all(this.#removals)
   }
 
-  async #remove({ generation, chunkSize, length }: ChunksRecord): Promise<void> {
+  async #remove(record: ChunksRecord): Promise<void> {
+    const { generation } = record
     const doomed = this.#doomed.get(generation)
     clearTimeout(doomed?.timer)
     // Somebody is reading; the last reader removes them.
     if (this.#readers.has(generation)) return
     this.#doomed.delete(generation)
-    const keys = Array.from({ length: Math.ceil(length / chunkSize) }, (_, index) =>
-      chunkKey(generation, index),
-    )
+    const keys = chunkKeys(record)
     const removal =
       this.#store.expire && !doomed?.isUnknown
         ? this.#store.expire(keys, READERS_GRACE)
@@ -226,6 +227,12 @@ export class Chunks {
 
 function chunkKey(generation: string, index: number): string {
   return `${generation}.${index}`
+}
+
+/** The keys of all chunks of some content. */
+export function chunkKeys({ generation, chunkSize, length }: ChunksRecord): string[] {
+  const number = Math.ceil(length / chunkSize)
+  return Array.from({ length: number }, (_, index) => chunkKey(generation, index))
 }
 
 /** Content kept in chunks. */
@@ -321,6 +328,7 @@ export class GrowingContent implements Content {
   onRoom: (() => void) | undefined
 
   readonly #store: Chunks
+  readonly #about: About
   readonly #timeToLive: number | undefined
   readonly #maxLength: number
   readonly #chunks: (Buffer | undefined)[] = []
@@ -337,10 +345,19 @@ export class GrowingContent implements Content {
   #givenUp: Error | undefined
   #waiting: (() => void)[] = []
 
-  /** @param timeToLive of the chunks, in milliseconds; undefined for ever */
-  /** @param maxLength in bytes: with more it is not stored */
-  constructor(store: Chunks, timeToLive: number | undefined, maxLength: number = Infinity) {
+  /**
+   * @param fields of the response
+   * @param timeToLive of the chunks, in milliseconds; undefined for ever
+   * @param maxLength in bytes: with more it is not stored
+   */
+  constructor(
+    store: Chunks,
+    fields: Fields,
+    timeToLive: number | undefined,
+    maxLength: number = Infinity,
+  ) {
     this.#store = store
+    this.#about = { fields }
     this.#timeToLive = timeToLive
     this.#maxLength = maxLength
   }
@@ -401,7 +418,7 @@ export class GrowingContent implements Content {
 
   #write(index: number, chunk: Buffer): void {
     const write = this.#store
-      .write(this.generation, index, chunk, this.#timeToLive)
+      .write(this.generation, index, chunk, this.#timeToLive, this.#about)
       .then(
         () => {
           if (this.#givenUp) return

@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto'
 import { type Awaitable, after } from '../awaitable.ts'
 import type { Events } from '../observe/events.ts'
 import type { Nominated } from '../rfc9111/message.ts'
-import type { ByteStore } from './byte-store.ts'
+import type { About, ByteStore } from './byte-store.ts'
 import {
   type Chunks,
   type ChunksRecord,
@@ -12,7 +12,7 @@ import {
 } from './content.ts'
 import { type Entry, keptUntil, variantKey } from './entry.ts'
 import type { MemoryTier } from './memory-tier.ts'
-import { decodeRecord, encodeRecord } from './records.ts'
+import { decodeRecord, encodeRecord, METADATA_START } from './records.ts'
 
 /** One of several responses for a cache key. */
 export interface Variant {
@@ -52,6 +52,12 @@ export const SECRET_KEY = 'secret'
 
 /** How the metadata of a head begins that is not a response, but tells where some are. */
 export const VARIANTS_MARK = '{"kind":"variants"'
+
+/** Whether the record of a head tells where some responses are, and is none. */
+export function tellsVariants(record: Buffer): boolean {
+  const end = METADATA_START + VARIANTS_MARK.length
+  return record.toString('latin1', METADATA_START, end) === VARIANTS_MARK
+}
 
 /** The heads of stored responses in a store: metadata, with short content inline. */
 export class Heads {
@@ -143,17 +149,24 @@ export class Heads {
     }
     const inline = chunks ? NOTHING : (content.bytes ?? (await readAll(content)))
     const timeToLive = Math.min(keptUntil(entry), chunksUntil) - Date.now()
-    await this.#set(key, encodeRecord(key, record, inline), timeToLive, () => ({
+    const bytes = encodeRecord(key, record, inline)
+    await this.#set(key, bytes, timeToLive, { fields: entry.fields, chunks }, () => ({
       kind: 'response',
       entry: chunks ? entry : { ...entry, content: inlineContent(inline) },
     }))
   }
 
   /** What is written is remembered as well, unless somebody else has written meanwhile. */
-  async #set(key: string, bytes: Buffer, timeToLive: number, head: () => Head): Promise<void> {
+  async #set(
+    key: string,
+    bytes: Buffer,
+    timeToLive: number,
+    about: About,
+    head: () => Head,
+  ): Promise<void> {
     this.#memory?.forgetHead(key)
     const seen = this.#memory?.now() ?? 0
-    await this.#store.set(key, bytes, finite(timeToLive))
+    await this.#store.set(key, bytes, finite(timeToLive), about)
     this.#memory?.rememberHead(key, head(), Date.now() + timeToLive, seen)
   }
 
@@ -164,7 +177,7 @@ export class Heads {
     }
     const until = Math.max(...variants.map((variant) => variant.until))
     const bytes = encodeRecord(cacheKey, record, NOTHING)
-    await this.#set(cacheKey, bytes, until - Date.now(), () => ({ kind: 'variants', variants }))
+    await this.#set(cacheKey, bytes, until - Date.now(), {}, () => ({ kind: 'variants', variants }))
   }
 
   /** Which response or variants a key belongs to, and what is there. */

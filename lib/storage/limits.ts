@@ -34,13 +34,14 @@ export class Limits {
   readonly #evict: (key: string, limit: keyof LimitOptions) => Promise<number>
   /** Which responses have been used, by their generation. */
   readonly #used = new Map<string, Pick<Entry, 'cacheKey' | 'nominated'>>()
-  /** What has been evicted, but may still be counted. */
-  #leaving: { readonly size: number; readonly until: number }[] = []
+  /** The content of what has been evicted, which may still be counted. */
+  readonly #leaving: { readonly size: number; readonly until: number }[] = []
+  #leavingSize = 0
   #running: Promise<void> | undefined
   #isAskedAgain = false
   #timer: NodeJS.Timeout | undefined
 
-  /** @param evict removes what is at the key of a head; resolves to its size in bytes */
+  /** @param evict removes what is at the key of a head; resolves to how many bytes of content will follow it */
   constructor(
     usage: Usage,
     options: LimitOptions,
@@ -76,30 +77,32 @@ export class Limits {
   }
 
   async #keep(): Promise<void> {
-    const { maxSize, maxEntries } = this.#options
-    const now = Date.now()
-    this.#leaving = this.#leaving.filter(({ until }) => until > now)
-    const totals = await this.#usage.totals()
-    let size = totals.size - this.#leaving.reduce((sum, each) => sum + each.size, 0)
-    let { count } = totals
-    if (size <= maxSize && count <= maxEntries) return
-    const limit = size > maxSize ? 'maxSize' : 'maxEntries'
-
+    const limit = await this.#exceeded(1)
+    if (limit === undefined) return
     await this.flush(0)
-    const isWithin = () =>
-      size <= Math.max(maxSize * LOW_WATER, 0) && count <= Math.floor(maxEntries * LOW_WATER)
-    while (!isWithin()) {
+    for (;;) {
       const keys = await this.#usage.oldest(STEP)
       if (keys.length === 0) return
       for (const key of keys) {
-        if (isWithin()) return
-        const freed = await this.#evict(key, limit)
-        this.#leaving.push({ size: freed, until: now + LATENCY })
-        size -= freed
-        count -= 1
+        if ((await this.#exceeded(LOW_WATER)) === undefined) return
+        const size = await this.#evict(key, limit)
+        this.#leaving.push({ size, until: Date.now() + LATENCY })
+        this.#leavingSize += size
       }
       await nextTurn()
     }
+  }
+
+  /** Which limit the store exceeds, or which one it would if that was only a part of what it is. */
+  async #exceeded(part: number): Promise<keyof LimitOptions | undefined> {
+    const { maxSize, maxEntries } = this.#options
+    const { size, count } = await this.#usage.totals()
+    const now = Date.now()
+    while (this.#leaving[0] && this.#leaving[0].until <= now) {
+      this.#leavingSize -= this.#leaving.shift()?.size ?? 0
+    }
+    if (size - this.#leavingSize > maxSize * part) return 'maxSize'
+    return count > Math.floor(maxEntries * part) ? 'maxEntries' : undefined
   }
 
   /** Writes what has been used since the last time; not again what was used a while ago already. */

@@ -1,6 +1,5 @@
 import type { ByteStore, Stores, Usage } from './byte-store.ts'
-import { SECRET_KEY, VARIANTS_MARK } from './heads.ts'
-import { METADATA_START } from './records.ts'
+import { SECRET_KEY, tellsVariants } from './heads.ts'
 
 interface Row {
   readonly bytes: Buffer
@@ -21,6 +20,9 @@ export function openMemory(): Stores {
     },
     async oldest(limit) {
       return [...heads.rows.keys()].filter((key) => key !== SECRET_KEY).slice(0, limit)
+    },
+    async sizeOf(keys) {
+      return keys.reduce((sum, key) => sum + (chunks.rows.get(key)?.bytes.length ?? 0), 0)
     },
   }
   return { heads, chunks, usage, coherence: { kind: 'own' }, close: async () => undefined }
@@ -82,6 +84,5 @@ class Rows implements ByteStore {
 }
 
 function isResponse(key: string, bytes: Buffer): boolean {
-  const start = bytes.toString('latin1', METADATA_START, METADATA_START + VARIANTS_MARK.length)
-  return key !== SECRET_KEY && start !== VARIANTS_MARK
+  return key !== SECRET_KEY && !tellsVariants(bytes)
 }

@@ -1,13 +1,23 @@
 import { crc32 } from 'node:zlib'
 
-/** Changes when older records can no longer be read; a record of another version is a miss. */
-const VERSION = 1
+/**
+ * The first byte of a record. Another format has another one, and what is of none of them is a miss.
+ * All have a header of the same length, then metadata as JSON, whose length is in the header, then content.
+ */
+export const VERSIONS = { plain: 1, compressed: 2, encrypted: 3 } as const
 
 /** Version, checksum and length of the metadata. */
 const HEADER_LENGTH = 9
 
 /** Where in a record its metadata begins. */
 export const METADATA_START: number = HEADER_LENGTH
+
+/** Where in a record of any version its content begins; undefined where it is cut off. */
+export function contentStart(record: Buffer): number | undefined {
+  if (record.length < HEADER_LENGTH) return undefined
+  const start = HEADER_LENGTH + record.readUInt32LE(5)
+  return start > record.length ? undefined : start
+}
 
 /** A record that has been read: metadata, and content kept with it. */
 export interface DecodedRecord {
@@ -22,7 +32,7 @@ export interface DecodedRecord {
 export function encodeRecord(key: string, metadata: unknown, content: Buffer): Buffer {
   const json = Buffer.from(JSON.stringify(metadata))
   const record = Buffer.allocUnsafe(HEADER_LENGTH + json.length + content.length)
-  record.writeUInt8(VERSION, 0)
+  record.writeUInt8(VERSIONS.plain, 0)
   record.writeUInt32LE(json.length, 5)
   json.copy(record, HEADER_LENGTH)
   content.copy(record, HEADER_LENGTH + json.length)
@@ -32,10 +42,9 @@ export function encodeRecord(key: string, metadata: unknown, content: Buffer): B
 
 /** Reads a record of {@link encodeRecord}; undefined where it is damaged, foreign or of another version. */
 export function decodeRecord(key: string, record: Buffer): DecodedRecord | undefined {
-  if (record.length < HEADER_LENGTH || record.readUInt8(0) !== VERSION) return undefined
+  const end = contentStart(record)
+  if (end === undefined || record.readUInt8(0) !== VERSIONS.plain) return undefined
   if (record.readUInt32LE(1) !== checksum(key, record)) return undefined
-  const end = HEADER_LENGTH + record.readUInt32LE(5)
-  if (end > record.length) return undefined
   try {
     const metadata: unknown = JSON.parse(record.toString('utf8', HEADER_LENGTH, end))
     return { metadata, content: record.subarray(end) }

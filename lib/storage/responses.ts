@@ -6,7 +6,14 @@ import { expirationTime } from '../rfc9111/freshness.ts'
 import type { Nominated, RequestMessage } from '../rfc9111/message.ts'
 import { nominatedMatch } from '../rfc9111/vary.ts'
 import type { Stores } from './byte-store.ts'
-import { Chunks, GivenUpError, GrowingContent, readAll, TooLargeError } from './content.ts'
+import {
+  Chunks,
+  chunkKeys,
+  GivenUpError,
+  GrowingContent,
+  readAll,
+  TooLargeError,
+} from './content.ts'
 import {
   type Entry,
   isSameVariant,
@@ -19,6 +26,7 @@ import {
 import { finite, type Head, Heads, type Variant } from './heads.ts'
 import { type LimitOptions, Limits } from './limits.ts'
 import { MemoryTier } from './memory-tier.ts'
+import { type Sealing, sealStores } from './sealed-store.ts'
 
 /** How much of the responses is kept, and where. */
 export interface ResponsesOptions extends LimitOptions {
@@ -26,10 +34,9 @@ export interface ResponsesOptions extends LimitOptions {
   readonly memory: number
   /** How many variants of one response are kept; the least recently stored goes first. */
   readonly maxVariants: number
+  /** What is done to what is stored. */
+  readonly sealing: Sealing
 }
-
-/** What is taken for a head without its content, in bytes. */
-const HEAD_SIZE = 1024
 
 /** How many variants for other requests are looked at, where none is for the request. */
 const MAX_OTHERS = 8
@@ -82,18 +89,19 @@ export class Responses {
   #clearing: Promise<void> | undefined
 
   constructor(stores: Stores, events: Events, options: ResponsesOptions) {
-    this.#stores = stores
-    const { coherence = { kind: 'unnoticed' }, usage, unreferenced, isWaitedFor } = stores
-    const { memory, maxVariants, ...limits } = options
+    const { memory, maxVariants, sealing, ...limits } = options
+    const sealed = sealStores(stores, sealing, events, (chunks) => this.#chunks.remove(chunks))
+    const { coherence = { kind: 'unnoticed' }, usage, unreferenced, isWaitedFor } = sealed
+    this.#stores = sealed
     const tier = memory > 0 ? new MemoryTier(memory, coherence) : undefined
-    this.#chunks = new Chunks(stores.chunks, tier, unreferenced, isWaitedFor)
-    this.#heads = new Heads(stores.heads, this.#chunks, events, tier)
+    this.#chunks = new Chunks(sealed.chunks, tier, unreferenced, isWaitedFor)
+    this.#heads = new Heads(sealed.heads, this.#chunks, events, tier)
     this.#events = events
     this.#maxVariants = maxVariants
     this.#limits = usage && new Limits(usage, limits, (key, limit) => this.#evict(key, limit))
   }
 
-  /** Removes what is at the key of a head, and tells how many bytes it took. */
+  /** Removes what is at the key of a head, and tells how many bytes of content will follow it. */
   async #evict(key: string, limit: EvictEvent['limit']): Promise<number> {
     const found = await this.#heads.at(key)
     if (found === undefined) {
@@ -103,9 +111,11 @@ export class Responses {
     }
     const { cacheKey, head } = found
     return this.#exclusively(cacheKey, async () => {
+      const chunks = head.kind === 'response' ? head.entry.content.chunks : undefined
+      const following = chunks && (await this.#stores.usage?.sizeOf(chunkKeys(chunks)))
       await this.#heads.delete(key)
       for (const entry of await this.#dispose(cacheKey, head)) this.#events.evicted(entry, limit)
-      return HEAD_SIZE + (head.kind === 'response' ? (head.entry.content.length ?? 0) : 0)
+      return following ?? 0
     })
   }
 
@@ -206,7 +216,8 @@ export class Responses {
     const now = response.responseTime
     // Chunks cannot be given more time later, so they get enough for the response to be freshened.
     const timeToLive = keptUntil(response) - now + STALE_RETENTION
-    const content = new GrowingContent(this.#chunks, finite(timeToLive), maxLength)
+    const { fields } = response
+    const content = new GrowingContent(this.#chunks, fields, finite(timeToLive), maxLength)
     const recent: Recent = {
       entry: {
         ...response,

@@ -130,6 +130,11 @@ export function openSqlite(path: string, events: Events): Stores {
       )
       return rows.map(({ key }) => key)
     },
+    async sizeOf(keys) {
+      const sql = `SELECT coalesce(sum(length(value)), 0) AS size FROM ${TABLES.chunks} WHERE namespace = '' AND key IN (SELECT value FROM json_each(?))`
+      const [row] = await run<{ size: number }>(sql, JSON.stringify(keys))
+      return row?.size ?? 0
+    },
   }
 
   const unreferenced: Unreferenced = {

@@ -1,5 +1,6 @@
+import { randomBytes } from 'node:crypto'
 import { join } from 'node:path'
-import { cachingAgent } from 'caching-agent'
+import { type AgentOptions, cachingAgent } from 'caching-agent'
 import { Agent, cacheStores, type Dispatcher, Dispatcher1Wrapper, interceptors } from 'undici'
 import { floor } from './floor.ts'
 
@@ -19,6 +20,8 @@ export interface Contender {
   settle?(): Promise<unknown>
   /** How many responses are stored. */
   count?(): Promise<number>
+  /** How many bytes they take. */
+  size?(): Promise<number>
 }
 
 function ours(options: Parameters<typeof cachingAgent>[0]): Contender {
@@ -27,7 +30,14 @@ function ours(options: Parameters<typeof cachingAgent>[0]): Contender {
     dispatcher,
     settle: () => dispatcher.cache.responses.settled(),
     count: () => dispatcher.cache.count(),
+    size: () => dispatcher.cache.size(),
   }
+}
+
+const KEY = randomBytes(32)
+
+function sealed(folder: string, options: Pick<AgentOptions, 'compress' | 'encrypt'>): Contender {
+  return ours({ store: sqlite(folder), memory: false, ...options })
 }
 
 /** As large as it takes: what is compared is not how much is kept. */
@@ -46,6 +56,12 @@ const CONTENDERS = {
   'memory tier': async ({ folder }) => ours({ store: sqlite(folder) }),
   'memory:': async () => ours({ store: 'memory:' }),
   SQLite: async ({ folder }) => ours({ store: sqlite(folder), memory: false }),
+  'SQLite, zstd': async ({ folder }) => sealed(folder, { compress: 'zstd' }),
+  'SQLite, brotli': async ({ folder }) => sealed(folder, { compress: 'brotli' }),
+  'SQLite, gzip': async ({ folder }) => sealed(folder, { compress: 'gzip' }),
+  'SQLite, encrypted': async ({ folder }) => sealed(folder, { encrypt: KEY }),
+  'SQLite, zstd, encrypted': async ({ folder }) =>
+    sealed(folder, { compress: 'zstd', encrypt: KEY }),
   Redis: async ({ redis }) => ours({ store: redis as string, memory: false }),
   "undici's memory store": async () =>
     undicis(

@@ -35,6 +35,13 @@ export type Task =
       readonly rate: number
       readonly seconds: number
     })
+  /** How long it takes to store responses and to read them again, in milliseconds, and what part of their size is stored. */
+  | (Place & {
+      readonly kind: 'seal'
+      readonly contender: ContenderName
+      readonly url: string
+      readonly seconds: number
+    })
   /** Stores so many responses, which are of no origin. */
   | { readonly kind: 'fill'; readonly store: string; readonly count: number }
   /** How long it takes to open a store that holds so many responses, and to find some of them. */
@@ -63,6 +70,7 @@ const KINDS: { [K in Task['kind']]: (task: Extract<Task, { kind: K }>) => Promis
   hit,
   miss,
   delay: lateness,
+  seal,
   fill,
   lookup,
 }
@@ -164,6 +172,34 @@ async function lateness(task: Extract<Task, { kind: 'delay' }>): Promise<Found> 
     begun: begun.length,
     ...(await countOf(made)),
   }
+}
+
+async function seal(task: Extract<Task, { kind: 'seal' }>): Promise<Found> {
+  const made = await contender(task.contender, task)
+  const urls: string[] = []
+  let length = 0
+  const store = async () => {
+    const url = uniqueUrl(task.url)
+    urls.push(url)
+    length += (await get('request', made.dispatcher, url)).length
+    await made.settle?.()
+  }
+  const read = () =>
+    get('request', made.dispatcher, urls[Math.floor(Math.random() * urls.length)] as string)
+  const timed = async (call: () => Promise<unknown>) => {
+    const times: number[] = []
+    const end = performance.now() + task.seconds * 1000
+    // The first ones are for the compiler.
+    for (let number = 0; number < 30 || performance.now() < end; number++) {
+      const began = performance.now()
+      await call()
+      times.push(performance.now() - began)
+    }
+    return times.slice(times.length / 3).sort((a, b) => a - b)[Math.floor(times.length / 3)] ?? 0
+  }
+  const storing = await timed(store)
+  const reading = await timed(read)
+  return { storing, reading, part: ((await made.size?.()) ?? Number.NaN) / length }
 }
 
 function uniqueUrl(url: string): string {

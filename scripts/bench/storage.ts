@@ -255,7 +255,8 @@ function hitTarget(
   return undefined
 }
 
-async function measure(task: Task): Promise<Found> {
+/** Makes a measurement in a process of its own. */
+export async function measure(task: Task): Promise<Found> {
   const args = ['--conditions=source', '--no-warnings', MEASURE, JSON.stringify(task)]
   const options = { cwd: process.cwd(), timeout: 900_000 }
   const { stdout } = await runOrThrow(process.execPath, args, options)
@@ -276,7 +277,8 @@ function ratioOf(rounds: Map<ContenderName, Found[]>, a: ContenderName, b: Conte
   return middle(all(a).map((value, round) => value / (others[round] as number)))
 }
 
-function median(found: readonly Found[], key: string): number {
+/** The median of what was found several times. */
+export function median(found: readonly Found[], key: string): number {
   return middle(found.map((each) => each[key] ?? Number.NaN))
 }
 

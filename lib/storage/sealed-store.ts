@@ -1,0 +1,244 @@
+import { type Awaitable, after } from '../awaitable.ts'
+import type { Events } from '../observe/events.ts'
+import type { About, ByteStore, Stores } from './byte-store.ts'
+import { type Compression, decompress, isCompressible } from './compression.ts'
+import type { ChunksRecord } from './content.ts'
+import { type Encryption, isEncrypted, UnreadableError, type Visible } from './encryption.ts'
+import { SECRET_KEY, tellsVariants } from './heads.ts'
+import { contentStart, METADATA_START, VERSIONS } from './records.ts'
+
+/** What is done to records before they are stored. */
+export interface Sealing {
+  readonly compression: Compression | undefined
+  readonly encryption: Encryption | undefined
+}
+
+/** More chunks than these are not removed with a head that cannot be read: somebody may have made it up. */
+const MAX_CHUNKS = 100_000
+
+/**
+ * The stores of a cache with what is in them compressed and encrypted, of which those who use them notice
+ * nothing. A record that cannot be read is none, and told by an event. Where records are encrypted it is
+ * removed as well: whatever it is, it is not what this cache has stored.
+ *
+ * @param onRemoved told where there may be content to which a record referred that has been removed
+ */
+export function sealStores(
+  stores: Stores,
+  sealing: Sealing,
+  events: Events,
+  onRemoved: (chunks: ChunksRecord) => void,
+): Stores {
+  const chunks = new SealedStore('chunk', stores.chunks, sealing, events)
+  const heads = new SealedStore('head', stores.heads, sealing, events, onRemoved)
+  const close = async () => {
+    await Promise.all([heads.settled(), chunks.settled()])
+    await stores.close()
+  }
+  if (sealing.encryption === undefined) return { ...stores, heads, chunks, close }
+  // Whatever else a store may offer would have to see what is hidden from it.
+  const { usage, unreferenced, leases, coherence, isWaitedFor = false, shrink } = stores
+  return {
+    ...{ heads, chunks, isWaitedFor, close },
+    ...(usage && { usage }),
+    ...(unreferenced && { unreferenced }),
+    ...(leases && { leases }),
+    ...(coherence && { coherence }),
+    ...(shrink && { shrink }),
+  }
+}
+
+class SealedStore implements ByteStore {
+  readonly #kind: 'head' | 'chunk'
+  readonly #store: ByteStore
+  readonly #sealing: Sealing
+  readonly #events: Events
+  readonly #onRemoved: (chunks: ChunksRecord) => void
+  /** What is under way at a key, so that one thing happens there after the other. */
+  readonly #underWay = new Map<string, Promise<void>>()
+  /** What could not be read, and is being removed. */
+  readonly #leaving = new Set<string>()
+  readonly expire?: (keys: readonly string[], timeToLive: number) => Promise<void>
+
+  constructor(
+    kind: 'head' | 'chunk',
+    store: ByteStore,
+    sealing: Sealing,
+    events: Events,
+    onRemoved: (chunks: ChunksRecord) => void = () => {},
+  ) {
+    this.#kind = kind
+    this.#store = store
+    this.#sealing = sealing
+    this.#events = events
+    this.#onRemoved = onRemoved
+    if (store.expire) {
+      this.expire = (keys, timeToLive) =>
+        this.#inOrder(keys, async () => store.expire?.(keys, timeToLive))
+    }
+  }
+
+  get(key: string, deadline?: number): Awaitable<Buffer | undefined> {
+    return after(this.#store.get(key, deadline), (bytes) => this.#read(key, bytes))
+  }
+
+  #read(key: string, bytes: Buffer | undefined): Awaitable<Buffer | undefined> {
+    if (bytes === undefined || this.#leaving.has(key)) return undefined
+    try {
+      const record = this.#open(key, bytes)
+      if (Buffer.isBuffer(record)) return record
+      return record.catch((error: unknown) => this.#refuse(key, bytes, error))
+    } catch (error) {
+      return this.#refuse(key, bytes, error)
+    }
+  }
+
+  #refuse(key: string, bytes: Buffer, error: unknown): undefined {
+    this.#tell(`the stored record ${key} ${reasonOf(error)}`, error)
+    if (this.#sealing.encryption && error instanceof UnreadableError) this.#remove(key, bytes)
+  }
+
+  /** @throws where a record cannot be read; or rejects */
+  #open(key: string, bytes: Buffer): Awaitable<Buffer> {
+    const { encryption } = this.#sealing
+    if (encryption === undefined && isEncrypted(bytes)) {
+      throw new UnreadableError('is encrypted, and this cache has no key')
+    }
+    const record = encryption ? encryption.decrypt(this.#placeOf(key), bytes) : bytes
+    // It has to be there still when its key is not any more.
+    const isOutdated = key === SECRET_KEY && encryption && !encryption.isCurrent(bytes)
+    if (isOutdated) this.set(key, Buffer.from(record), undefined).catch(() => {})
+    return record[0] === VERSIONS.compressed ? decompress(record) : record
+  }
+
+  /** Nobody waits for it but who writes to the same key next. */
+  #remove(key: string, bytes: Buffer): void {
+    this.#leaving.add(key)
+    const removal = this.#store.delete([key]).finally(() => this.#leaving.delete(key))
+    this.#track([key], removal).catch(() => {})
+    const chunks = chunksOf(bytes)
+    if (chunks) this.#onRemoved(chunks)
+  }
+
+  #tell(message: string, cause: unknown): void {
+    this.#events.error('read', new Error(message, { cause }))
+  }
+
+  set(
+    key: string,
+    record: Buffer,
+    timeToLive: number | undefined,
+    about: About = {},
+  ): Promise<void> {
+    return this.#inOrder([key], () => this.#write(key, record, timeToLive, about))
+  }
+
+  #write(key: string, record: Buffer, timeToLive: number | undefined, about: About): Promise<void> {
+    const { compression, encryption } = this.#sealing
+    const isWorthIt = compression && about.fields && isCompressible(about.fields)
+    const packed = isWorthIt ? compression.compress(record) : record
+    const write = (bytes: Buffer) => {
+      const sealed = encryption?.encrypt(this.#placeOf(key), bytes, this.#visible(record, about))
+      return this.#store.set(key, sealed ?? bytes, timeToLive)
+    }
+    return packed instanceof Promise ? this.#track([key], packed.then(write)) : write(packed)
+  }
+
+  #placeOf(key: string): string {
+    return `${this.#kind} ${key}`
+  }
+
+  #visible(record: Buffer, { chunks }: About): Visible {
+    if (tellsVariants(record)) return { kind: 'variants' }
+    if (chunks === undefined) return {}
+    // No more than the number of chunks, which can be seen anyway.
+    const { generation, chunkSize } = chunks
+    const length = Math.ceil(chunks.length / chunkSize) * chunkSize
+    return { chunks: { generation, chunkSize, length } }
+  }
+
+  delete(keys: readonly string[]): Promise<void> {
+    return this.#inOrder(keys, () => this.#store.delete(keys))
+  }
+
+  async clear(): Promise<void> {
+    await this.settled()
+    await this.#store.clear()
+  }
+
+  entries(): AsyncIterable<readonly [string, Buffer]> | undefined {
+    const entries = this.#store.entries()
+    // Of chunks only the keys are of interest.
+    return this.#kind === 'chunk' || entries === undefined ? entries : this.#readable(entries)
+  }
+
+  /** What can be read. Of the rest is told once, however much it is. */
+  async *#readable(
+    entries: AsyncIterable<readonly [string, Buffer]>,
+  ): AsyncGenerator<readonly [string, Buffer]> {
+    let unreadable = 0
+    let last: unknown
+    for await (const [key, bytes] of entries) {
+      let record: Buffer
+      try {
+        record = await this.#open(key, bytes)
+      } catch (error) {
+        unreadable += 1
+        last = error
+        continue
+      }
+      yield [key, record]
+    }
+    if (unreadable > 0) {
+      this.#tell(
+        `of the stored records ${unreadable} cannot be read: the last ${reasonOf(last)}`,
+        last,
+      )
+    }
+  }
+
+  /** Does something as soon as nothing is under way at some keys any more. */
+  async #inOrder(keys: readonly string[], action: () => Promise<void>): Promise<void> {
+    const before =
+      this.#underWay.size > 0 ? keys.flatMap((key) => this.#underWay.get(key) ?? []) : []
+    if (before.length === 0) return action()
+    return this.#track(keys, Promise.all(before).then(action))
+  }
+
+  /** Lets whatever is done next at some keys wait for something. */
+  #track(keys: readonly string[], action: Promise<void>): Promise<void> {
+    const settled = action.then(
+      () => {},
+      () => {},
+    )
+    for (const key of keys) this.#underWay.set(key, settled)
+    void settled.then(() => {
+      for (const key of keys) if (this.#underWay.get(key) === settled) this.#underWay.delete(key)
+    })
+    return action
+  }
+
+  /** Waits for all that is under way. */
+  async settled(): Promise<void> {
+    await Promise.all(this.#underWay.values())
+  }
+}
+
+/** What is wrong with a record, as the end of a sentence about it. */
+function reasonOf(error: unknown): string {
+  return error instanceof UnreadableError ? error.message : 'is damaged or cannot be decompressed'
+}
+
+/** The chunks to which a head refers, as far as can be seen in a record that cannot be read. */
+function chunksOf(record: Buffer): ChunksRecord | undefined {
+  let chunks: Partial<ChunksRecord> | null | undefined
+  try {
+    const metadata = record.toString('utf8', METADATA_START, contentStart(record))
+    chunks = (JSON.parse(metadata) as { chunks?: Partial<ChunksRecord> | null } | null)?.chunks
+  } catch {
+    return undefined
+  }
+  const { generation, chunkSize = 0, length = 0 } = chunks ?? {}
+  const isPlausible = /^[\w-]{1,64}$/.test(String(generation)) && length / chunkSize <= MAX_CHUNKS
+  return isPlausible ? { generation: String(generation), chunkSize, length } : undefined
+}
