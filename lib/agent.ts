@@ -13,7 +13,7 @@ import type { Explanation } from './explanation.ts'
 import { acceptLegacyHandlers } from './handlers/legacy-handler.ts'
 import { cachingDispatch, createCaching } from './interceptor.ts'
 import { type AgentOptions, checkAgentOptions, checkCacheOptions } from './options.ts'
-import { type ParsedTerms, parseTerms, type Terms } from './terms.ts'
+import { nestTerms, type ParsedTerms, parseTerms, type Terms } from './terms.ts'
 
 /** What undici's fetch, WebSocket and EventSource read from a dispatcher besides its methods. */
 interface DispatcherTraits {
@@ -77,7 +77,7 @@ export class CachingAgent extends Dispatcher {
    * @throws TypeError where the terms are malformed
    */
   with(terms: Terms): CachingAgent {
-    const own = { ...this.terms, ...parseTerms(terms, 'with') }
+    const own = nestTerms(this.terms, parseTerms(terms, 'with'))
     return new DerivedAgent(this.inner, this.caching, own)
   }
 

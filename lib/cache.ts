@@ -10,6 +10,7 @@ import type { CacheStatistics } from './observe/statistics.ts'
 import { type Request, readRequest } from './request.ts'
 import { expirationTime } from './rfc9111/freshness.ts'
 import type { Fields, RequestMessage } from './rfc9111/message.ts'
+import { fieldsAbout } from './rfc9111/storing.ts'
 import { nominatedMatch } from './rfc9111/vary.ts'
 import { compileRules, type Rules } from './rules.ts'
 import { parseCount, parseSize, type Size } from './size.ts'
@@ -215,14 +216,22 @@ export class HttpCache {
    * @internal
    */
   readonly validations: Set<string> = new Set()
+  /**
+   * Which stored responses have been used or recorded in the modes 'record', 'replay' and 'offline', by
+   * their generation.
+   *
+   * @internal
+   */
+  readonly used: Set<string> = new Set()
   /** @internal */
   readonly events: Events = new Events()
   #rules: Rules | undefined
 
   /**
+   * @param isOnlyRead for internal use: whether a cache file is left as it is until there is something to be written
    * @throws TypeError where an option is malformed or unknown; Error where the store cannot be opened
    */
-  constructor(options: HttpCacheOptions = {}) {
+  constructor(options: HttpCacheOptions = {}, isOnlyRead = false) {
     const unknown = Object.keys(options).find(
       (name) => !HTTP_CACHE_OPTIONS.includes(name as 'store'),
     )
@@ -234,7 +243,7 @@ export class HttpCache {
     // What is malformed leaves no file behind.
     const { shared, leases, deadlines, ...limits } = parseCacheOptions(options)
     this.shared = shared
-    const stores = openStore(options.store ?? DEFAULT_STORE, this.events, deadlines)
+    const stores = openStore(options.store ?? DEFAULT_STORE, this.events, deadlines, isOnlyRead)
     this.responses = new Responses(stores, this.events, limits)
     if (leases && stores.leases) {
       this.leases = new Leases(stores.leases, this.events, deadlines.read)
@@ -302,7 +311,10 @@ export class HttpCache {
       await this.protect(request, namesOf(headers), false),
     ]
     return entries
-      .filter(({ status }) => status !== 206 || asked.some(({ fields }) => fields.range))
+      .filter(({ status }) => {
+        const about = fieldsAbout(status)
+        return about.length === 0 || asked.some(({ fields }) => about.some((name) => fields[name]))
+      })
       .filter(({ nominated }) =>
         Object.entries(nominated).every(
           ([name, value]) =>
@@ -311,6 +323,19 @@ export class HttpCache {
         ),
       )
       .sort((a, b) => b.responseTime - a.responseTime)[0]
+  }
+
+  /**
+   * The stored responses that no request has used since this cache was opened. Used is what has answered
+   * a request in the mode `'replay'` or `'offline'`, or was recorded by one in the mode `'record'`; what
+   * happens in the mode `'default'` does not count.
+   *
+   * @throws Error where the store cannot list them
+   */
+  async *unused(): AsyncGenerator<StoredResponseInfo> {
+    for await (const entry of this.responses.entries()) {
+      if (!this.used.has(entry.generation)) yield describe(entry)
+    }
   }
 
   /**

@@ -7,7 +7,14 @@ export {
   type StoredResponseInfo,
 } from './cache.ts'
 export { disabled, withTerms } from './context.ts'
-export { DO_NOT_CACHE, EXPIRE_IMMEDIATELY, type Expiration, NEVER_EXPIRE } from './expiration.ts'
+export {
+  DO_NOT_CACHE,
+  EXPIRE_IMMEDIATELY,
+  type Expiration,
+  type ExpirationByStatus,
+  NEVER_EXPIRE,
+  type StatusClass,
+} from './expiration.ts'
 export type { ExplainedRequest } from './explain.ts'
 export type {
   ExplainedResponse,
@@ -17,7 +24,9 @@ export type {
   Prospect,
   TermSource,
 } from './explanation.ts'
+export type { FilteredResponse, ResponseFilter } from './filter.ts'
 export { type CacheInterceptor, cacheInterceptor } from './interceptor.ts'
+export { NotStoredError } from './not-stored.ts'
 export { type CacheInfo, cacheInfo, type ResponseLike } from './observe/cache-status.ts'
 export type {
   CacheError,
@@ -32,7 +41,8 @@ export type {
 export type { Outcome, Reason } from './observe/reasons.ts'
 export type { CacheStatistics, RequestStatistics } from './observe/statistics.ts'
 export type { AgentOptions, CacheOptions } from './options.ts'
-export type { UrlRules } from './rules.ts'
+export type { Mode } from './rfc9111/reuse.ts'
+export type { UrlRule, UrlRules } from './rules.ts'
 export type { Size } from './size.ts'
 export type { KeyvAdapterLike, KeyvLike } from './storage/keyv-store.ts'
 export type { StoreOption } from './storage/open-store.ts'

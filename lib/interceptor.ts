@@ -8,10 +8,10 @@ import { RelayingHandler } from './handlers/relaying-handler.ts'
 import { RequestControl } from './handlers/request-control.ts'
 import { type CacheStatus, formatCacheStatus } from './observe/cache-status.ts'
 import { type CacheOptions, checkCacheOptions } from './options.ts'
-import { passing, tellPassing, whyPassBy } from './passing.ts'
+import { passing, refusePassing, tellPassing, whyPassBy } from './passing.ts'
 import { readRequest } from './request.ts'
 import { compileRules, type RequestTerms } from './rules.ts'
-import type { ParsedTerms } from './terms.ts'
+import { nestTerms, type ParsedTerms } from './terms.ts'
 
 type Dispatch = Dispatcher['dispatch']
 
@@ -40,8 +40,9 @@ export function createCaching(options: CacheOptions): Caching {
   // Rules first: where they are malformed no file must be left behind.
   const rules = compileRules(options)
   const { cache, cacheStatus = true } = options
+  const isOnlyRead = rules.termsFor(undefined, undefined).readOnly
   const caching = {
-    cache: cache ?? new HttpCache(httpCacheOptions(options)),
+    cache: cache ?? new HttpCache(httpCacheOptions(options), isOnlyRead),
     ownsCache: cache === undefined,
     rules,
     cacheStatus,
@@ -62,23 +63,27 @@ export function cachingDispatch(dispatch: Dispatch, caching: Caching, own?: Pars
   return acceptLegacyHandlers((options, handler) => {
     if (caching.active.isClosed) return dispatch(options, handler)
     const isOther = options.upgrade || options.method === 'CONNECT'
-    const request = isOther ? undefined : readRequest(options)
-    if (request === undefined) {
-      tellPassing(caching, options, isOther ? 'upgrade' : 'target')
-      return dispatch(options, handler)
-    }
-
-    let terms: RequestTerms
+    const request = readRequest(options)
+    const context = contextTerms()
+    const both = context ? nestTerms(own, context) : own
+    let terms: RequestTerms | undefined
     try {
-      const context = contextTerms()
-      const both = own && context ? { ...own, ...context } : (context ?? own)
-      terms = caching.rules.termsFor(request.target, both)
+      terms = caching.rules.termsFor(request?.target, both)
     } catch (error) {
       // A function of the user's threw.
       caching.cache.events.error('rule', error)
-      tellPassing(caching, options, 'rule-failed')
+    }
+    if (request === undefined || terms === undefined || isOther) {
+      const reason = isOther ? 'upgrade' : request ? 'rule-failed' : 'target'
+      terms ??= caching.rules.termsFor(undefined, both)
+      if (terms.sendsNothing) {
+        refusePassing(caching, options, handler, request, terms, reason)
+        return true
+      }
+      tellPassing(caching, options, reason)
       return dispatch(options, handler)
     }
+
     const bypass = whyPassBy(request, terms)
     if (bypass === undefined) {
       new CachedRequest(
@@ -91,10 +96,16 @@ export function cachingDispatch(dispatch: Dispatch, caching: Caching, own?: Pars
       ).begin()
       return true
     }
+    if (terms.sendsNothing) {
+      refusePassing(caching, options, handler, request, terms, bypass)
+      return true
+    }
     const status: CacheStatus =
       bypass === 'method' ? { fwd: 'method' } : { fwd: 'bypass', detail: bypass }
     const member = caching.cacheStatus ? formatCacheStatus(status, Date.now()) : undefined
-    const observer = passing(caching, request, status, bypass !== 'do-not-cache')
+    // What is recorded is what was received, whatever changed it later.
+    const isKept = bypass === 'do-not-cache' || terms.readOnly || terms.mode === 'record'
+    const observer = passing(caching, request, status, !isKept)
     return dispatch(options, new RelayingHandler(handler, member, observer))
   })
 }

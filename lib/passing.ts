@@ -1,9 +1,12 @@
 import type { Dispatcher } from 'undici'
+import type { HttpCache } from './cache.ts'
 import type { Caching } from './cached-request.ts'
 import type { RelayObserver } from './handlers/relaying-handler.ts'
+import { RequestControl } from './handlers/request-control.ts'
 import type { CacheStatus } from './observe/cache-status.ts'
-import type { ToldRequest } from './observe/events.ts'
+import { asError, type ToldRequest } from './observe/events.ts'
 import type { Reason } from './observe/reasons.ts'
+import { refuse } from './refusal.ts'
 import type { Request } from './request.ts'
 import { announcedSize } from './rfc9111/fields.ts'
 import { invalidatedUrls } from './rfc9111/invalidation.ts'
@@ -15,7 +18,8 @@ export function whyPassBy(
   request: Request,
   terms: RequestTerms,
 ): BypassReason | 'do-not-cache' | undefined {
-  return neverCaches(terms) ? 'do-not-cache' : whyBypass(request, request.content === 'some')
+  if (neverCaches(terms)) return 'do-not-cache'
+  return whyBypass(request, request.content === 'some', terms.mode)
 }
 
 /** What a request that passes the cache by does to the cache. */
@@ -49,12 +53,42 @@ export function passing(
 /** A request of which the cache sees nothing but that it passes by. */
 export function tellPassing(
   { cache }: Caching,
-  { method, origin, path }: Dispatcher.DispatchOptions,
+  options: Dispatcher.DispatchOptions,
   detail: Reason,
 ): void {
   const { events } = cache
+  events.lookup(toldOf(cache, options), { fwd: 'bypass', detail }, Date.now(), undefined)
+}
+
+/** A request as it is told of, that has not been understood. */
+function toldOf(
+  { events }: HttpCache,
+  { method, origin, path }: Dispatcher.DispatchOptions,
+): ToldRequest {
   // What names a server may name a user as well.
   const url = `${origin ?? ''}${path ?? ''}`.replace(/\/\/[^/@]*@/, '//')
-  const asked: ToldRequest = { method: String(method), url, key: undefined, began: events.began() }
-  events.lookup(asked, { fwd: 'bypass', detail }, Date.now(), undefined)
+  return { method: String(method), url, key: undefined, began: events.began() }
+}
+
+/** Answers a request that would pass the cache by, where none may be sent. */
+export function refusePassing(
+  { cache, cacheStatus, active }: Caching,
+  options: Dispatcher.DispatchOptions,
+  handler: Dispatcher.DispatchHandler,
+  request: Request | undefined,
+  terms: RequestTerms,
+  bypass: Reason,
+): void {
+  const control = new RequestControl(handler)
+  active.add(control)
+  control.begin()
+  if (control.finished) return
+  const told = toldOf(cache, options)
+  const asked = request ? { ...told, method: request.method, url: request.url } : told
+  const { body } = options
+  const refused = { control, cache, cacheStatus, asked, fields: {}, body, terms, bypass }
+  refuse(refused).catch((error: unknown) => {
+    control.abort(asError(error))
+    control.fail(asError(error))
+  })
 }
