@@ -4,28 +4,29 @@
 
 import { statSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
-import { cacheInfo, cachingAgent } from 'caching-agent'
-import { setGlobalDispatcher } from 'undici'
+import { cachingAgent, type PrecacheProgress } from 'caching-agent'
 import { coldAndWarm } from './origin/cold-and-warm.ts'
 
 async function precache(page: string, file: string): Promise<void> {
   const sizeBefore = sizeOf(file)
   const start = performance.now()
   const agent = cachingAgent({ store: `sqlite://${file}`, expireAfter: '1d' })
-  setGlobalDispatcher(agent)
 
   console.log(`Finding all links on ${page}`)
-  const response = await fetch(page)
-  const links = linksOf(await response.text(), response.url)
-  console.log(`Found ${links.size} links`)
-
-  // As many workers as a browser has connections to one server. They take from one iterator, so that
-  // each link is fetched once.
-  const queue = links.values()
-  const workers = Array.from({ length: 6 }, async () => {
-    for (const link of queue) await fetchLink(link).catch((error) => report(link, error))
+  let isFirst = true
+  const { failed, notStored, skipped } = await agent.precache(page, {
+    sameOrigin: false,
+    // What robots.txt forbids is to wander about; a page and its links is what a reader opens as well.
+    robots: false,
+    onProgress(progress) {
+      if (isFirst) console.log(`Found ${progress.found - 1} links`)
+      isFirst = false
+      showProgress(progress)
+    },
   })
-  await Promise.all(workers)
+  for (const { url, reason } of [...failed, ...notStored, ...skipped]) {
+    console.log(`Skipped ${url}: ${reason}`)
+  }
 
   // Waits until all responses are written.
   await agent.close()
@@ -34,24 +35,12 @@ async function precache(page: string, file: string): Promise<void> {
   console.log(`Completed run in ${seconds} seconds and cached ${megabytes} MB`)
 }
 
-/** The targets of all links of a page, each once. One that is no URL stays as it is, to be reported. */
-function linksOf(html: string, page: string): Set<string> {
-  const anchors = html.matchAll(/<a\s[^>]*?href=["']?([^"'\s>]+)/gi)
-  const targets = [...anchors].map(([, target = '']) => target.replaceAll('&amp;', '&'))
-  const urls = targets.map((target) => URL.parse(target, page)?.href.replace(/#.*/, '') ?? target)
-  return new Set(urls.filter((url) => !URL.canParse(url) || /^https?:/.test(url)))
-}
-
-async function fetchLink(url: string): Promise<void> {
-  const response = await fetch(url, { signal: AbortSignal.timeout(30_000) })
-  // A response is stored as it is read; one that came from the cache need not be read.
-  if (cacheInfo(response)?.status === 'hit') await response.body?.cancel()
-  else await response.body?.pipeTo(new WritableStream())
-  if (!response.ok) throw new Error(`${response.status} ${response.statusText}`)
-}
-
-function report(link: string, { message, cause }: Error): void {
-  console.log(`Skipped ${link}: ${cause instanceof Error ? cause.message : message}`)
+/** Draws a bar where there is a terminal, until everything is done. */
+function showProgress({ done, found, bytes }: PrecacheProgress): void {
+  if (!process.stderr.isTTY) return
+  const bar = '█'.repeat((done / found) * 40).padEnd(40, '░')
+  const line = done < found ? `${bar} ${done} of ${found}, ${(bytes / 1e6).toFixed(1)} MB` : ''
+  process.stderr.write(`\r${line}\x1b[K`)
 }
 
 function sizeOf(file: string): number {

@@ -11,8 +11,10 @@ import type { Caching } from './cached-request.ts'
 import { type ExplainedRequest, explain } from './explain.ts'
 import type { Explanation } from './explanation.ts'
 import { acceptLegacyHandlers } from './handlers/legacy-handler.ts'
-import { cachingDispatch, createCaching } from './interceptor.ts'
+import { cachingDispatch, createCaching, precachingDispatcher } from './interceptor.ts'
 import { type AgentOptions, checkAgentOptions, checkCacheOptions } from './options.ts'
+import type { PrecacheOptions, PrecacheTarget } from './precache/options.ts'
+import type { PrecacheResult } from './precache/report.ts'
 import { nestTerms, type ParsedTerms, parseTerms, type Terms } from './terms.ts'
 
 /** What undici's fetch, WebSocket and EventSource read from a dispatcher besides its methods. */
@@ -89,6 +91,19 @@ export class CachingAgent extends Dispatcher {
   explain(url: string | URL, request: ExplainedRequest = {}): Promise<Explanation> {
     const { cache, rules } = this.caching
     return explain({ cache, rules, own: this.terms }, url, request)
+  }
+
+  /**
+   * Fetches URLs, and what they link, through this agent, so that they are in its cache from then on: as
+   * {@link HttpCache.precache}, with the terms of this agent.
+   *
+   * @throws as {@link HttpCache.precache} does
+   */
+  async precache(target: PrecacheTarget, options: PrecacheOptions = {}): Promise<PrecacheResult> {
+    const { precache } = await import('./precache/precache.ts')
+    const dispatch = this.inner.dispatch.bind(this.inner)
+    const dispatcher = precachingDispatcher(dispatch, this.caching, this.terms)
+    return precache(this.cache, dispatcher, target, options)
   }
 
   /**
@@ -186,7 +201,11 @@ export function cachingAgent(options: AgentOptions = {}): CachingAgent {
   checkAgentOptions(options)
   checkCacheOptions(options, 'cachingAgent')
   const caching = createCaching(options)
-  return new CachingAgent(options.dispatcher ?? defaultDispatcher(), caching)
+  const inner = options.dispatcher ?? defaultDispatcher()
+  if (caching.ownsCache) {
+    caching.cache.dispatcher = precachingDispatcher(inner.dispatch.bind(inner), caching)
+  }
+  return new CachingAgent(inner, caching)
 }
 
 function defaultDispatcher(): Dispatcher {

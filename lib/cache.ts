@@ -3,13 +3,17 @@ import { parseDuration } from './expiration.ts'
 import { type ExplainedRequest, explain } from './explain.ts'
 import type { Explanation } from './explanation.ts'
 import { Flights } from './handlers/flights.ts'
-import { cacheKey, hasCredentials, protectCredentials } from './key.ts'
+import { Identities, type PossibleIdentity } from './identities.ts'
 import { Events } from './observe/events.ts'
 import type { CacheEvents } from './observe/payloads.ts'
 import type { CacheStatistics } from './observe/statistics.ts'
-import { type Request, readRequest } from './request.ts'
+import type { PrecacheOptions, PrecacheTarget } from './precache/options.ts'
+import type { PrecacheResult } from './precache/report.ts'
+import { REDACTED, redactFields } from './redaction.ts'
+import { effectiveMethod, type Request } from './request.ts'
 import { expirationTime } from './rfc9111/freshness.ts'
-import type { Fields, RequestMessage } from './rfc9111/message.ts'
+import { invalidatedUrls } from './rfc9111/invalidation.ts'
+import { isRetrieval, type ResponseMessage } from './rfc9111/message.ts'
 import { fieldsAbout } from './rfc9111/storing.ts'
 import { nominatedMatch } from './rfc9111/vary.ts'
 import { compileRules, type Rules } from './rules.ts'
@@ -19,6 +23,7 @@ import { DEFAULT_DEADLINES, type Deadlines } from './storage/guarded-store.ts'
 import { Leases } from './storage/leases.ts'
 import { DEFAULT_STORE, openStore, type StoreOption } from './storage/open-store.ts'
 import { Responses, type ResponsesOptions } from './storage/responses.ts'
+import { meantRequests, type StoredRequest } from './stored-request.ts'
 import { parseBoolean } from './terms.ts'
 
 /** The options of {@link HttpCache}. */
@@ -89,14 +94,6 @@ export interface MemoryOptions {
    * @default '64MiB'
    */
   readonly maxSize?: Size
-}
-
-/** Which stored response is meant. */
-export interface StoredRequest {
-  /** @default 'GET' */
-  readonly method?: string
-  /** The request's header fields, to select among several variants of a response. */
-  readonly headers?: Readonly<Record<string, string>>
 }
 
 /** A stored response, as the cache's management shows it. */
@@ -225,7 +222,15 @@ export class HttpCache {
   readonly used: Set<string> = new Set()
   /** @internal */
   readonly events: Events = new Events()
+  /**
+   * What makes requests with this cache: the agent or interceptor that it was made for, if there is one.
+   *
+   * @internal
+   */
+  dispatcher: PrecacheOptions['dispatcher']
   #rules: Rules | undefined
+  /** @internal */
+  readonly identities: Identities
 
   /**
    * @param isOnlyRead for internal use: whether a cache file is left as it is until there is something to be written
@@ -248,6 +253,11 @@ export class HttpCache {
     if (leases && stores.leases) {
       this.leases = new Leases(stores.leases, this.events, deadlines.read)
     }
+    this.identities = new Identities(
+      shared,
+      (mayMake) => this.responses.secret(mayMake),
+      this.events,
+    )
     const limit = (['maxSize', 'maxEntries'] as const).find((name) => options[name] !== undefined)
     if (limit !== undefined && !this.responses.isLimited) {
       void this.responses.close()
@@ -302,27 +312,56 @@ export class HttpCache {
     return entry && describe(entry)
   }
 
-  async #select(url: string | URL, { method, headers }: StoredRequest): Promise<Entry | undefined> {
-    const request = requestFor(url, method, headers)
-    const entries = await this.responses.all(this.key(request.method, request))
-    // Which fields were taken for credentials, and so hashed, depends on the terms of the time.
-    const asked = [
-      await this.protect(request, [], false),
-      await this.protect(request, namesOf(headers), false),
-    ]
-    return entries
-      .filter(({ status }) => {
-        const about = fieldsAbout(status)
-        return about.length === 0 || asked.some(({ fields }) => about.some((name) => fields[name]))
-      })
-      .filter(({ nominated }) =>
-        Object.entries(nominated).every(
-          ([name, value]) =>
-            headers === undefined ||
-            asked.some((fields) => nominatedMatch({ [name]: value }, fields)),
-        ),
+  async #select(url: string | URL, request: StoredRequest): Promise<Entry | undefined> {
+    const { headers } = request
+    const names = Object.keys(headers ?? {}).map((name) => name.toLowerCase())
+    const found = new Map<string, Entry>()
+    for (const { asked, terms, identity } of await this.#possible(url, request)) {
+      // Which fields were taken for credentials, and so hashed, depends on the terms of the time.
+      const hashed = { ...terms, protectedFields: new Set([...terms.protectedFields, ...names]) }
+      const variants = await Promise.all(
+        [terms, hashed].map((one) => this.identities.protect(asked, one, identity.hidden, false)),
       )
-      .sort((a, b) => b.responseTime - a.responseTime)[0]
+      const matches = ([name, value]: [string, string | null]) =>
+        variants.some((variant) => nominatedMatch({ [name]: value }, variant))
+      for (const entry of await this.responses.all(identity.cacheKey)) {
+        const about = fieldsAbout(entry.status)
+        if (about.length > 0 && !about.some((name) => asked.fields[name])) continue
+        const isMatch = headers === undefined || Object.entries(entry.nominated).every(matches)
+        if (isMatch) found.set(entry.generation, entry)
+      }
+    }
+    return [...found.values()].sort((a, b) => b.responseTime - a.responseTime)[0]
+  }
+
+  /** What a request may be, and as what. */
+  async #possible(
+    url: string | URL,
+    request: StoredRequest,
+  ): Promise<(PossibleIdentity & { readonly asked: Request })[]> {
+    const { requests, content } = await meantRequests(url, request)
+    const all = requests.map(async (asked) => {
+      const identities = await Promise.all(this.identities.all(asked, content))
+      const known = identities.filter((one) => one !== undefined)
+      return [...known, ...(await this.#toldAs(asked))].map((one) => ({ ...one, asked }))
+    })
+    return (await Promise.all(all)).flat()
+  }
+
+  /** What is listed under a URL of which not all is told. A store that cannot list has nothing there. */
+  async #toldAs(asked: Request): Promise<PossibleIdentity[]> {
+    const found: PossibleIdentity[] = []
+    if (!asked.target.search.includes(`=${REDACTED}`)) return found
+    const [terms] = this.identities.termsFor(asked.target)
+    try {
+      for await (const { cacheKey, method, url } of this.responses.entries()) {
+        if (terms === undefined || method !== asked.method || url !== asked.url) continue
+        found.push({ terms, identity: { cacheKey, url, hidden: [] } })
+      }
+    } catch {
+      return []
+    }
+    return found
   }
 
   /**
@@ -339,19 +378,29 @@ export class HttpCache {
   }
 
   /**
-   * Deletes the responses stored for a URL (all its variants, for all credentials, of GET and HEAD), or
-   * for a cache key as `cacheInfo` tells it.
+   * Deletes the responses stored for a URL (all its variants, for all credentials, of GET and HEAD, or of
+   * the method and content that are named), or for a cache key as `cacheInfo` tells it.
    *
    * @returns whether there were any
    * @throws TypeError where the URL is not one; Error where the store fails
    */
   async delete(
     which: string | URL | { readonly url: string | URL } | { readonly key: string },
+    request: StoredRequest = {},
   ): Promise<boolean> {
     const isKey = typeof which === 'object' && 'key' in which
-    const keys = isKey ? [which.key] : this.#keysOf(requestFor(isUrl(which) ? which : which.url))
-    const deletions = await Promise.all(keys.map((key) => this.responses.delete(key)))
+    const keys = isKey ? [which.key] : await this.#keysOf(isUrl(which) ? which : which.url, request)
+    const deletions = await Promise.all([...keys].map((key) => this.responses.delete(key)))
     return deletions.includes(true)
+  }
+
+  async #keysOf(url: string | URL, request: StoredRequest): Promise<Set<string>> {
+    const { method = 'GET' } = request
+    const methods = isRetrieval(method.toUpperCase()) ? ['GET', 'HEAD'] : [method]
+    const possible = await Promise.all(
+      methods.map((one) => this.#possible(url, { ...request, method: one })),
+    )
+    return new Set(possible.flat().map(({ identity }) => identity.cacheKey))
   }
 
   /** Deletes all stored responses. @throws Error where the store fails */
@@ -411,6 +460,29 @@ export class HttpCache {
     this.events.resetStatistics()
   }
 
+  /**
+   * Fetches URLs, and what they link, so that they are in the cache from then on. What is there already and
+   * fresh is not asked of its origin, so that calling it again goes on where it was ended.
+   *
+   * @throws TypeError where the target or an option is malformed, or nothing makes requests with this cache;
+   * the reason of the signal; what `onProgress` throws; Error where the agent is closed meanwhile
+   */
+  async precache(target: PrecacheTarget, options: PrecacheOptions = {}): Promise<PrecacheResult> {
+    const { precache } = await import('./precache/precache.ts')
+    return precache(this, this.dispatcher, target, options)
+  }
+
+  /**
+   * Whether a response for a cache key is stored that was received at a time or later, in milliseconds since
+   * the epoch. What is being written is waited for.
+   *
+   * @internal
+   */
+  async isStored(key: string, since: number): Promise<boolean> {
+    const entries = await this.responses.all(key).catch(() => [])
+    return entries.some(({ responseTime }) => responseTime >= since)
+  }
+
   /** Waits until all that has been received is written, and closes the store if it was opened by its URL. */
   async close(): Promise<void> {
     await this.responses.close()
@@ -430,69 +502,27 @@ export class HttpCache {
   }
 
   /**
-   * The key of what is stored for a target and a method.
+   * §4.4: what is stored for GET and HEAD of what a request has changed is not found any more. A store that
+   * fails tells so by an event.
    *
    * @internal
    */
-  key(method: string, request: Pick<Request, 'target' | 'server'>): string {
-    return cacheKey(method, request, this.shared)
-  }
-
-  /** The cache keys under which there may be a response that answers GET or HEAD. */
-  #keysOf(request: Pick<Request, 'target' | 'server'>): string[] {
-    return ['GET', 'HEAD'].map((method) => this.key(method, request))
-  }
-
-  /**
-   * §4.4: what is stored for a target is not found any more. A store that fails tells so by an event.
-   *
-   * @internal
-   */
-  invalidate(request: Pick<Request, 'target' | 'server'>): void {
-    for (const key of this.#keysOf(request)) {
-      this.responses.delete(key, 'invalidation').catch(() => {})
+  invalidateFor(request: Request, response: ResponseMessage): void {
+    const message = { ...request, method: effectiveMethod(request) }
+    for (const url of invalidatedUrls(message, response)) {
+      const { override: _, ...asked } = { ...request, target: new URL(url) }
+      for (const method of ['GET', 'HEAD']) {
+        for (const one of this.identities.all({ ...asked, method })) {
+          if (one instanceof Promise) void one.then((known) => this.#forget(known))
+          else this.#forget(one)
+        }
+      }
     }
   }
 
-  /**
-   * A request with keyed hashes in place of its credentials, as the cache compares and keeps them.
-   *
-   * @param mayWrite whether a secret to hash them under is made where there is none
-   * @internal
-   */
-  protect<R extends RequestMessage>(
-    request: R,
-    partitionBy: readonly string[],
-    mayWrite: boolean,
-  ): R | Promise<R> {
-    if (!hasCredentials(request.fields, partitionBy)) return request
-    const protectWith = (secret: Buffer) => ({
-      ...request,
-      fields: protectCredentials(request.fields, partitionBy, secret),
-    })
-    const secret = this.responses.secret(mayWrite)
-    return secret instanceof Promise ? secret.then(protectWith) : protectWith(secret)
+  #forget(known: PossibleIdentity | undefined): void {
+    if (known) this.responses.delete(known.identity.cacheKey, 'invalidation').catch(() => {})
   }
-}
-
-function requestFor(url: string | URL, method = 'GET', headers: Fields = {}) {
-  if (!URL.canParse(String(url))) {
-    throw new TypeError(`expected an absolute URL, got ${inspect(url)}`)
-  }
-  const { origin, pathname, search } = new URL(url)
-  const request = readRequest({
-    origin,
-    path: pathname + search,
-    method: method as 'GET',
-    headers: headers as Record<string, string>,
-  })
-  if (request === undefined)
-    throw new TypeError(`expected an http or https URL, got ${inspect(url)}`)
-  return request
-}
-
-function namesOf(headers: StoredRequest['headers'] = {}): string[] {
-  return Object.keys(headers).map((name) => name.toLowerCase())
 }
 
 function isUrl(value: string | URL | object): value is string | URL {
@@ -507,7 +537,7 @@ function describe(entry: Entry): StoredResponseInfo {
     url: entry.url,
     status: entry.status,
     statusText: entry.statusText,
-    headers: structuredClone(entry.fields),
+    headers: structuredClone(redactFields(entry.fields)),
     size: entry.content.length,
     storedAt: new Date(entry.responseTime),
     expires: expires === Infinity ? undefined : new Date(expires),

@@ -12,12 +12,17 @@ import { withCacheStatus } from './handlers/relaying-handler.ts'
 import { RequestControl } from './handlers/request-control.ts'
 import { type Exchange, type Received, StoringHandler } from './handlers/storing-handler.ts'
 import { ValidatingHandler } from './handlers/validating-handler.ts'
+import { Waiting } from './handlers/waiting.ts'
+import { hiddenValues } from './key/fields.ts'
+import { type Identity, toldUrl } from './key/identity.ts'
 import { digest } from './key.ts'
 import { type CacheStatus, formatCacheStatus } from './observe/cache-status.ts'
 import { asError, type ToldAnswer, type ToldRequest } from './observe/events.ts'
 import type { Reason } from './observe/reasons.ts'
+import { type HiddenValue, hideValues, revealValues } from './redaction.ts'
 import { discardStream, refuse } from './refusal.ts'
 import { hasContent, headersWith, headersWithout, type Request } from './request.ts'
+import { isReadOnce, readContent } from './request-content.ts'
 import { type Answer, answer } from './rfc9111/answer.ts'
 import { requestDirectives } from './rfc9111/cache-control.ts'
 import { announcedSize, withoutFields } from './rfc9111/fields.ts'
@@ -27,7 +32,7 @@ import {
   hasValidator,
   remainingFreshness,
 } from './rfc9111/freshness.ts'
-import type { Fields } from './rfc9111/message.ts'
+import { type Fields, isRetrieval } from './rfc9111/message.ts'
 import { type ForwardReason, isForOthers, mayCollapse, type Reuse, reuse } from './rfc9111/reuse.ts'
 import { mayUseOnError } from './rfc9111/staleness.ts'
 import { type NotStored, reusableFields } from './rfc9111/storing.ts'
@@ -82,13 +87,16 @@ export class CachedRequest implements ToldRequest {
   /** When it was dispatched, for those who listen to what becomes of it. */
   readonly began: number
   readonly #dispatch: Dispatch
-  readonly #options: Options
+  #options: Options
   readonly #control: RequestControl
   readonly #caching: Caching
   readonly #terms: RequestTerms
-  readonly #cacheKey: string
   readonly #beginning = Date.now()
+  /** The request as it was made. */
+  #asked: Request
+  /** The request as the cache compares and keeps it. */
   #request: Request
+  #identity: Identity = NO_IDENTITY
   /** Whether it may wait for the answer to another request; undefined until that matters. */
   #mayWait: boolean | undefined
   #isCollapsed = false
@@ -118,21 +126,23 @@ export class CachedRequest implements ToldRequest {
     this.#options = options
     this.#control = control
     this.#caching = caching
+    this.#asked = request
     this.#request = request
     this.#terms = terms
-    this.#cacheKey = caching.cache.key(request.method, request)
   }
 
   get method(): string {
     return this.#request.method
   }
 
+  /** As it is told. */
   get url(): string {
-    return this.#request.url
+    const { url } = this.#identity
+    return url === '' ? toldUrl(this.#asked, this.#terms, this.#caching.cache.shared) : url
   }
 
-  get key(): string {
-    return this.#cacheKey
+  get key(): string | undefined {
+    return this.#identity === NO_IDENTITY ? undefined : this.#cacheKey
   }
 
   begin(): void {
@@ -163,25 +173,70 @@ export class CachedRequest implements ToldRequest {
   }
 
   /**
-   * The story of a request begins here, and goes on with {@link #lookUp} and {@link #act}. It only waits
-   * where it has to: what is in memory is played before dispatch() returns.
+   * The story of a request begins here, and goes on with {@link #identify}, {@link #lookUp} and {@link #act}.
+   * It only waits where it has to: what is in memory is played before dispatch() returns.
    */
   #answer(): void | Promise<void> {
-    const { content } = this.#request
-    if (content === 'none') return this.#protect()
-    return hasContent(content).then((isBypass) => {
+    if (this.#request.content === 'none') return this.#identify(undefined)
+    return this.#readContent().then((content) => {
       if (this.#control.finished) return
-      if (!isBypass) return this.#protect()
-      const isRefused = this.#terms.sendsNothing && this.#onPreview === undefined
-      return isRefused ? this.#refuse([], 'content') : this.#bypass('content')
+      return typeof content === 'string' ? this.#bypass(content) : this.#identify(content)
     })
   }
 
+  /** The content by which the request is keyed, undefined where there is none; or why it cannot be. */
+  async #readContent(): Promise<Buffer | undefined | PassReason> {
+    const { method, content, fields } = this.#request
+    const { body } = this.#options
+    if (isRetrieval(method)) return (await hasContent(content)) ? 'content' : undefined
+    // What can be read but once is left to whoever asks what would become of it.
+    if (this.#onPreview && isReadOnce(body)) return 'content'
+    const reading = readContent(body, fields, this.#terms.maxRequestContentSize)
+    if ('stop' in reading) {
+      this.#control.attach(new Waiting(this.#control, () => reading.stop()))
+    }
+    const read = 'stop' in reading ? await reading.content : reading
+    if (this.#control.finished) return undefined
+    this.#control.attach(undefined)
+    this.#options = { ...this.#options, body: read.body as NonNullable<Options['body']> }
+    if (!read.isWhole) return 'request-too-large'
+    if (read.type) {
+      this.#request = { ...this.#request, fields: { ...fields, 'content-type': read.type } }
+    }
+    return read.bytes.length === 0 ? undefined : read.bytes
+  }
+
+  /** Finds out where what may answer is stored. */
+  #identify(content: Buffer | undefined): void | Promise<void> {
+    const { cache } = this.#caching
+    const pass = (error: unknown): void | Promise<void> => {
+      // A function of the user's threw.
+      if (!this.#onPreview) cache.events.error('rule', error)
+      if (!this.#control.finished) return this.#bypass('rule-failed')
+    }
+    let identity: Awaitable<Identity>
+    try {
+      const { identities } = cache
+      identity = identities.identify(this.#request, this.#terms, content, this.#mayMakeSecret)
+    } catch (error) {
+      return pass(error)
+    }
+    return identity instanceof Promise
+      ? identity.then((known) => this.#protect(known), pass)
+      : this.#protect(identity)
+  }
+
+  /** Whether a secret of the store is made where there is none. */
+  get #mayMakeSecret(): boolean {
+    return this.#onPreview === undefined && !this.#terms.readOnly
+  }
+
   /** From here on there are hashes in place of credentials. */
-  #protect(): void | Promise<void> {
-    const { partitionBy, readOnly } = this.#terms
-    const mayWrite = this.#onPreview === undefined && !readOnly
-    const request = this.#caching.cache.protect(this.#request, partitionBy, mayWrite)
+  #protect(identity: Identity): void | Promise<void> {
+    this.#identity = identity
+    const { identities } = this.#caching.cache
+    const { hidden } = identity
+    const request = identities.protect(this.#request, this.#terms, hidden, this.#mayMakeSecret)
     return after(request, (known) => {
       this.#request = known
       return this.#lookUp()
@@ -299,10 +354,15 @@ export class CachedRequest implements ToldRequest {
     return isOver() ? undefined : { ...flight, settle }
   }
 
+  get #cacheKey(): string {
+    return this.#identity.cacheKey
+  }
+
   /** What requests have in common that may wait for one another. */
   get #flightKey(): string {
-    const credentials = this.#terms.partitionBy.map((name) => this.#request.fields[name] ?? '')
-    return [this.#cacheKey, ...credentials].join()
+    const { partitionBy, matchHeaders } = this.#terms
+    const values = [...partitionBy, ...matchHeaders].map((name) => this.#request.fields[name] ?? '')
+    return [this.#cacheKey, ...values].join()
   }
 
   /** The stored responses that may answer: those to GET also answer HEAD (RFC 9110 §9.3.2). */
@@ -310,12 +370,24 @@ export class CachedRequest implements ToldRequest {
     const { cache } = this.#caching
     const request = this.#request
     const terms = this.#terms
-    const isUsable = (stored: Entry) => isPartitioned(stored, terms) && !forbidsUse(terms, stored)
+    const isUsable = (stored: Entry) =>
+      isPartitioned(stored, request, terms) && !forbidsUse(terms, stored)
     const usable = (all: Entry[]) => (all.every(isUsable) ? all : all.filter(isUsable))
     const found = cache.responses.find(this.#cacheKey, request)
     if (request.method !== 'HEAD') return after(found, usable)
-    const toGet = cache.responses.find(cache.key('GET', request), request)
-    return Promise.all([found, toGet]).then((all) => usable(all.flat()))
+    return Promise.all([found, this.#findForGet()]).then((all) => usable(all.flat()))
+  }
+
+  async #findForGet(): Promise<Entry[]> {
+    const { cache } = this.#caching
+    try {
+      const asked = { ...this.#asked, method: 'GET' }
+      const { cacheKey } = await cache.identities.identify(asked, this.#terms, undefined, false)
+      return await cache.responses.find(cacheKey, this.#request)
+    } catch (error) {
+      cache.events.error('rule', error)
+      return []
+    }
   }
 
   /** Those of some stored responses that the user's filter lets be used. */
@@ -363,14 +435,26 @@ export class CachedRequest implements ToldRequest {
     return !this.#terms.sendsNothing && !requestDirectives(this.#request).has('only-if-cached')
   }
 
-  /** Relays the answer without storing it; nobody waits for it. */
-  #bypass(detail: 'content'): void {
-    if (this.#onPreview) {
-      this.#onPreview({ bypass: detail })
-      return
-    }
+  /** Relays the answer without storing it, if the request may be sent; nobody waits for it. */
+  #bypass(detail: PassReason): void | Promise<void> {
+    if (this.#onPreview) return this.#onPreview({ bypass: detail })
+    if (this.#terms.sendsNothing) return this.#refuse([], detail)
     const exchange = this.#exchange({ fwd: 'bypass' }, NOBODY)
-    this.#send(this.#options, new StoringHandler({ ...exchange, storing: () => detail }))
+    const storing = (received: Received) => {
+      this.#invalidate(received)
+      return detail
+    }
+    this.#send(this.#options, new StoringHandler({ ...exchange, storing }))
+  }
+
+  /**
+   * §4.4: a method that may be cached is one that asks for something, if its answer is stored. Where it is
+   * not, the request may have changed something.
+   */
+  #invalidate({ status, fields }: Received): void {
+    // What is recorded is what was received, whatever changed it later.
+    if (this.#terms.readOnly || this.#terms.mode === 'record') return
+    this.#caching.cache.invalidateFor(this.#asked, { status, fields })
   }
 
   /** @param stored what may have to do if the origin fails */
@@ -392,9 +476,10 @@ export class CachedRequest implements ToldRequest {
   }
 
   /** §4.3.3: answers with the stored response that the origin has confirmed. */
-  async #confirm(validation: Validation, notModified: Received, flight: Flight): Promise<void> {
+  async #confirm(validation: Validation, received: Received, flight: Flight): Promise<void> {
     const { responses } = this.#caching.cache
     const { reason, stored } = validation
+    const notModified = this.#withHiddenValues(received)
     const valid = confirmed(validation, notModified.fields)
     this.#tellValidation(valid !== undefined, 304)
     if (valid === undefined) return this.#forward('stale', flight, stored)
@@ -409,7 +494,7 @@ export class CachedRequest implements ToldRequest {
 
     const expires = expirationTime(entry)
     const status = { fwd: reason, fwdStatus: 304, stored: isStorable, expires }
-    const cookies = this.#terms.stripSetCookie && notModified.fields['set-cookie']
+    const cookies = this.#terms.stripSetCookie && received.fields['set-cookie']
     const fields = cookies ? { ...entry.fields, 'set-cookie': cookies } : entry.fields
     const outcome = await this.#play(entry, fields, status)
     if (outcome === 'played') return
@@ -421,6 +506,8 @@ export class CachedRequest implements ToldRequest {
   #validateInBackground(stored: Entry): void {
     const { cache } = this.#caching
     const { generation } = stored
+    const { method } = this.#request
+    const body = isRetrieval(method) ? null : (this.#options.body ?? null)
     if (cache.validations.has(generation)) return
     cache.validations.add(generation)
     const handler = new BackgroundHandler((failure) => {
@@ -432,12 +519,14 @@ export class CachedRequest implements ToldRequest {
     const fields = withoutFields(this.#request.fields, left)
     const request = new CachedRequest(
       this.#dispatch,
-      { ...this.#options, headers: headers as never, body: null },
+      { ...this.#options, headers: headers as never, body },
       new RequestControl(handler),
       this.#caching,
       { ...this.#request, fields },
       this.#terms,
     )
+    request.#asked = this.#asked
+    request.#identity = this.#identity
     request.#isInBackground = true
     request.#beginValidation(stored)
   }
@@ -452,7 +541,8 @@ export class CachedRequest implements ToldRequest {
       stored,
       candidates: [stored],
     }
-    if (hasValidator(stored)) this.#validate(validation, flight)
+    if (isRetrieval(this.#request.method) && hasValidator(stored))
+      this.#validate(validation, flight)
     else this.#forward('stale', flight, stored)
   }
 
@@ -481,7 +571,11 @@ export class CachedRequest implements ToldRequest {
       method: this.#request.method,
       control: this.#control,
       flight,
-      storing: (received) => this.#storing(received, flight, stored),
+      storing: (received) => {
+        const verdict = this.#storing(this.#withHiddenValues(received), flight, stored)
+        if (typeof verdict === 'string') this.#invalidate(received)
+        return verdict
+      },
       record: (entry) => this.#record(entry),
       useInstead: (failure, fwdStatus) => {
         const told = { ...status, ...(fwdStatus && { fwdStatus }) }
@@ -525,7 +619,21 @@ export class CachedRequest implements ToldRequest {
 
   #tellValidation(isConfirmed: boolean, answer: number | Error): void {
     const { events } = this.#caching.cache
-    events.validated(this, isConfirmed, this.#isInBackground, answer, this.#sent)
+    const { method, url, began } = this
+    const asked = { method, url, began, key: this.#cacheKey }
+    events.validated(asked, isConfirmed, this.#isInBackground, answer, this.#sent)
+  }
+
+  /** The values of the request that are neither stored nor told. */
+  #hiddenValues(): readonly HiddenValue[] {
+    return hiddenValues(this.#asked.fields, this.#identity.hidden, this.#terms)
+  }
+
+  /** An answer from the origin with marks in place of what must not be stored. */
+  #withHiddenValues(received: Received): Received {
+    const hidden = this.#hiddenValues()
+    const fields = hidden.length === 0 ? received.fields : hideValues(received.fields, hidden)
+    return fields === received.fields ? received : { ...received, fields, hasHiddenValues: true }
   }
 
   /** What to store of an answer from the origin, or why not. */
@@ -540,7 +648,8 @@ export class CachedRequest implements ToldRequest {
     }
     // A part takes the place of nothing that is whole.
     if (received.status === 206 && stored && stored.status !== 206) return 'incomplete'
-    const place = { cacheKey: this.#cacheKey, shared: this.#caching.cache.shared }
+    const { cacheKey, url } = this.#identity
+    const place = { cacheKey, url, shared: this.#caching.cache.shared }
     const verdict = storing(this.#request, received, this.#terms, place)
     if (stored && typeof verdict === 'string') this.#endStale(stored, received)
     if (!this.#isInBackground) return verdict
@@ -641,7 +750,12 @@ export class CachedRequest implements ToldRequest {
    * @returns 'lost' where the content is; 'partial' where it takes the origin to answer
    */
   #play(stored: Entry, storedFields: Fields, status: CacheStatus): Awaitable<PlayOutcome> {
-    const message = delivery(this.#request, stored, storedFields, this.#answerOf(stored))
+    const told = stored.hasHiddenValues
+      ? revealValues(storedFields, this.#hiddenValues())
+      : storedFields
+    // It is for requests that have what this one has not.
+    if (told === undefined) return 'lost'
+    const message = delivery(this.#request, stored, told, this.#answerOf(stored))
     if (message === undefined) return 'partial'
     const { reader, bytes } = message
     if (reader === undefined) return this.#deliver(stored, message, status, bytes)
@@ -743,6 +857,12 @@ export class CachedRequest implements ToldRequest {
 }
 
 type PlayOutcome = 'played' | 'lost' | 'partial'
+
+/** Why a request that might have been answered passes by after all. */
+type PassReason = 'rule-failed' | 'content' | 'request-too-large'
+
+/** What a request is before that is known. */
+const NO_IDENTITY: Identity = { cacheKey: '', url: '', hidden: [] }
 
 /** The flight of a request whose answer nobody else waits for. */
 const NOBODY: Flight = { isAwaited: false, settle: () => {} }

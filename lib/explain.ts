@@ -1,12 +1,16 @@
 import { inspect } from 'node:util'
 import type { Dispatcher } from 'undici'
-import type { HttpCache, StoredRequest } from './cache.ts'
+import type { HttpCache } from './cache.ts'
 import { CachedRequest, type Preview } from './cached-request.ts'
 import { contextTerms } from './context.ts'
 import { type LifetimeByStatus, lifetimeOf } from './expiration.ts'
 import { type ExplainedTerm, Explanation, type JsonValue, type Prospect } from './explanation.ts'
 import { ActiveRequests } from './handlers/active-requests.ts'
 import { RequestControl } from './handlers/request-control.ts'
+import { ALL_FIELDS, OTHER_CREDENTIALS } from './key/fields.ts'
+import { toldUrl } from './key/identity.ts'
+import { Parameters, SECRET_FIELDS } from './key/parameters.ts'
+import { keyTerms } from './key/terms.ts'
 import { whyPassBy } from './passing.ts'
 import { reasonOfRefusal } from './refusal.ts'
 import { type Request, readRequest } from './request.ts'
@@ -17,6 +21,7 @@ import { mayUseOnError } from './rfc9111/staleness.ts'
 import { conditionalFields } from './rfc9111/validation.ts'
 import { decidesItself, type RequestTerms, type Rules } from './rules.ts'
 import { type Entry, keptUntil } from './storage/entry.ts'
+import type { StoredRequest } from './stored-request.ts'
 import {
   checkNames,
   nestTerms,
@@ -27,7 +32,7 @@ import {
 } from './terms.ts'
 
 /** A request that is not made, but explained. */
-export interface ExplainedRequest extends StoredRequest {
+export interface ExplainedRequest extends Omit<StoredRequest, 'body'> {
   /** Its content, as it would be given to `fetch` or to undici; a stream is not read. */
   readonly body?: unknown
   /** Terms of its own. Those of the async context count without being named. */
@@ -62,8 +67,7 @@ export async function explain(
     contextTerms(),
     init.terms && parseTerms(init.terms, 'explain.terms'),
   ].reduce<ParsedTerms>((outer, inner) => nestTerms(outer, inner ?? {}), own ?? {})
-  const { method, url: asked } = request
-  const explained = { method, url: asked }
+  const { method } = request
   let ofRule: ReturnType<Rules['ruleFor']>
   let terms: RequestTerms
   try {
@@ -72,11 +76,14 @@ export async function explain(
   } catch {
     // A function of the user's threw; as a request it would pass by.
     const known = explainTerms(rules, {}, ofRequest, undefined)
+    const asked = toldUrl(request, keyTerms({ ...rules.ofAgent, ...ofRequest }), cache.shared)
+    const explained = { method, url: asked, rule: undefined }
     const passing = passingBy('rule-failed', rules.termsFor(undefined, ofRequest))
-    return new Explanation({ ...explained, ...known, ...passing, rule: undefined })
+    return new Explanation({ ...explained, ...known, ...passing })
   }
   const known = explainTerms(rules, ofRule?.terms ?? {}, ofRequest, terms)
-  const all = { ...explained, ...known, rule: ofRule && patternText(ofRule.pattern) }
+  const asked = toldUrl(request, terms, cache.shared)
+  const all = { method, url: asked, ...known, rule: ofRule && patternText(ofRule.pattern) }
 
   const bypass = whyPassBy(request, terms)
   if (bypass) return new Explanation({ ...all, ...passingBy(bypass, terms) })
@@ -181,7 +188,7 @@ function explainTerms(
         ['default', effective && byDefault(effective, name)],
       ] as const
     ).find(([, said]) => said !== undefined) ?? ['default', undefined]
-    if (value !== undefined) terms[name] = { value: asJson(value), from }
+    if (value !== undefined) terms[name] = { value: asWritten(name, value), from }
   }
   return { terms, decides: whoDecides(terms, effective) }
 }
@@ -213,6 +220,15 @@ function whoDecides(
 
 function patternText(pattern: unknown): string {
   return typeof pattern === 'string' ? pattern : inspect(pattern, { depth: 0 })
+}
+
+/** A term as it could be written. */
+function asWritten(name: keyof Terms, value: unknown): JsonValue {
+  if (value instanceof Parameters) return [...value.names]
+  if (name !== 'partitionBy' && name !== 'matchHeaders') return asJson(value)
+  const names = value as readonly string[]
+  if (names.includes(ALL_FIELDS)) return true
+  return names.flatMap((one) => (one === OTHER_CREDENTIALS ? SECRET_FIELDS : one))
 }
 
 /** What has been understood of a term, as it could be written. */

@@ -35,7 +35,11 @@ export interface ExplainedResponse {
   readonly expires: Date | undefined
   /** Until when it is kept, unless it has to make room; undefined for ever. */
   readonly keptUntil: Date | undefined
-  /** The request fields that it was stored for, credentials as hashes; `null` where absent. */
+  /**
+   * The request fields that it was stored for, credentials as hashes; `null` where absent. `:credentials` are
+   * the usual ones besides `Authorization` and `Cookie`, `:fields` all at once, and `:present` the names of
+   * those whose values do not matter.
+   */
   readonly nominated: Readonly<Record<string, string | null>>
   /** Whether it is the one that the request would be answered with, or that would be validated. */
   readonly isSelected: boolean
@@ -90,7 +94,7 @@ export class Explanation {
   toString(): string {
     const { method, url, key, rule, terms, stored, now, later } = this
     const all = Object.entries(terms).map(
-      ([name, { value, from }]) => `  ${name}: ${shown(name, value)} (${SOURCES[from]})`,
+      ([name, term]) => `  ${name}: ${shown(name, term)} (${SOURCES[term.from]})`,
     )
     return [
       `${method} ${url}`,
@@ -128,8 +132,9 @@ const DECISIONS: Readonly<Record<Explanation['decides'], string>> = {
   default: 'nothing says how long, and cacheControl is off',
 }
 
-function shown(name: string, value: JsonValue): string {
+function shown(name: string, { value, from }: ExplainedTerm): string {
   if (name === 'expireAfter' && value === -1) return 'never'
+  if (name === 'secretParameters' && from === 'default') return 'DEFAULT_SECRET_PARAMETERS'
   return typeof value === 'string' ? value : JSON.stringify(value)
 }
 

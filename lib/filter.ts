@@ -1,4 +1,5 @@
 import { inspect } from 'node:util'
+import { redactFields } from './redaction.ts'
 import type { Fields } from './rfc9111/message.ts'
 import { readAll } from './storage/content.ts'
 import type { Entry } from './storage/entry.ts'
@@ -48,7 +49,7 @@ export async function askFilter(
       url: entry.url,
       status: entry.status,
       statusText: entry.statusText,
-      headers: structuredClone(entry.fields),
+      headers: structuredClone(redactFields(entry.fields)),
       requestHeaders: { ...requestFields },
       size: entry.content.length as number,
       storedAt: new Date(entry.responseTime),

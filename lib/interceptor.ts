@@ -31,7 +31,10 @@ export interface CacheInterceptor {
 export function cacheInterceptor(options: CacheOptions = {}): CacheInterceptor {
   checkCacheOptions(options)
   const caching = createCaching(options)
-  const interceptor = (dispatch: Dispatch) => cachingDispatch(dispatch, caching)
+  const interceptor = (dispatch: Dispatch) => {
+    if (caching.ownsCache) caching.cache.dispatcher = precachingDispatcher(dispatch, caching)
+    return cachingDispatch(dispatch, caching)
+  }
   return Object.assign(interceptor, { cache: caching.cache })
 }
 
@@ -39,23 +42,33 @@ export function cacheInterceptor(options: CacheOptions = {}): CacheInterceptor {
 export function createCaching(options: CacheOptions): Caching {
   // Rules first: where they are malformed no file must be left behind.
   const rules = compileRules(options)
-  const { cache, cacheStatus = true } = options
+  const { cache: given, cacheStatus = true } = options
   const isOnlyRead = rules.termsFor(undefined, undefined).readOnly
-  const caching = {
-    cache: cache ?? new HttpCache(httpCacheOptions(options), isOnlyRead),
-    ownsCache: cache === undefined,
+  const cache = given ?? new HttpCache(httpCacheOptions(options), isOnlyRead)
+  cache.attach(rules)
+  cache.identities.learn(rules)
+  return {
+    cache,
+    ownsCache: given === undefined,
     rules,
     cacheStatus,
     active: new ActiveRequests(),
   }
-  caching.cache.attach(rules)
-  return caching
 }
 
 /** The options that are those of the cache itself. */
 function httpCacheOptions(options: CacheOptions): HttpCacheOptions {
   const given = HTTP_CACHE_OPTIONS.filter((name) => options[name] !== undefined)
   return Object.fromEntries(given.map((name) => [name, options[name]]))
+}
+
+/** What precaching makes its requests with: it has to be told what the cache does, whoever else is not. */
+export function precachingDispatcher(
+  dispatch: Dispatch,
+  caching: Caching,
+  own?: ParsedTerms,
+): Pick<Dispatcher, 'dispatch'> {
+  return { dispatch: cachingDispatch(dispatch, { ...caching, cacheStatus: true }, own) }
 }
 
 /** A dispatch that answers from the cache what it may; `own` are terms for all its requests. */
@@ -77,13 +90,14 @@ export function cachingDispatch(dispatch: Dispatch, caching: Caching, own?: Pars
       const reason = isOther ? 'upgrade' : request ? 'rule-failed' : 'target'
       terms ??= caching.rules.termsFor(undefined, both)
       if (terms.sendsNothing) {
-        refusePassing(caching, options, handler, request, terms, reason)
+        refusePassing(caching, options, handler, terms, reason)
         return true
       }
       tellPassing(caching, options, reason)
       return dispatch(options, handler)
     }
 
+    if (!terms.isDefaultKey) caching.cache.identities.learn(caching.rules)
     const bypass = whyPassBy(request, terms)
     if (bypass === undefined) {
       new CachedRequest(
@@ -97,15 +111,13 @@ export function cachingDispatch(dispatch: Dispatch, caching: Caching, own?: Pars
       return true
     }
     if (terms.sendsNothing) {
-      refusePassing(caching, options, handler, request, terms, bypass)
+      refusePassing(caching, options, handler, terms, bypass)
       return true
     }
     const status: CacheStatus =
       bypass === 'method' ? { fwd: 'method' } : { fwd: 'bypass', detail: bypass }
     const member = caching.cacheStatus ? formatCacheStatus(status, Date.now()) : undefined
-    // What is recorded is what was received, whatever changed it later.
-    const isKept = bypass === 'do-not-cache' || terms.readOnly || terms.mode === 'record'
-    const observer = passing(caching, request, status, !isKept)
+    const observer = passing(caching, request, terms, status)
     return dispatch(options, new RelayingHandler(handler, member, observer))
   })
 }

@@ -1,4 +1,3 @@
-import { CREDENTIALS } from './rfc9111/fields.ts'
 import type { RequestMessage } from './rfc9111/message.ts'
 import { differingFields } from './rfc9111/vary.ts'
 import type { Entry } from './storage/entry.ts'
@@ -32,8 +31,6 @@ export interface Missing {
   readonly bypass?: string | undefined
   /** The stored responses to the same request but for the fields by which they differ. */
   readonly variants?: readonly Entry[] | undefined
-  /** The request fields whose values are hashes. */
-  readonly partitionBy?: readonly string[]
 }
 
 /** Explains that a request is not answered: what is stored instead, and how to have it stored. */
@@ -42,18 +39,13 @@ export async function explainMissing(
   missing: Missing,
   stored: AsyncIterable<Pick<Entry, 'method' | 'url'>>,
 ): Promise<NotStoredError> {
-  const { because, bypass, variants = [], partitionBy = [] } = missing
+  const { because, bypass, variants = [] } = missing
   const asked = named(request)
   const lines = [`${asked} is not stored, and ${because} lets no request be sent.`]
   if (bypass !== undefined) lines.push(`Such a request passes the cache by (${bypass}).`)
 
-  const hashed = new Set([...CREDENTIALS, ...partitionBy])
   for (const { nominated } of variants.slice(0, MAX_SHOWN)) {
-    const differences = differingFields(nominated, request).map(([name, wanted, found]) =>
-      hashed.has(name)
-        ? `${name} is another one (partitionBy tells which fields count)`
-        : `${name} is ${shown(wanted)}, not ${shown(found)}`,
-    )
+    const differences = differingFields(nominated, request).map(difference)
     lines.push(`It is stored for a request that differs: ${differences.join('; ')}.`)
   }
 
@@ -61,8 +53,7 @@ export async function explainMissing(
   const nearest = variants.length > 0 ? found.filter((name) => name !== asked) : found
   if (nearest.length > 0) lines.push('The nearest that are stored:')
   for (const name of nearest) {
-    const isSame = name === asked
-    lines.push(`  ${name}${isSame ? ' (not for these terms: partitionBy, filter, shared)' : ''}`)
+    lines.push(`  ${name}${name === asked ? NOT_THE_SAME : ''}`)
   }
   lines.push(
     "To record it, make this request once with mode: 'record' and this store; what is stored is listed by cache.urls().",
@@ -80,8 +71,22 @@ const MAX_COMPARED = 200
 /** How much is shown of a value, in characters. */
 const MAX_VALUE = 80
 
+/** Why what is stored under the same name is not found. */
+const NOT_THE_SAME = ' (with other content, or not for these terms: partitionBy, filter, shared, …)'
+
+/** A value that has been replaced by its keyed hash. */
+const HASH = /^[\da-f]{64}$/
+
+function difference([name, wanted, found]: readonly [string, string | null, string | null]) {
+  const isSecret = [wanted, found].every((value) => value !== null && HASH.test(value))
+  // What is no field has a name that none can have.
+  const told = name.replace(':', 'other ')
+  return isSecret ? `${told} differs` : `${told} is ${shown(wanted)}, not ${shown(found)}`
+}
+
 function shown(value: string | null): string {
   if (value === null) return 'absent'
+  if (HASH.test(value)) return 'present'
   return JSON.stringify(value.length > MAX_VALUE ? `${value.slice(0, MAX_VALUE)}…` : value)
 }
 

@@ -1,15 +1,16 @@
 import type { Dispatcher } from 'undici'
-import type { HttpCache } from './cache.ts'
 import type { Caching } from './cached-request.ts'
 import type { RelayObserver } from './handlers/relaying-handler.ts'
 import { RequestControl } from './handlers/request-control.ts'
+import { toldUrl } from './key/identity.ts'
+import { keyTerms } from './key/terms.ts'
 import type { CacheStatus } from './observe/cache-status.ts'
 import { asError, type ToldRequest } from './observe/events.ts'
 import type { Reason } from './observe/reasons.ts'
+import { redactQuery } from './redaction.ts'
 import { refuse } from './refusal.ts'
-import type { Request } from './request.ts'
+import { effectiveMethod, type Request } from './request.ts'
 import { announcedSize } from './rfc9111/fields.ts'
-import { invalidatedUrls } from './rfc9111/invalidation.ts'
 import { type BypassReason, whyBypass } from './rfc9111/reuse.ts'
 import { neverCaches, type RequestTerms } from './rules.ts'
 
@@ -19,27 +20,28 @@ export function whyPassBy(
   terms: RequestTerms,
 ): BypassReason | 'do-not-cache' | undefined {
   if (neverCaches(terms)) return 'do-not-cache'
-  return whyBypass(request, request.content === 'some', terms.mode)
+  const isAllowed = terms.allowedMethods.includes(effectiveMethod(request))
+  return whyBypass(request, request.content === 'some', isAllowed, terms.mode)
 }
 
 /** What a request that passes the cache by does to the cache. */
 export function passing(
   { cache }: Caching,
   request: Request,
+  terms: RequestTerms,
   status: CacheStatus,
-  mayInvalidate: boolean,
 ): RelayObserver {
-  const { method, url } = request
+  const { method } = request
+  const url = toldUrl(request, terms, cache.shared)
   const asked: ToldRequest = { method, url, key: undefined, began: cache.events.began() }
   return {
     answered(code, fields) {
       const response = { status: code, fields }
       const size = announcedSize(method, response)
       cache.events.lookup(asked, status, Date.now(), { status: code, size })
-      if (!mayInvalidate) return
-      for (const invalidated of invalidatedUrls(request, response)) {
-        cache.invalidate({ ...request, target: new URL(invalidated) })
-      }
+      // What is recorded is what was received, whatever changed it later.
+      const isKept = neverCaches(terms) || terms.readOnly || terms.mode === 'record'
+      if (!isKept) cache.invalidateFor(request, response)
     },
     failed(error) {
       cache.events.lookup(asked, status, Date.now(), error)
@@ -52,43 +54,46 @@ export function passing(
 
 /** A request of which the cache sees nothing but that it passes by. */
 export function tellPassing(
-  { cache }: Caching,
+  caching: Caching,
   options: Dispatcher.DispatchOptions,
   detail: Reason,
 ): void {
-  const { events } = cache
-  events.lookup(toldOf(cache, options), { fwd: 'bypass', detail }, Date.now(), undefined)
-}
-
-/** A request as it is told of, that has not been understood. */
-function toldOf(
-  { events }: HttpCache,
-  { method, origin, path }: Dispatcher.DispatchOptions,
-): ToldRequest {
-  // What names a server may name a user as well.
-  const url = `${origin ?? ''}${path ?? ''}`.replace(/\/\/[^/@]*@/, '//')
-  return { method: String(method), url, key: undefined, began: events.began() }
+  const asked = toldOf(caching, options)
+  caching.cache.events.lookup(asked, { fwd: 'bypass', detail }, Date.now(), undefined)
 }
 
 /** Answers a request that would pass the cache by, where none may be sent. */
 export function refusePassing(
-  { cache, cacheStatus, active }: Caching,
+  caching: Caching,
   options: Dispatcher.DispatchOptions,
   handler: Dispatcher.DispatchHandler,
-  request: Request | undefined,
   terms: RequestTerms,
   bypass: Reason,
 ): void {
+  const { cache, cacheStatus, active } = caching
   const control = new RequestControl(handler)
   active.add(control)
   control.begin()
   if (control.finished) return
-  const told = toldOf(cache, options)
-  const asked = request ? { ...told, method: request.method, url: request.url } : told
+  const asked = toldOf(caching, options)
   const { body } = options
   const refused = { control, cache, cacheStatus, asked, fields: {}, body, terms, bypass }
   refuse(refused).catch((error: unknown) => {
     control.abort(asError(error))
     control.fail(asError(error))
   })
+}
+
+/** A request as it is told of, whether the cache understands it or not. */
+function toldOf(
+  { cache: { events }, rules }: Caching,
+  { method, origin, path }: Dispatcher.DispatchOptions,
+): ToldRequest {
+  const { ignoredParameters, secretParameters } = keyTerms(rules.ofAgent)
+  const isHidden = (name: string) =>
+    ignoredParameters.hasParameter(name) || secretParameters.hasParameter(name)
+  // What names a server may name a user as well.
+  const server = String(origin ?? '').replace(/\/\/[^/@]*@/, '//')
+  const url = redactQuery(`${server}${path ?? ''}`, isHidden)
+  return { method: String(method), url, key: undefined, began: events.began() }
 }

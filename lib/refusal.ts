@@ -31,11 +31,10 @@ export interface Refused {
 export async function refuse(refused: Refused): Promise<void> {
   const { control, cache, asked, fields, body, terms, variants, bypass } = refused
   discardStream(body)
-  const { missing, partitionBy } = terms
   const status: CacheStatus = { detail: reasonOfRefusal(terms) }
-  if (missing === 'status') return answer504(refused, status)
+  if (terms.missing === 'status') return answer504(refused, status)
   const { method, url } = asked
-  const known = { because: becauseOf(terms), bypass, variants, partitionBy }
+  const known = { because: becauseOf(terms), bypass, variants }
   const error = await explainMissing({ method, url, fields }, known, cache.responses.entries())
   if (control.finished) return
   cache.events.lookup(asked, status, Date.now(), error)

@@ -15,6 +15,19 @@ export interface Request extends RequestMessage {
   readonly server: string | undefined
   /** Whether the request has content; a stream has to be asked. */
   readonly content: 'none' | 'some' | Readable
+  /** The method that a field asks the origin to take it for; `''` where several ask for different ones. */
+  readonly override?: string
+}
+
+/** The fields by which clients that know only GET and POST ask for other methods. */
+const METHOD_OVERRIDES = ['x-http-method-override', 'x-http-method', 'x-method-override']
+
+/** The method that a request is to be taken for. */
+export function effectiveMethod({
+  method,
+  override,
+}: Pick<Request, 'method' | 'override'>): string {
+  return override ?? method
 }
 
 /** The value of a `Host` field (RFC 9110 §7.2). */
@@ -36,6 +49,7 @@ export function readRequest(options: Dispatcher.DispatchOptions): Request | unde
   if (where === undefined) return undefined
   // undici's dns interceptor dispatches to an address, with the name as server name and in Host.
   const isResolved = (options as { servername?: unknown }).servername === where.target.hostname
+  const override = readOverride(fields)
   return {
     method: method.toUpperCase(),
     url: where.url,
@@ -43,7 +57,18 @@ export function readRequest(options: Dispatcher.DispatchOptions): Request | unde
     server: isResolved ? undefined : where.server,
     fields,
     content: contentOf(options.body),
+    ...(override !== undefined && { override }),
   }
+}
+
+function readOverride(fields: Fields): string | undefined {
+  let override: string | undefined
+  for (const name of METHOD_OVERRIDES) {
+    if (fields[name] === undefined) continue
+    const value = fieldValue(fields, name)?.trim().toUpperCase() ?? ''
+    override = override === undefined || override === value ? value : ''
+  }
+  return override
 }
 
 type Target = Pick<Request, 'url' | 'target' | 'server'>
@@ -111,20 +136,28 @@ const NO_FIELDS: Fields = Object.freeze(Object.create(null))
 function readFields(headers: Dispatcher.DispatchOptions['headers']): Fields | undefined {
   if (headers === undefined || headers === null) return NO_FIELDS
   const fields: Record<string, string | string[]> = Object.create(null)
+  if (isRecord(headers)) {
+    for (const name of Object.keys(headers)) addField(fields, name, headers[name])
+    return fields
+  }
   for (const [name, value] of fieldLines(headers)) {
     if (typeof name !== 'string') return undefined
-    if (value === undefined || value === null) continue
-    const key = name.toLowerCase()
-    const known = fields[key]
-    if (typeof value === 'string' && known === undefined) {
-      fields[key] = value
-      continue
-    }
-    const lines = Array.isArray(value) ? value.map(String) : [String(value)]
-    const all = known === undefined ? lines : [known, lines].flat()
-    if (all.length > 0) fields[key] = all.length === 1 ? (all[0] as string) : all
+    addField(fields, name, value)
   }
   return fields
+}
+
+function addField(fields: Record<string, string | string[]>, name: string, value: unknown): void {
+  if (value === undefined || value === null) return
+  const key = name.toLowerCase()
+  const known = fields[key]
+  if (typeof value === 'string' && known === undefined) {
+    fields[key] = value
+    return
+  }
+  const lines = Array.isArray(value) ? value.map(String) : [String(value)]
+  const all = known === undefined ? lines : [known, lines].flat()
+  if (all.length > 0) fields[key] = all.length === 1 ? (all[0] as string) : all
 }
 
 type Headers = Dispatcher.DispatchOptions['headers']
@@ -137,6 +170,10 @@ function* fieldLines(headers: Headers): Iterable<readonly [unknown, unknown]> {
     }
   } else if (isIterable(headers)) yield* headers
   else yield* Object.entries(headers)
+}
+
+function isRecord(headers: Headers): headers is Record<string, string | string[] | undefined> {
+  return typeof headers === 'object' && headers !== null && !isIterable(headers)
 }
 
 function isIterable(value: object): value is Iterable<readonly [unknown, unknown]> {
@@ -152,7 +189,7 @@ export function headersWith(
   headers: Headers,
   more: Readonly<Record<string, string>>,
 ): Record<string, unknown> | unknown[] {
-  if (headers && typeof headers === 'object' && !isIterable(headers)) return { ...headers, ...more }
+  if (isRecord(headers)) return { ...headers, ...more }
   const lines = [...fieldLines(headers), ...Object.entries(more)]
   return lines.flat() as unknown[]
 }
@@ -165,6 +202,5 @@ export function headersWithout(
   const kept = [...fieldLines(headers)].filter(
     ([name]) => !names.includes(String(name).toLowerCase()),
   )
-  const isRecord = headers && typeof headers === 'object' && !isIterable(headers)
-  return isRecord ? Object.fromEntries(kept) : (kept.flat() as unknown[])
+  return isRecord(headers) ? Object.fromEntries(kept) : (kept.flat() as unknown[])
 }

@@ -11,6 +11,7 @@ import {
   namesStatus,
   parseExpirations,
 } from './expiration.ts'
+import { type KeyTerms, keySignature, keyTerms } from './key/terms.ts'
 import { responseDirectives } from './rfc9111/cache-control.ts'
 import { explicitLifetime } from './rfc9111/freshness.ts'
 import type { ResponseFields, ResponseMessage, StoredResponse } from './rfc9111/message.ts'
@@ -25,17 +26,20 @@ export type UrlRules = Readonly<Record<string, UrlRule>> | Iterable<readonly [Ur
 export type UrlRule = Expiration | ExpirationByStatus | Terms
 
 /** What decides about the responses to one request: all terms, each from where it is said most specifically. */
-export interface RequestTerms extends Omit<ParsedTerms, 'expireAfter' | 'cacheControl'> {
+export interface RequestTerms
+  extends Omit<ParsedTerms, 'expireAfter' | 'cacheControl' | keyof KeyTerms>,
+    KeyTerms {
   /** What the request's own terms and a rule for its URL say, in this order: it decides against the origin. */
   readonly rules: readonly (Lifetime | LifetimeByStatus)[]
   /** Whether the response's own fields decide where there is no rule; undefined for where there is no fallback. */
   readonly cacheControl: boolean | undefined
   /** What applies where nothing else does. */
   readonly fallback: Lifetime | LifetimeByStatus | undefined
-  /** The request fields that hold credentials. */
-  readonly partitionBy: readonly string[]
   /** How much content is stored, in bytes; `Infinity` for any. */
   readonly maxContentSize: number
+  /** How much content a request may have that is keyed by it, in bytes. */
+  readonly maxRequestContentSize: number
+  readonly allowedMethods: readonly string[]
   readonly mode: Mode
   /** Whether the cache is only read: because it is said, or by the mode. */
   readonly readOnly: boolean
@@ -62,13 +66,21 @@ export interface Rules {
   ruleFor(url: URL): Rule | undefined
   /** The terms for a URL; `own` are those of the request itself. Without a URL no rule applies. */
   termsFor(url: URL | undefined, own: ParsedTerms | undefined): RequestTerms
+  /** Whether some requests may have other keys than they have by default. */
+  readonly haveKeyTerms: boolean
+  /** All terms by which what is stored for a URL may be keyed, as far as they have been in use. */
+  allTermsFor(url: URL, own: ParsedTerms | undefined): Set<RequestTerms>
 }
 
+/** How many terms of requests are remembered by which they may be keyed. */
+const MAX_KEY_TERMS = 100
+
 const DEFAULTS = {
-  partitionBy: ['authorization', 'cookie'],
   maxContentSize: Infinity,
   mode: 'default',
   readOnly: false,
+  allowedMethods: ['GET', 'HEAD'],
+  maxRequestContentSize: 2 ** 20,
 } as const satisfies ParsedTerms
 
 /**
@@ -79,7 +91,7 @@ const DEFAULTS = {
 export function compileRules(options: Terms & { readonly urlsExpireAfter?: UrlRules }): Rules {
   const ofAgent = parseTermsOf(options)
   const { expireAfter: fallback, ...others } = ofAgent
-  const defaults = { ...DEFAULTS, cacheControl: undefined, ...others }
+  const defaults = { ...DEFAULTS, ...others }
   const rules = rulePairs(options.urlsExpireAfter).map(([matcher, value]) => {
     const where = `urlsExpireAfter[${inspect(matcher, { depth: 0 })}]`
     const matches = compileMatcher(matcher, where)
@@ -89,31 +101,57 @@ export function compileRules(options: Terms & { readonly urlsExpireAfter?: UrlRu
   /** Resolved terms, which most requests share: by those of the request, and by the rule. */
   const resolved = new WeakMap<ParsedTerms, Map<ParsedTerms, RequestTerms>>()
 
+  /** Terms of requests by which they are keyed, the latest last. */
+  const ofRequests = new Map<string, ParsedTerms>()
+  const haveKeyTerms = [ofAgent, ...rules.map(({ terms }) => terms)].some(
+    (terms) => !keyTerms(terms).isDefaultKey,
+  )
+
   return {
     ofAgent,
     ruleFor: (url) => rules.find(({ matches }) => matches(url)),
-    termsFor(url, own = NONE) {
-      const rule = (url && rules.find(({ matches }) => matches(url))?.terms) ?? NONE
-      const byRule = resolved.get(own) ?? new Map<ParsedTerms, RequestTerms>()
-      const known = byRule.get(rule) ?? resolve(own, rule)
-      resolved.set(own, byRule.set(rule, known))
-      return known
+    termsFor,
+    get haveKeyTerms() {
+      return haveKeyTerms || ofRequests.size > 0
+    },
+    allTermsFor(url, own) {
+      const all = [own, undefined, ...ofRequests.values()]
+      return new Set(all.map((terms) => termsFor(url, terms)))
     },
   }
 
+  function termsFor(url: URL | undefined, own: ParsedTerms = NONE): RequestTerms {
+    const rule = (url && rules.find(({ matches }) => matches(url))?.terms) ?? NONE
+    const byRule = resolved.get(own) ?? new Map<ParsedTerms, RequestTerms>()
+    const known = byRule.get(rule) ?? resolve(own, rule)
+    resolved.set(own, byRule.set(rule, known))
+    return known
+  }
+
   function resolve(own: ParsedTerms, rule: ParsedTerms): RequestTerms {
-    const { expireAfter: _, ...others } = { ...defaults, ...rule, ...own }
-    const { mode, onlyIfCached = false, missing = mode === 'replay' ? 'error' : 'status' } = others
+    const { expireAfter: _, ...all } = { ...defaults, ...rule, ...own }
+    if (!keyTerms(own).isDefaultKey) remember(own)
+    const { mode, onlyIfCached = false, missing = mode === 'replay' ? 'error' : 'status' } = all
     const rules = [own.expireAfter, rule.expireAfter].filter((lifetime) => lifetime !== undefined)
     return {
-      ...others,
+      ...all,
+      ...keyTerms(all),
+      cacheControl: all.cacheControl,
       rules,
       fallback,
       missing,
-      readOnly: others.readOnly || isOffline(mode),
+      readOnly: all.readOnly || isOffline(mode),
       sendsNothing: isOffline(mode) || (onlyIfCached && mode !== 'record'),
       isByStatus: [...rules, fallback].some((lifetime) => lifetime?.kind === 'by-status'),
     }
+  }
+
+  function remember(own: ParsedTerms): void {
+    const signature = keySignature(own)
+    ofRequests.delete(signature)
+    ofRequests.set(signature, own)
+    const [oldest = ''] = ofRequests.keys()
+    if (ofRequests.size > MAX_KEY_TERMS) ofRequests.delete(oldest)
   }
 }
 

@@ -1,5 +1,6 @@
 import { isDeepStrictEqual } from 'node:util'
 import type { Received } from './handlers/storing-handler.ts'
+import { OTHER_CREDENTIALS } from './key/fields.ts'
 import type { Request } from './request.ts'
 import { fieldValue, withoutFields } from './rfc9111/fields.ts'
 import type { Fields, ResponseMessage, StoredResponse } from './rfc9111/message.ts'
@@ -17,9 +18,10 @@ import { impliedNames, nominate, nominatedNames } from './rfc9111/vary.ts'
 import { allowsStatus, expirationByRule, lifetimeByRule, type RequestTerms } from './rules.ts'
 import { type Entry, type NewEntry, STALE_RETENTION } from './storage/entry.ts'
 
-/** What a response is stored for: where, and in what kind of cache. */
+/** What a response is stored for: where, under what URL, and in what kind of cache. */
 export interface Place {
   readonly cacheKey: string
+  readonly url: string
   readonly shared: boolean
 }
 
@@ -28,7 +30,7 @@ export function storing(
   request: Request,
   received: Received,
   terms: RequestTerms,
-  { cacheKey, shared }: Place,
+  { cacheKey, url, shared }: Place,
 ): NewEntry | NotStored {
   if (terms.readOnly) return 'read-only'
   const isRecording = terms.mode === 'record'
@@ -43,7 +45,7 @@ export function storing(
     {
       cacheKey,
       method: request.method,
-      url: request.url,
+      url,
       status,
       statusText,
       fields: withDate(storedFields(response), responseTime),
@@ -51,6 +53,8 @@ export function storing(
       responseTime,
       nominated: nominate(names, request),
       ...(shared && { shared }),
+      ...(!terms.partitionBy.includes(OTHER_CREDENTIALS) && { hasOwnPartition: true }),
+      ...(received.hasHiddenValues && { hasHiddenValues: true }),
       ...(expires !== undefined && { expires }),
     },
     terms,
@@ -78,25 +82,39 @@ function isStorable(
 }
 
 /**
- * The request fields by which responses differ: those that `Vary` nominates; unless the response is for
- * everybody, the credentials; and the ranges or conditions that it is about.
+ * The request fields by which responses differ: those that `Vary` nominates, and those that the user does;
+ * unless the response is for everybody, the credentials; and the ranges or conditions that it is about.
  */
 function distinguishingNames(
   response: ResponseMessage,
-  { partitionBy, mode }: RequestTerms,
+  { partitionBy, matchHeaders, mode }: RequestTerms,
 ): string[] | '*' {
   const names = nominatedNames(response)
   // What is recorded is to be found again, even if no two requests are the same to its origin.
   if (names === '*' && mode !== 'record') return '*'
   const nominated = names === '*' ? impliedNames(response) : names
   const credentials = credentialNames(response, partitionBy)
-  return [...new Set([...nominated, ...credentials, ...fieldsAbout(response.status)])].sort()
+  const about = fieldsAbout(response.status)
+  return [...new Set([...nominated, ...credentials, ...matchHeaders, ...about])].sort()
 }
 
-/** Whether a stored response distinguishes requests by all credentials that count for these terms. */
-export function isPartitioned(stored: Entry, { partitionBy }: RequestTerms): boolean {
-  const names = credentialNames(stored, partitionBy)
-  return names.every((name) => Object.hasOwn(stored.nominated, name))
+/** Whether a stored response distinguishes requests by all that counts for these terms. */
+export function isPartitioned(
+  stored: Entry,
+  { fields }: Pick<Request, 'fields'>,
+  { partitionBy, matchHeaders }: RequestTerms,
+): boolean {
+  const isKnown = (name: string) =>
+    Object.hasOwn(stored.nominated, name) ||
+    (name === OTHER_CREDENTIALS && fields[name] === undefined && isOfFewCredentials(stored))
+  return credentialNames(stored, partitionBy).every(isKnown) && matchHeaders.every(isKnown)
+}
+
+/** Whether a response was stored when no other credentials counted than `Authorization` and `Cookie`. */
+function isOfFewCredentials(stored: Entry): boolean {
+  const isKnown = (name: string) => Object.hasOwn(stored.nominated, name)
+  const names = credentialNames(stored, ['authorization', 'cookie'])
+  return !stored.hasOwnPartition && !isKnown(OTHER_CREDENTIALS) && names.every(isKnown)
 }
 
 /** A stored response as an answer of the origin has revised it, and whether it may be stored so. */
@@ -131,13 +149,18 @@ export function freshening(
       requestTime,
       responseTime,
       ...(typeof expires === 'number' && { expires }),
+      ...(confirmation.hasHiddenValues && { hasHiddenValues: true as const }),
     },
     terms,
   )
   const mayBeStored = isStorable(request, entry, terms) === true
   // Where it is kept, and who may have it, depends on the fields by which it differs from others.
   const names = distinguishingNames(revised, terms)
-  const isInPlace = String(names) === String(Object.keys(stored.nominated).sort())
+  const known = Object.keys(stored.nominated)
+  const left = isOfFewCredentials(stored) ? [OTHER_CREDENTIALS] : []
+  const isInPlace =
+    names !== '*' &&
+    String(names.filter((name) => !left.includes(name))) === String([...known].sort())
   return {
     entry,
     isStorable: expires !== 'do-not-cache' && mayBeStored && isInPlace,

@@ -11,6 +11,10 @@ import {
   type StatusClass,
 } from './expiration.ts'
 import type { ResponseFilter } from './filter.ts'
+import { ALL_FIELDS } from './key/fields.ts'
+import type { CacheKeyFunction } from './key/identity.ts'
+import { Parameters } from './key/parameters.ts'
+import { isToken } from './rfc9111/fields.ts'
 import type { Mode } from './rfc9111/reuse.ts'
 import { parseSize, type Size } from './size.ts'
 
@@ -37,9 +41,54 @@ export interface Terms {
    * only for requests with the same credentials, unless it is declared public (RFC 9111 §3.5).
    * Stored as a keyed hash. `false` gives everybody's responses to everybody.
    *
-   * @default ['authorization', 'cookie']
+   * @default 'authorization', 'cookie', the usual fields for keys and tokens, such as 'x-api-key', and those
+   * that `secretParameters` names
    */
   readonly partitionBy?: readonly string[] | false
+  /**
+   * The methods of requests that may be cached, in any case. Other methods than GET and HEAD are keyed by
+   * their content as well. A field such as `X-HTTP-Method-Override` counts as the method.
+   *
+   * @default ['GET', 'HEAD']
+   */
+  readonly allowedMethods?: readonly string[]
+  /**
+   * How much content a request may have that is keyed by it, as a number of bytes or a size such as
+   * `'10MB'`. A request with more passes by.
+   *
+   * @default '1MiB'
+   */
+  readonly maxRequestContentSize?: Size
+  /**
+   * Parameters whose values do not matter: of the query, of forms, of JSON (members at the top, or paths such
+   * as `'data.timestamp'` and `'items.*.id'`), and header fields. Requests that differ by nothing else share
+   * their responses; whether there is such a parameter still counts. Their values are not stored.
+   *
+   * @default []
+   */
+  readonly ignoredParameters?: readonly string[]
+  /**
+   * Parameters whose values are secrets: of the query, of forms, of JSON at any depth, and header fields; all
+   * in any case. They tell requests apart, but nothing of them is stored or told. `false` for none, which
+   * leaves `Authorization` and `Cookie`. A list takes the place of the default.
+   *
+   * @default DEFAULT_SECRET_PARAMETERS
+   */
+  readonly secretParameters?: readonly string[] | false
+  /**
+   * Request fields by which responses are kept apart, as if all responses named them in `Vary`; `true` for all
+   * fields.
+   *
+   * @default []
+   */
+  readonly matchHeaders?: readonly string[] | true
+  /**
+   * Makes the key of a request: any text, of which requests that share their responses have the same.
+   * Methods and credentials are told apart in any case. A request passes by where it throws.
+   *
+   * @default the method, the URL and the content
+   */
+  readonly cacheKey?: CacheKeyFunction
   /**
    * Whether a stale response may be used while it is being validated in the background (RFC 5861 §3):
    * always, never, or for so long after it became stale, as a number of milliseconds or a duration such
@@ -153,7 +202,7 @@ export interface Terms {
   readonly missing?: 'status' | 'error'
 }
 
-/** Terms that have been understood: durations in milliseconds, sizes in bytes, names in lower case. */
+/** Terms that have been understood: durations in milliseconds, sizes in bytes, names in their one case. */
 export interface ParsedTerms {
   readonly expireAfter?: Lifetime | LifetimeByStatus
   readonly cacheControl?: boolean
@@ -161,6 +210,12 @@ export interface ParsedTerms {
   readonly staleWhileRevalidate?: number
   readonly staleIfError?: number
   readonly maxContentSize?: number
+  readonly allowedMethods?: readonly string[]
+  readonly maxRequestContentSize?: number
+  readonly ignoredParameters?: Parameters
+  readonly secretParameters?: Parameters
+  readonly matchHeaders?: readonly string[]
+  readonly cacheKey?: CacheKeyFunction
   readonly allowedCodes?: ReadonlySet<string>
   readonly filter?: ResponseFilter
   readonly readOnly?: boolean
@@ -190,6 +245,12 @@ const PARSERS: Parsers = {
   staleWhileRevalidate: parseStaleness,
   staleIfError: parseStaleness,
   maxContentSize: parseSize,
+  allowedMethods: parseMethods,
+  maxRequestContentSize: parseSize,
+  ignoredParameters: parseIgnored,
+  secretParameters: parseSecrets,
+  matchHeaders: parseMatchHeaders,
+  cacheKey: parseCacheKey,
   allowedCodes: parseStatuses,
   filter: parseFilter,
   readOnly: parseBoolean,
@@ -242,9 +303,43 @@ function parsePartition(value: unknown, option: string): readonly string[] {
 }
 
 function parseFieldNames(value: unknown, option: string, expected: string): readonly string[] {
-  const isList = Array.isArray(value) && value.every((name) => typeof name === 'string')
-  if (!isList) refuse(option, expected, value)
-  return value.map((name) => name.toLowerCase())
+  return parseTokens(value, option, expected).map((name) => name.toLowerCase())
+}
+
+/** Understands names as fields and methods have them. */
+function parseTokens(value: unknown, option: string, expected: string): readonly string[] {
+  const isName = (name: unknown) => typeof name === 'string' && isToken(name)
+  return Array.isArray(value) && value.every(isName) ? value : refuse(option, expected, value)
+}
+
+function parseMethods(value: unknown, option: string): readonly string[] {
+  const methods = parseTokens(value, option, 'an array of methods')
+  return methods.map((method) => method.toUpperCase())
+}
+
+function parseIgnored(value: unknown, option: string): Parameters {
+  return new Parameters(parseNames(value, option, 'an array of names'))
+}
+
+function parseSecrets(value: unknown, option: string): Parameters {
+  const names = value === false ? [] : parseNames(value, option, 'an array of names, or false')
+  return new Parameters(names, true)
+}
+
+function parseNames(value: unknown, option: string, expected: string): readonly string[] {
+  const isName = (name: unknown) => typeof name === 'string' && name !== ''
+  return Array.isArray(value) && value.every(isName) ? [...value] : refuse(option, expected, value)
+}
+
+function parseMatchHeaders(value: unknown, option: string): readonly string[] {
+  if (value === true) return [ALL_FIELDS]
+  return parseFieldNames(value, option, 'an array of field names, or true')
+}
+
+function parseCacheKey(value: unknown, option: string): CacheKeyFunction {
+  return typeof value === 'function'
+    ? (value as CacheKeyFunction)
+    : refuse(option, 'a function', value)
 }
 
 function parseStatuses(value: unknown, option: string): ReadonlySet<string> {

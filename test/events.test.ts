@@ -136,6 +136,18 @@ suite('what becomes of a request is told once', () => {
     remember(heard)
   })
 
+  test('nor is one cached that has too much', async (t) => {
+    const { url } = await origin(t, answering(HOUR))
+    const agent = testAgent(t, { allowedMethods: ['POST'], maxRequestContentSize: 3 })
+    const heard = listenTo(agent.cache)
+    await get(agent, `${url}/?token=secret`, { method: 'POST', body: 'text' })
+    assert.deepEqual(
+      heard.lookup.map((event) => [event.outcome, event.reason, event.url, event.key]),
+      [['bypass', 'request-too-large', `${url}/?token=REDACTED`, undefined]],
+    )
+    remember(heard)
+  })
+
   test('a part is as long as it is, and what has no content has none', async (t) => {
     const { url } = await origin(t, answering({ ...HOUR, ETag: '"v1"' }))
     const agent = testAgent(t)
@@ -278,16 +290,19 @@ suite('what becomes of a request is told once', () => {
     remember(heard)
   })
 
-  test('no URL tells who a user is', async (t) => {
-    const agent = testAgent(t)
+  test('no URL tells who a user is, or what is secret', async (t) => {
+    const agent = testAgent(t, { secretParameters: ['own'] })
     const { lookup } = listenTo(agent.cache)
     const handler = { onRequestStart() {}, onResponseError() {} }
-    const secret = { origin: 'ftp://user:secret@example.com', path: '/', method: 'GET' }
+    const secret = {
+      ...{ origin: 'ftp://user:secret@example.com', method: 'GET' },
+      path: '/a@b?own=secret&c=d@e',
+    }
     try {
       agent.dispatch(secret as never, handler as never)
     } catch {}
     await turn()
-    assert.equal(lookup[0]?.url, 'ftp://example.com/')
+    assert.equal(lookup[0]?.url, 'ftp://example.com/a@b?own=REDACTED&c=d@e')
   })
 
   test('requests of a closed agent are not told', async (t) => {

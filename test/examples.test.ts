@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { execFile } from 'node:child_process'
 import { once } from 'node:events'
-import { existsSync, mkdtempSync, rmSync } from 'node:fs'
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { createServer, type RequestListener } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
@@ -155,6 +155,7 @@ suite('examples/precache.ts', () => {
     const cwd = temporaryFolder(t)
     const cold = await run(t, 'precache.ts', [`${url}/page`], {}, cwd)
     assert.match(cold, /^Found 151 links$/m)
+    assert.ok(!cold.includes('\r'), 'a bar where there is no terminal')
     assert.match(cold, /^Completed run in \d+\.\d{3} seconds and cached [1-9]\d*\.\d{3} MB$/m)
     assert.equal(received.length, 152)
     assert.equal(new Set(received).size, 152)
@@ -303,5 +304,45 @@ suite('examples/opentelemetry.ts', () => {
     const printed = await run(t, 'opentelemetry.ts', [url])
     assert.equal(received, 1)
     assert.equal(printed.split(`'url.full': '${url}/'`).length, 5)
+  })
+})
+
+suite('examples/graphql.ts', () => {
+  test('asks once for what is asked for twice, however it is written', async (t) => {
+    const printed = await run(t, 'graphql.ts')
+    const statuses = [...printed.matchAll(/\((\w+)\)$/gm)].map(([, status]) => status)
+    assert.deepEqual(statuses, ['miss', 'hit', 'hit', 'miss', 'miss'])
+    assert.equal(printed.match(/"name":"Brazil"/g)?.length, 3)
+    assert.match(printed, /^another language: \{"name":"Brasil","capital":"Brasília"\} \(miss\)$/m)
+    assert.match(printed, /^The server received 3 requests$/m)
+  })
+
+  test('asks the API that it is given', async (t) => {
+    let received = 0
+    const url = await origin(t, (_, response) => {
+      received += 1
+      response.end('{"data":{"country":null}}')
+    })
+    const printed = await run(t, 'graphql.ts', [url])
+    assert.equal(received, 3)
+    assert.equal(printed.match(/: null \(hit\)$/gm)?.length, 2)
+  })
+})
+
+suite('examples/api-keys.ts', () => {
+  test('gives each key its own responses, and has nothing of any on disk', async (t) => {
+    const cwd = temporaryFolder(t)
+    const printed = await run(t, 'api-keys.ts', [], {}, cwd)
+    for (const customer of [1, 2]) {
+      for (const status of ['miss', 'hit']) {
+        const line = new RegExp(`^the reports of customer ${customer} \\(${status}\\)$`, 'gm')
+        assert.equal(printed.match(line)?.length, 3)
+      }
+    }
+    assert.match(printed, /^http:\/\/api\/reports\?year=2026&api_key=REDACTED$/m)
+    assert.match(printed, /^\d{4,} bytes searched: 0 of 3 secrets found$/m)
+    const file = readFileSync(join(cwd, 'api-keys.sqlite'), 'latin1')
+    assert.match(file, /the reports of customer 1/)
+    assert.doesNotMatch(file, /sk-live|correct horse/)
   })
 })

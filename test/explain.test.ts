@@ -1,11 +1,13 @@
 import assert from 'node:assert/strict'
 import { join } from 'node:path'
 import { Readable } from 'node:stream'
+import { text } from 'node:stream/consumers'
 import { suite, type TestContext, test } from 'node:test'
 import {
   type AgentOptions,
   type CachingAgent,
   cacheInterceptor,
+  DEFAULT_SECRET_PARAMETERS,
   DO_NOT_CACHE,
   disabled,
   type Explanation,
@@ -17,6 +19,7 @@ import {
 } from 'caching-agent'
 import fc from 'fast-check'
 import { Agent } from 'undici'
+import { SECRET_FIELDS } from '../lib/key/parameters.ts'
 import { adapter } from './helpers/adapter.ts'
 import { get, testAgent } from './helpers/agent.ts'
 import { listenTo } from './helpers/events.ts'
@@ -367,12 +370,18 @@ suite('which rule applies, and which terms', () => {
       staleWhileRevalidate: true,
     })
     const { terms } = await agent.with({ maxContentSize: 5 }).explain('http://x.a.com/')
+    const byDefault = (value: unknown) => ({ value, from: 'default' })
     assert.deepEqual(terms, {
       cacheControl: { value: true, from: 'default' },
       partitionBy: { value: [], from: 'rule' },
       staleIfError: { value: 3_600_000, from: 'rule' },
       staleWhileRevalidate: { value: 'Infinity', from: 'agent' },
       maxContentSize: { value: 5, from: 'request' },
+      allowedMethods: byDefault(['GET', 'HEAD']),
+      maxRequestContentSize: byDefault(2 ** 20),
+      ignoredParameters: byDefault([]),
+      secretParameters: byDefault([...DEFAULT_SECRET_PARAMETERS]),
+      matchHeaders: byDefault([]),
     })
   })
 
@@ -423,6 +432,47 @@ suite('which rule applies, and which terms', () => {
       assert.deepEqual([now.outcome, now.reason, now.status], ['miss', reason, status])
     })
   }
+
+  test('terms about keys as they could be written', async (t) => {
+    const given = {
+      ignoredParameters: ['a', 'b.*.c'],
+      secretParameters: ['D'],
+      matchHeaders: true,
+      allowedMethods: ['POST'],
+    } as const
+    const { terms } = await testAgent(t, given).explain('http://a.com/')
+    for (const [name, value] of Object.entries(given)) {
+      assert.deepEqual(terms[name], { value, from: 'agent' })
+    }
+    assert.deepEqual(terms.partitionBy?.value, ['authorization', 'cookie', ...SECRET_FIELDS, 'd'])
+    const cacheKey = (_: unknown, key: string) => key
+    const own = await testAgent(t, { cacheKey }).explain('http://a.com/')
+    assert.deepEqual(own.terms.cacheKey, { value: '[Function: cacheKey]', from: 'agent' })
+    assert.match(String(own), /^ {2}secretParameters: DEFAULT_SECRET_PARAMETERS \(by default\)$/m)
+  })
+
+  test('the key of content, unless it could be read only once', async (t) => {
+    const { url } = await origin(t, answering())
+    const agent = testAgent(t, { expireAfter: '1h', allowedMethods: ['POST'] })
+    const request = {
+      method: 'POST',
+      headers: { 'content-type': 'application/json' },
+      body: '{"a":1,"b":2}',
+    }
+    const { info } = await get(agent, `${url}/?token=secret`, request)
+    const explained = await agent.explain(`${url}/?token=secret`, {
+      ...request,
+      body: '{ "b": 2, "a": 1 }',
+    })
+    assert.deepEqual([explained.now.outcome, explained.key], ['hit', info?.key])
+    assert.equal(explained.url, `${url}/?token=REDACTED`)
+    const body = Readable.from(['{"a":1,"b":2}'])
+    const { now } = await agent.explain(url, { ...request, body })
+    assert.deepEqual([now.outcome, now.reason], ['bypass', 'content'])
+    assert.equal(await text(body), '{"a":1,"b":2}')
+    const failing = agent.with({ cacheKey: () => 42 as never })
+    assert.equal((await failing.explain(url, request)).now.reason, 'rule-failed')
+  })
 
   test('terms of the request: its own, before those of the context, before those of the agent', async (t) => {
     const agent = testAgent(t).with({ expireAfter: '1h' })
@@ -554,6 +604,11 @@ suite('an explanation', () => {
       '  partitionBy: [] (of the agent)',
       '  staleWhileRevalidate: 10000 (of the rule)',
       '  maxContentSize: Infinity (by default)',
+      '  allowedMethods: ["GET","HEAD"] (by default)',
+      '  maxRequestContentSize: 1048576 (by default)',
+      '  ignoredParameters: [] (by default)',
+      '  secretParameters: DEFAULT_SECRET_PARAMETERS (by default)',
+      '  matchHeaders: [] (by default)',
       `key: ${explanation.key}`,
       'stored:',
       '  GET 200, 7 B, stored 2027-01-15T08:00:00.000Z, fresh until 2027-01-15T08:01:00.000Z, for accept: text/html, selected',

@@ -259,6 +259,23 @@ suite('filter: before a use', () => {
     assert.equal((await question?.content())?.toString(), 'response 1')
   })
 
+  test('it is told no secrets', async (t) => {
+    const { url } = await origin(t, (_, response) => {
+      response.setHeader('Location', '/?api_key=topsecret').end('content')
+    })
+    const { filter, questions } = asked(() => true)
+    const agent = testAgent(t, { expireAfter: '1h', filter })
+    const headers = { authorization: 'Bearer topsecret' }
+    await get(agent, `${url}/?api_key=topsecret`, { headers })
+    await agent.cache.responses.settled()
+    assert.equal((await get(agent, `${url}/?api_key=topsecret`, { headers })).info?.status, 'hit')
+    assert.deepEqual(
+      questions.map(({ isStored }) => isStored),
+      [false, true],
+    )
+    assert.doesNotMatch(JSON.stringify(questions), /topsecret/)
+  })
+
   test('what it changes is not changed in the cache', async (t) => {
     const { url } = await numbered(t)
     const filter: ResponseFilter = async ({ headers, content }) => {

@@ -37,6 +37,8 @@ suite('a cache file that an older release has written', () => {
       assert.equal((await get('/variants', { 'accept-language': 'fr' })).status, 504)
       assert.equal((await get('/user', { authorization: 'two' })).text, 'for two')
       assert.equal((await get('/user', { authorization: 'three' })).status, 504)
+      // When it was written nobody asked for other credentials.
+      assert.equal((await get('/small', { 'x-api-key': 'any' })).status, 504)
 
       assert.equal(await agent.cache.count(), 6)
       assert.ok((await agent.cache.size()) > 100_000)

@@ -1,17 +1,22 @@
 import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
 import fc from 'fast-check'
-import {
-  cacheKey,
-  digest,
-  hasCredentials,
-  normalisePercentEncoding,
-  normaliseUrl,
-  protectCredentials,
-} from '../lib/key.ts'
+import { type FieldTerms, needProtection, protectFields } from '../lib/key/fields.ts'
+import { type Identity, identify } from '../lib/key/identity.ts'
+import { keyTerms } from '../lib/key/terms.ts'
+import { digest, normalisePercentEncoding, normaliseUrl } from '../lib/key.ts'
+import { parseTerms, type Terms } from '../lib/terms.ts'
+
+const SECRET = Buffer.from('a secret of the store')
+
+/** A query with its values encoded. */
+const queryOf = (pairs: [string, string][]) =>
+  pairs.map(([name, value]) => `${name}=${encodeURIComponent(value)}`).join('&')
 
 function keyOf(url: string, method = 'GET', server?: string): string {
-  return cacheKey(method, { target: new URL(url), server })
+  const asked = { method, target: new URL(url), server, fields: {} }
+  // It comes at once, as the secret does.
+  return (identify(asked, undefined, keyTerms({}), false, () => SECRET) as Identity).cacheKey
 }
 
 suite('RFC 9110 §4.2.3 Equivalent URLs share a cache key', () => {
@@ -75,9 +80,6 @@ suite('RFC 9110 §4.2.3 Equivalent URLs share a cache key', () => {
     selector: ([name]) => name,
     maxLength: 6,
   })
-  const queryOf = (pairs: [string, string][]) =>
-    pairs.map(([name, value]) => `${name}=${encodeURIComponent(value)}`).join('&')
-
   test('parameters of different names may come in any order', () => {
     const shuffled = parameters.chain((pairs) =>
       fc.tuple(
@@ -140,7 +142,7 @@ suite('RFC 9110 §4.2.3 Equivalent URLs share a cache key', () => {
 
 suite('§2 Cache keys', () => {
   test('a key tells nothing but that it is one', () => {
-    assert.match(keyOf('http://a.com/?token=secret'), /^[\da-f]{64}$/)
+    assert.match(keyOf('http://a.com/?q=secret'), /^[\da-f]{64}$/)
   })
 
   test('methods have keys of their own', () => {
@@ -158,6 +160,66 @@ suite('§2 Cache keys', () => {
 
   test('credentials in the URL are no part of the key', () => {
     assert.equal(keyOf('http://user:password@a.com/'), keyOf('http://a.com/'))
+  })
+})
+
+suite('Keys by other terms', () => {
+  const keyBy = (terms: Terms, url: string, content?: string, secret = SECRET) => {
+    const asked = { method: 'GET', target: new URL(url), server: undefined, fields: {} }
+    const bytes = content === undefined ? undefined : Buffer.from(content)
+    const parsed = keyTerms(parseTerms(terms, 'with'))
+    return (identify(asked, bytes, parsed, false, () => secret) as Identity).cacheKey
+  }
+  const OTHER = Buffer.from('the secret of another store')
+
+  test('with nothing to ignore and no secrets they are those by default', () => {
+    const url = 'http://a.com/?b=c&a=1'
+    for (const terms of [
+      { ignoredParameters: ['x'] },
+      { secretParameters: ['y'] },
+      { matchHeaders: true },
+    ] as Terms[]) {
+      assert.equal(keyBy(terms, url), keyOf(url))
+    }
+  })
+
+  test('the secret of the store is part of those with secrets, content or a function, and of no others', () => {
+    const same = (terms: Terms, url: string, content?: string) =>
+      keyBy(terms, url, content) === keyBy(terms, url, content, OTHER)
+    assert.equal(same({}, 'http://a.com/?a=1'), true)
+    assert.equal(same({ ignoredParameters: ['a'] }, 'http://a.com/?a=1'), true)
+    assert.equal(same({}, 'http://a.com/?token=1'), false)
+    assert.equal(same({ secretParameters: ['a'] }, 'http://a.com/?a=1'), false)
+    assert.equal(same({}, 'http://a.com/', 'content'), false)
+    assert.equal(same({ cacheKey: () => 'x' }, 'http://a.com/'), false)
+  })
+
+  test('what stands for a value that does not matter is the value of no other request', () => {
+    const ignoring = keyBy({ ignoredParameters: ['t'] }, 'http://a.com/?t=1')
+    for (const value of ['', '<>', '%3C%3E', 'REDACTED', '1']) {
+      assert.notEqual(keyBy({}, `http://a.com/?t=${value}`), ignoring)
+    }
+  })
+
+  test('no value that is ignored is told by a key, and any other is', () => {
+    const value = fc.string({ maxLength: 3 })
+    fc.assert(
+      fc.property(value, value, value, value, (a, b, c, d) => {
+        const url = (x: string, y: string) =>
+          `http://a.com/?${queryOf([
+            ['x', x],
+            ['y', y],
+          ])}`
+        const terms: Terms = { ignoredParameters: ['x'] }
+        const [one, other] = [keyBy(terms, url(a, b)), keyBy(terms, url(c, d))]
+        assert.equal(one === other, b === d)
+        const [secret, another] = [
+          keyBy({ secretParameters: ['x'] }, url(a, b)),
+          keyBy({ secretParameters: ['x'] }, url(c, d)),
+        ]
+        assert.equal(secret === another, a === c && b === d)
+      }),
+    )
   })
 })
 
@@ -181,44 +243,47 @@ suite('Digests', () => {
 })
 
 suite('Credentials', () => {
-  const secret = Buffer.from('a secret of the store')
   const fields = {
     authorization: 'Bearer token-1',
     cookie: ['a=1', 'b=2'],
     'proxy-authorization': 'Basic token-2',
     'x-api-key': 'token-3',
+    'x-own-key': 'token-4',
     accept: 'text/html',
   }
+  const termsOf = (partitionBy: string[]): FieldTerms => keyTerms({ partitionBy })
 
   // biome-ignore format: one rule a row
   const rows: [rule: string, fields: Record<string, string>, partitionBy: string[], expected: boolean][] = [
     ['Authorization', { authorization: 'x' }, [], true],
     ['Cookie', { cookie: 'x' }, [], true],
     ['Proxy-Authorization', { 'proxy-authorization': 'x' }, [], true],
-    ['what the user names', { 'x-api-key': 'x' }, ['x-api-key'], true],
-    ['also where it is empty', { 'x-api-key': '' }, ['x-api-key'], true],
-    ['nothing else', { 'x-api-key': 'x' }, [], false],
+    ['what is usual for keys and tokens', { 'x-api-key': 'x' }, [], true],
+    ['what the user names', { 'x-own-key': 'x' }, ['x-own-key'], true],
+    ['also where it is empty', { 'x-own-key': '' }, ['x-own-key'], true],
+    ['nothing else', { 'x-own-key': 'x' }, [], false],
   ]
   for (const [rule, all, partitionBy, expected] of rows) {
     test(`credentials are kept in: ${rule}`, () => {
-      assert.equal(hasCredentials(all, partitionBy), expected)
+      assert.equal(needProtection(all, termsOf(partitionBy), []), expected)
     })
   }
 
   test('no credential is left in the fields, and all else is', () => {
-    const safe = protectCredentials(fields, ['x-api-key'], secret)
-    assert.deepEqual(Object.keys(safe), Object.keys(fields))
+    const safe = protectFields(fields, termsOf(['x-own-key']), SECRET)
+    assert.deepEqual(Object.keys(safe), [...Object.keys(fields), ':credentials'])
     assert.equal(safe.accept, 'text/html')
     assert.doesNotMatch(JSON.stringify(safe), /token|a=1|b=2/)
   })
 
   test('credentials that the user does not partition by are protected as well', () => {
-    assert.doesNotMatch(JSON.stringify(protectCredentials(fields, [], secret)), /token-[12]|a=1/)
+    const safe = protectFields(fields, termsOf([]), SECRET)
+    assert.doesNotMatch(JSON.stringify(safe), /token-[123]|a=1/)
   })
 
   test('equal credentials have equal hashes, others have others', () => {
-    const hash = (value: string | string[], key = secret) =>
-      protectCredentials({ cookie: value }, [], key).cookie
+    const hash = (value: string | string[], key = SECRET) =>
+      protectFields({ cookie: value }, termsOf([]), key).cookie
     assert.equal(hash('a=1'), hash('a=1'))
     assert.notEqual(hash('a=1'), hash('a=2'))
     assert.notEqual(hash('a=1'), hash('A=1'))
@@ -228,7 +293,7 @@ suite('Credentials', () => {
 
   test('the fields that were given are not changed', () => {
     const before = structuredClone(fields)
-    protectCredentials(fields, ['x-api-key'], secret)
+    protectFields(fields, termsOf(['x-own-key']), SECRET)
     assert.deepEqual(fields, before)
   })
 })

@@ -355,7 +355,7 @@ suite("modes 'record' and 'replay'", () => {
     const player = agent.with({ mode: 'replay' })
     assert.equal((await get(player, url, as('Bearer first'))).status, 200)
     const { message } = await rejection(get(player, url, as('Bearer second')))
-    assert.match(message, /authorization is another one/)
+    assert.match(message, /authorization differs/)
     assert.doesNotMatch(message, /first|second/)
 
     const open = { partitionBy: false } as const
@@ -390,6 +390,120 @@ suite("modes 'record' and 'replay'", () => {
       ['response 1', 'response 2'],
     )
     assert.equal(seen.length, 2)
+  })
+})
+
+suite('other methods', () => {
+  /** An origin that answers each method and content differently. */
+  const echo = (t: TestContext) =>
+    origin(t, async (request, response, count) => {
+      const content = await text(request)
+      response.statusCode = request.method === 'DELETE' ? 404 : 201
+      response.setHeader('Location', '/items/1').end(`${count} ${request.method} ${content}`)
+    })
+  const json = (body: string) => ({
+    method: 'POST',
+    body,
+    headers: { 'content-type': 'application/json' },
+  })
+
+  test('are recorded and replayed by their content, without having been allowed', async (t) => {
+    const { url, seen } = await echo(t)
+    const agent = testAgent(t)
+    const inits: RequestInit[] = [
+      json('{"a":1,"b":2}'),
+      json('{"a":2}'),
+      { method: 'PUT', body: 'content' },
+      { method: 'PATCH', body: Buffer.from('content') },
+      { method: 'DELETE' },
+      { method: 'OPTIONS' },
+      { method: 'POST', body: new URLSearchParams({ a: '1' }) },
+    ]
+    const bodies = async (mode: 'record' | 'replay') => {
+      const all = []
+      for (const init of inits) all.push(await get(agent.with({ mode }), `${url}/items`, init))
+      return all.map(({ status, body }) => [status, body])
+    }
+    const recorded = await bodies('record')
+    await agent.cache.responses.settled()
+    assert.equal(seen.length, inits.length)
+    assert.deepEqual(await bodies('replay'), recorded)
+    const equivalent = await get(agent.with({ mode: 'replay' }), `${url}/items`, json('{ "b": 2, "a": 1 }')) // biome-ignore format: one line
+    assert.equal(equivalent.body, '1 POST {"a":1,"b":2}')
+    assert.equal(seen.length, inits.length)
+  })
+
+  test('fail with other content, by an error that tells of it', async (t) => {
+    const { url, seen } = await echo(t)
+    const agent = testAgent(t)
+    await get(agent.with({ mode: 'record' }), url, json('{"a":1}'))
+    const player = agent.with({ mode: 'replay' })
+    const { message, nearest } = await rejection(get(player, url, json('{"a":2}')))
+    assert.match(message, /^POST http.* is not stored/)
+    assert.match(message, /POST http:\/\/\S+ \(with other content, or not for these terms/)
+    assert.deepEqual(nearest, [`POST ${url}/`])
+    assert.equal(seen.length, 1)
+  })
+
+  test('take nothing away that was recorded, whatever became of them', async (t) => {
+    const { url } = await echo(t)
+    const agent = testAgent(t)
+    await get(agent.with({ mode: 'record' }), `${url}/items/1`)
+    await get(agent.with({ mode: 'record' }), `${url}/items/1`, { method: 'DELETE' })
+    await get(agent.with({ mode: 'record', maxContentSize: 1 }), `${url}/items/1`, json('{}'))
+    await agent.cache.responses.settled()
+    assert.equal((await get(agent.with({ mode: 'replay' }), `${url}/items/1`)).status, 201)
+  })
+
+  test('take nothing away from a cache that is only read either', async (t) => {
+    const { url, seen } = await echo(t)
+    const agent = testAgent(t, { expireAfter: '1h', allowedCodes: [201], allowedMethods: ['GET', 'POST'] }) // biome-ignore format: one line
+    await get(agent, url)
+    await get(agent.with({ readOnly: true }), url, json('{}'))
+    assert.equal((await get(agent, url)).info?.status, 'hit')
+    assert.equal(seen.length, 2)
+  })
+
+  test('that cannot be keyed are recorded by nobody, and replayed for nobody', async (t) => {
+    const { url, seen } = await echo(t)
+    const agent = testAgent(t)
+    const large = json(`"${'x'.repeat(1000)}"`)
+    const small = { maxRequestContentSize: 100 }
+    await get(agent.with({ ...small, mode: 'record' }), url, large)
+    await rejection(get(agent.with({ ...small, mode: 'replay' }), url, large))
+    const failing = { cacheKey: () => 42 as never, mode: 'replay' } as const
+    const { message } = await rejection(get(agent.with(failing), url))
+    assert.match(message, /passes the cache by \(rule-failed\)/)
+    const dispatcher = agent.with({ mode: 'replay' })
+    await rejection(undici.request(url, { dispatcher, method: 'GET', body: 'content' }))
+    assert.equal(seen.length, 1)
+  })
+
+  test('of which a stream is the content are read once, and recorded as they are sent', async (t) => {
+    const { url } = await echo(t)
+    const agent = testAgent(t)
+    const ask = async (mode: 'record' | 'replay') => {
+      const body = Readable.from(['some', 'content'])
+      const dispatcher = agent.with({ mode })
+      const response = await undici.request(url, { dispatcher, method: 'POST', body })
+      return response.body.text()
+    }
+    assert.equal(await ask('record'), '1 POST somecontent')
+    assert.equal(await ask('replay'), '1 POST somecontent')
+  })
+
+  test('secrets of what was recorded are not on disk, and not in the error', async (t) => {
+    const { url } = await echo(t)
+    const path = join(folder(t), 'cache.sqlite')
+    const recorder = cachingAgent({ store: `sqlite://${path}`, mode: 'record' })
+    await get(recorder, `${url}/?api_key=topsecret`, { method: 'DELETE' })
+    await recorder.close()
+    assert.equal(readFileSync(path).includes('topsecret'), false)
+    const player = testAgent(t, { store: `sqlite://${path}`, mode: 'replay' })
+    const ask = (key: string) => get(player, `${url}/?api_key=${key}`, { method: 'DELETE' })
+    assert.equal((await ask('topsecret')).status, 404)
+    const { message, url: told } = await rejection(ask('othersecret'))
+    assert.doesNotMatch(message + told, /secret/)
   })
 })
 

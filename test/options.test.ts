@@ -21,6 +21,15 @@ suite('Options: checkCacheOptions and checkAgentOptions', () => {
     ['no partition', { partitionBy: false }],
     ['no partition by a list', { partitionBy: [] }],
     ['cacheStatus', { cacheStatus: false }],
+    ['methods', { allowedMethods: ['get', 'POST', 'M-SEARCH'] }],
+    ['no method at all', { allowedMethods: [] }],
+    ['how much content a request may have', { maxRequestContentSize: '10MB' }],
+    ['ignored parameters', { ignoredParameters: ['utm_source', 'data.timestamp', 'items.*.id', 'X-Request-ID'] }],
+    ['secrets', { secretParameters: ['my key', 'login.pass'] }],
+    ['no secrets', { secretParameters: false }],
+    ['fields that count', { matchHeaders: ['Accept-Language'] }],
+    ['all fields', { matchHeaders: true }],
+    ['a key of one’s own', { cacheKey: (_, defaultKey) => defaultKey }],
     ['stale responses for ever', { staleWhileRevalidate: true, staleIfError: true }],
     ['stale responses never', { staleWhileRevalidate: false, staleIfError: false }],
     ['stale responses for a time', { staleWhileRevalidate: 60_000, staleIfError: '7 days' }],
@@ -42,7 +51,7 @@ suite('Options: checkCacheOptions and checkAgentOptions', () => {
     ['a private one', { shared: false }],
     ['no leases', { leases: false }],
     ['options that are undefined', { expireAfter: undefined, cacheControl: undefined, partitionBy: undefined, staleWhileRevalidate: undefined, staleIfError: undefined, shared: undefined, cacheStatus: undefined, cache: undefined } as object],
-    ['all that can be written as JSON', JSON.parse('{"expireAfter":{"404":"1m","*":-1},"allowedCodes":[200,"4xx"],"readOnly":false,"onlyIfCached":false,"refresh":false,"forceRefresh":false,"alwaysRevalidate":true,"slidingExpiration":true,"maxExpireAfter":"1d","stripSetCookie":true,"mode":"default","missing":"error","cacheControl":true,"partitionBy":false,"staleWhileRevalidate":"1m","staleIfError":true,"urlsExpireAfter":{"a.com":-1},"store":"memory:","shared":true}')],
+    ['all that can be written as JSON', JSON.parse('{"expireAfter":{"404":"1m","*":-1},"allowedCodes":[200,"4xx"],"readOnly":false,"onlyIfCached":false,"refresh":false,"forceRefresh":false,"alwaysRevalidate":true,"slidingExpiration":true,"maxExpireAfter":"1d","stripSetCookie":true,"mode":"default","missing":"error","cacheControl":true,"partitionBy":false,"staleWhileRevalidate":"1m","staleIfError":true,"allowedMethods":["POST"],"maxRequestContentSize":"2MiB","ignoredParameters":["a"],"secretParameters":["b"],"matchHeaders":true,"urlsExpireAfter":{"a.com":-1},"store":"memory:","shared":true}')],
   ]
   for (const [rule, options] of accepted) {
     test(`accepted: ${rule}`, () => {
@@ -68,6 +77,21 @@ suite('Options: checkCacheOptions and checkAgentOptions', () => {
     ['partitionBy that is a name', { partitionBy: 'cookie' }, /^partitionBy: expected an array of field names, or false, got 'cookie'$/],
     ['partitionBy that is true', { partitionBy: true }, /^partitionBy: expected an array of field names, or false, got true$/],
     ['partitionBy of numbers', { partitionBy: [1] }, /^partitionBy: expected an array of field names, or false, got \[Array\]$|^partitionBy: .+ got \[ 1 \]$/],
+    ['partitionBy of what no field is called', { partitionBy: ['a b'] }, /^partitionBy: expected an array of field names, or false, got /],
+    ['a method that is no list', { allowedMethods: 'POST' }, /^allowedMethods: expected an array of methods, got 'POST'$/],
+    ['methods that are none', { allowedMethods: ['GET', 'a b'] }, /^allowedMethods: expected an array of methods, got /],
+    ['a method that is nothing', { allowedMethods: [''] }, /^allowedMethods: expected an array of methods, got /],
+    ['methods that are null', { allowedMethods: null }, /^allowedMethods: expected an array of methods, got null$/],
+    ['content of no size', { maxRequestContentSize: 0 }, /^maxRequestContentSize: expected a number of bytes .+ got 0$/],
+    ['an ignored parameter that is no list', { ignoredParameters: 'a' }, /^ignoredParameters: expected an array of names, got 'a'$/],
+    ['an ignored parameter without a name', { ignoredParameters: [''] }, /^ignoredParameters: expected an array of names, got /],
+    ['ignored parameters by pattern', { ignoredParameters: [/a/] }, /^ignoredParameters: expected an array of names, got /],
+    ['ignored parameters that are false', { ignoredParameters: false }, /^ignoredParameters: expected an array of names, got false$/],
+    ['secrets that are true', { secretParameters: true }, /^secretParameters: expected an array of names, or false, got true$/],
+    ['secrets that are numbers', { secretParameters: [1] }, /^secretParameters: expected an array of names, or false, got /],
+    ['fields that are false', { matchHeaders: false }, /^matchHeaders: expected an array of field names, or true, got false$/],
+    ['fields of the cache’s own', { matchHeaders: [':fields'] }, /^matchHeaders: expected an array of field names, or true, got /],
+    ['a key that is no function', { cacheKey: 'url' }, /^cacheKey: expected a function, got 'url'$/],
     ['staleWhileRevalidate that has no unit', { staleWhileRevalidate: '60' }, /^staleWhileRevalidate: expected true, false, a number of milliseconds \(0 or more\) or a duration such as "90s" or "1h", got '60'$/],
     ['staleWhileRevalidate that is negative', { staleWhileRevalidate: -1 }, /^staleWhileRevalidate: expected true, false, .+ got -1$/],
     ['staleIfError that is a word', { staleIfError: 'always' }, /^staleIfError: expected true, false, .+ got 'always'$/],
@@ -203,10 +227,27 @@ suite('Terms: what is understood', () => {
     ['a ceiling is milliseconds', { maxExpireAfter: '1s' }, { maxExpireAfter: 1000 }],
     ['expirations by status code', { expireAfter: { 404: '1s', '5xx': undefined, '*': DO_NOT_CACHE } } as object, { expireAfter: { kind: 'by-status', lifetimes: new Map<string, object>([['404', { kind: 'duration', milliseconds: 1000 }], ['*', { kind: 'do-not-cache' }]]) } }],
     ['false is no partition', { partitionBy: false }, { partitionBy: [] }],
+    ['methods are of any case', { allowedMethods: ['get', 'Query'] }, { allowedMethods: ['GET', 'QUERY'] }],
+    ['fields that count are of any case', { matchHeaders: ['Accept'] }, { matchHeaders: ['accept'] }],
+    ['all fields are one', { matchHeaders: true }, { matchHeaders: [':fields'] }],
   ]
   for (const [rule, terms, parsed] of rows) {
     test(rule, () => assert.deepEqual(parseTerms(terms, 'with'), parsed))
   }
+
+  test('names of parameters are kept as they are given', () => {
+    const names = ['A', 'b.*.c']
+    const { ignoredParameters, secretParameters } = parseTerms(
+      { ignoredParameters: names, secretParameters: names },
+      'with',
+    )
+    assert.deepEqual([ignoredParameters?.names, secretParameters?.names], [names, names])
+    assert.deepEqual(
+      [ignoredParameters?.hasParameter('a'), secretParameters?.hasParameter('a')],
+      [false, true],
+    )
+    assert.deepEqual(parseTerms({ secretParameters: false }, 'with').secretParameters?.names, [])
+  })
 })
 
 suite('Terms of an async context', () => {

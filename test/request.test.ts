@@ -3,7 +3,13 @@ import { PassThrough, Readable } from 'node:stream'
 import { text } from 'node:stream/consumers'
 import { suite, test } from 'node:test'
 import type { Dispatcher } from 'undici'
-import { hasContent, headersWith, type Request, readRequest } from '../lib/request.ts'
+import {
+  effectiveMethod,
+  hasContent,
+  headersWith,
+  type Request,
+  readRequest,
+} from '../lib/request.ts'
 
 type Options = Dispatcher.DispatchOptions
 
@@ -54,6 +60,27 @@ suite('Requests as they reach dispatch', () => {
   test('methods are read in capitals', () => {
     assert.equal(read({ method: 'get' as Dispatcher.HttpMethod })?.method, 'GET')
   })
+})
+
+suite('The method that a request is to be taken for', () => {
+  // biome-ignore format: one rule a row
+  const rows: [rule: string, headers: NonNullable<Options['headers']>, method: string][] = [
+    ['its own', {}, 'POST'],
+    ['that of a field', { 'X-HTTP-Method-Override': 'GET' }, 'GET'],
+    ['of another one', { 'X-HTTP-Method': 'GET' }, 'GET'],
+    ['of a third one', ['X-Method-Override', 'GET'], 'GET'],
+    ['in capitals', { 'x-http-method-override': ' get ' }, 'GET'],
+    ['that of several, if they agree', { 'X-HTTP-Method': 'get', 'X-Method-Override': 'GET' }, 'GET'],
+    ['none, if they do not', { 'X-HTTP-Method': 'GET', 'X-Method-Override': 'PUT' }, ''],
+    ['none, if one does not with itself', { 'X-HTTP-Method': ['GET', 'PUT'] }, 'GET, PUT'],
+  ]
+  for (const [rule, headers, method] of rows) {
+    test(rule, () => {
+      const request = read({ method: 'POST', headers }) as Request
+      assert.equal(effectiveMethod(request), method)
+      assert.equal(request.method, 'POST')
+    })
+  }
 })
 
 suite('Content of a request', () => {

@@ -626,12 +626,16 @@ suite('Precedence: expirationByRule', () => {
     const rules = compileRules({
       urlsExpireAfter: { 'a.com': { cacheControl: true }, '*': { partitionBy: false } },
     })
-    assert.deepEqual(rules.termsFor(URL_OF, none).partitionBy, ['authorization', 'cookie'])
+    assert.deepEqual(rules.termsFor(URL_OF, none).partitionBy, [
+      'authorization',
+      'cookie',
+      ':credentials',
+    ])
   })
 
   // biome-ignore format: one rule a row
   const partitions: [rule: string, agent: Terms, rule: Terms, own: Terms, partitionBy: string[]][] = [
-    ['by default by Authorization and Cookie', {}, {}, {}, ['authorization', 'cookie']],
+    ['by default by Authorization, Cookie and all others at once', {}, {}, {}, ['authorization', 'cookie', ':credentials']],
     ['names are of any case', { partitionBy: ['X-Api-Key'] }, {}, {}, ['x-api-key']],
     ['false is by nothing', { partitionBy: false }, {}, {}, []],
     ['a rule counts before the agent', { partitionBy: false }, { partitionBy: ['a'] }, {}, ['a']],

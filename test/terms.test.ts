@@ -367,6 +367,15 @@ suite('refresh, forceRefresh and alwaysRevalidate', () => {
     assert.equal(plain.seen.length, 1)
   })
 
+  test('alwaysRevalidate leaves alone what cannot be validated because of its method', async (t) => {
+    const { url, seen } = await versioned(t)
+    const agent = testAgent(t, { expireAfter: '1h', alwaysRevalidate: true, allowedMethods: ['POST'] }) // biome-ignore format: one line
+    const post = { method: 'POST', body: 'x' }
+    assert.deepEqual(await outcomes(agent, url, [post, post]), ['miss', 'hit'])
+    assert.equal((await get(agent.with({ refresh: true }), url, post)).info?.status, 'miss')
+    assert.equal(seen.length, 2)
+  })
+
   test('nothing of all this reaches the origin', async (t) => {
     const { url, seen } = await versioned(t)
     const agent = testAgent(t, { expireAfter: '1h' })

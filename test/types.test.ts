@@ -6,6 +6,7 @@ import {
   cacheInfo,
   cacheInterceptor,
   cachingAgent,
+  DEFAULT_SECRET_PARAMETERS,
   DO_NOT_CACHE,
   EXPIRE_IMMEDIATELY,
   type Explanation,
@@ -18,7 +19,13 @@ import {
 } from 'caching-agent'
 import { Keyv } from 'keyv'
 import { Keyv as Keyv5 } from 'keyv5'
-import { Agent, type Dispatcher, setGlobalDispatcher, fetch as undiciFetch } from 'undici'
+import {
+  Agent,
+  type Dispatcher,
+  setGlobalDispatcher,
+  FormData as UndiciFormData,
+  fetch as undiciFetch,
+} from 'undici'
 
 test('what is right compiles', () => {
   const right = () => {
@@ -53,6 +60,30 @@ test('what is right compiles', () => {
         [{ test: (url: string) => url === '' }, -1],
       ],
     })
+    const precached: Promise<number> = agent
+      .precache(['http://a', new URL('http://b'), { sitemap: 'http://c' }], {
+        links: ({ kind, element }) => kind === 'page' || element === 'img',
+        depth: Infinity,
+        sameOrigin: 'pages',
+        filter: ({ pathname }, { from, depth }) => pathname !== from && depth < 2,
+        signal: AbortSignal.timeout(1000),
+        onProgress: ({ done, found }) => void (done / found),
+      })
+      .then(({ failed: [first], stored }) => first?.status ?? stored)
+    cachingAgent({
+      allowedMethods: ['GET', 'POST'],
+      maxRequestContentSize: '2MiB',
+      ignoredParameters: ['utm_source'],
+      secretParameters: [...DEFAULT_SECRET_PARAMETERS, 'my-key'],
+      matchHeaders: true,
+      cacheKey: ({ method, url, headers, content }, defaultKey) =>
+        content ? defaultKey : `${method} ${url.pathname} ${headers.accept}`,
+    })
+    agent.with({ secretParameters: false, cacheKey: async (_, key) => key })
+    void agent.cache.has('', { method: 'POST', body: new FormData() })
+    void agent.cache.has('', { method: 'POST', body: new UndiciFormData() })
+    void agent.cache.get('', { method: 'POST', body: new Blob([]) })
+    void agent.cache.delete('', { method: 'POST', body: new URLSearchParams() })
     const number: Promise<number> = withTerms({ expireAfter: '1h' }, async () => 1)
     const derived: Dispatcher = agent.with({ expireAfter: '1h' } satisfies Terms)
     const info: Promise<CacheInfo | undefined> = fetch('').then(cacheInfo)
@@ -63,7 +94,7 @@ test('what is right compiles', () => {
     const bypassed: number | undefined = agent.cache.stats().reasons.bypass.method
     const explained: Promise<Explanation> = agent.explain('', { terms: { expireAfter: 1 } })
     void [bypassed, explained]
-    return [number, info, undiciFetch('', { dispatcher: derived }).then(cacheInfo)]
+    return [precached, number, info, undiciFetch('', { dispatcher: derived }).then(cacheInfo)]
   }
   void right
 })
@@ -110,6 +141,24 @@ test('what is wrong does not', () => {
     cachingAgent().cache.on('lookup', ({ reason }) => reason === 'because')
     // @ts-expect-error a request has no terms of a whole agent
     cachingAgent().explain('', { terms: { store: 'memory:' } })
+    // @ts-expect-error a sitemap is told by its URL
+    cachingAgent().precache({ sitemap: true })
+    // @ts-expect-error there is no such kind of links
+    cachingAgent().cache.precache('http://a', { links: 'images' })
+    // @ts-expect-error what is found is decided at once
+    cachingAgent().precache('http://a', { filter: async () => true })
+    // @ts-expect-error methods are a list
+    cachingAgent({ allowedMethods: 'POST' })
+    // @ts-expect-error so are names
+    cachingAgent({ ignoredParameters: /utm_.*/ })
+    // @ts-expect-error true would be all there is
+    cachingAgent({ secretParameters: true })
+    // @ts-expect-error no field is what is the case without it
+    cachingAgent({ matchHeaders: false })
+    // @ts-expect-error a key is text
+    cachingAgent({ cacheKey: () => 42 })
+    // @ts-expect-error what is read once cannot be looked up twice
+    void cachingAgent().cache.has('', { body: new ReadableStream() })
     // @ts-expect-error nobody makes an agent but cachingAgent
     new CachingAgent()
   }

@@ -21,6 +21,8 @@ export interface Received {
   readonly responseTime: number
   /** Whether an interceptor inside the cache followed redirects to get it. */
   readonly isRedirected: boolean
+  /** Whether there are marks in its fields in place of values of its request. */
+  readonly hasHiddenValues?: true
 }
 
 /** What the handlers of one request need, and what they ask when the origin has answered. */

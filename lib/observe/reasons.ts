@@ -64,11 +64,13 @@ export const REASONS: Readonly<Record<Reason, string>> = {
   endless: 'it is a stream of events, without an end to wait for',
   'do-not-cache': 'a rule or the request’s own terms say so',
   // Why a request passed by.
-  method: 'its method is none that is cached',
-  content: 'it has content, which its key would ignore',
+  method: 'its method is none that may be cached',
+  content: 'it has content that is no part of its key',
+  'request-too-large':
+    'it has more content than maxRequestContentSize, or it takes too long to arrive',
   range: 'it asks for ranges in another unit, or that cannot be understood',
-  conditional: 'it has If-Match or If-Unmodified-Since, which only the origin can answer',
+  conditional: 'it has a condition that only the origin can answer',
   upgrade: 'it asks for another protocol, or is CONNECT',
   target: 'it has no URL that a cache understands: no origin, or not http or https',
-  'rule-failed': 'a function of a rule threw',
+  'rule-failed': 'a function of the user’s threw',
 }

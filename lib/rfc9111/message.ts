@@ -9,6 +9,11 @@ export interface RequestMessage {
   readonly fields: Fields
 }
 
+/** Whether a method asks for the resource that the URI identifies, whatever the content of the request. */
+export function isRetrieval(method: string): boolean {
+  return method === 'GET' || method === 'HEAD'
+}
+
 /** What the policy needs to know of a response. */
 export interface ResponseMessage {
   readonly status: number

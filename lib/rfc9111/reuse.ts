@@ -8,7 +8,7 @@ import {
 } from './cache-control.ts'
 import { fieldValue } from './fields.ts'
 import { currentAge, dateValue, freshnessLifetime, hasValidator } from './freshness.ts'
-import type { Fields, RequestMessage, StoredResponse } from './message.ts'
+import { type Fields, isRetrieval, type RequestMessage, type StoredResponse } from './message.ts'
 import { parseRange } from './ranges.ts'
 import {
   acceptedStaleness,
@@ -81,7 +81,7 @@ export function reuse<S extends StoredResponse>(
 
   const directives = requestDirectives(request)
   const isOnlyIfCached = terms.onlyIfCached || directives.has('only-if-cached')
-  const isToBeValidated = stored && !isOnlyIfCached && asksForValidation(stored, terms)
+  const isToBeValidated = stored && !isOnlyIfCached && asksForValidation(request, stored, terms)
   const obstacle = isToBeValidated ? 'request' : stored && whyNotReusable(stored, directives, now)
   if (stored && obstacle === undefined) return { action: 'reuse', stored }
   if (stored && obstacle === 'stale' && mayUseWhileValidating(request, stored, now, terms)) {
@@ -128,6 +128,8 @@ function validationCandidates<S extends StoredResponse>(
 ): S[] {
   // What the caller asks about its own stored response is for the origin alone to answer.
   if (isConditional(request.fields)) return []
+  // RFC 9110 §13.1.2: to other methods the origin would answer that they have failed.
+  if (!isRetrieval(request.method)) return []
   if (stored) return hasValidator(stored) ? [stored] : []
   if (request.method !== 'GET' || request.fields.range !== undefined) return []
   const others = candidates.filter((candidate) => {
@@ -142,9 +144,13 @@ function validationCandidates<S extends StoredResponse>(
 }
 
 /** Whether the user wants a stored response to be validated, even if it could be reused. */
-function asksForValidation(stored: StoredResponse, terms: ValidationTerms): boolean {
+function asksForValidation(
+  { method }: RequestMessage,
+  stored: StoredResponse,
+  terms: ValidationTerms,
+): boolean {
   if (terms.refresh || terms.forceRefresh) return true
-  return terms.alwaysRevalidate === true && hasValidator(stored)
+  return terms.alwaysRevalidate === true && isRetrieval(method) && hasValidator(stored)
 }
 
 function whyNotReusable(
@@ -187,23 +193,28 @@ export type BypassReason = 'method' | 'content' | 'no-store' | 'range' | 'condit
 /**
  * Why a request is neither answered from the cache nor its response stored; undefined where it may be.
  *
- * @param hasContent whether the request itself has content, which a key made of the URL would ignore
+ * @param hasContent whether the request itself has content, which means nothing to GET and HEAD
+ * @param isAllowed whether requests of its method may be cached; to be recorded and replayed all may
  */
 export function whyBypass(
   request: RequestMessage,
   hasContent: boolean,
+  isAllowed: boolean = isRetrieval(request.method),
   mode: Mode = 'default',
 ): BypassReason | undefined {
   const { method, fields } = request
-  if (method !== 'GET' && method !== 'HEAD') return 'method'
-  if (hasContent) return 'content'
+  const isRecorded = mode === 'record' || mode === 'replay'
+  if (!isAllowed && !isRecorded) return 'method'
+  if (hasContent && isRetrieval(method)) return 'content'
   // All that is left is about what the origin has now, or about what is worth keeping.
-  if (mode === 'record' || mode === 'replay') return undefined
+  if (isRecorded) return undefined
   if (mode !== 'offline' && parseCacheControl(fields).has('no-store')) return 'no-store'
   // RFC 9110 §13.1.1 and §13.1.4: these are about what the origin has now.
   if (fields['if-match'] !== undefined || fields['if-unmodified-since'] !== undefined) {
     return 'conditional'
   }
+  // RFC 9110 §13.2.2: to other methods it would not mean that the caller has a response already.
+  if (isConditional(fields) && !isRetrieval(method)) return 'conditional'
   const range = fieldValue(fields, 'range')
   if (method === 'GET' && range !== undefined && parseRange(range) === undefined) return 'range'
   return fieldValue(fields, 'accept')?.trim() === 'text/event-stream' ? 'endless' : undefined

@@ -12,12 +12,13 @@ import {
   hasValidator,
   isHeuristicallyCacheable,
 } from './freshness.ts'
-import type {
-  Fields,
-  RequestMessage,
-  ResponseFields,
-  ResponseMessage,
-  StoredResponse,
+import {
+  type Fields,
+  isRetrieval,
+  type RequestMessage,
+  type ResponseFields,
+  type ResponseMessage,
+  type StoredResponse,
 } from './message.ts'
 import { parseRange } from './ranges.ts'
 import { longestStaleUse, type StaleTerms } from './staleness.ts'
@@ -39,6 +40,8 @@ export type NotStored =
   | 'read-only'
   | 'redirected'
   | 'request-no-store'
+  | 'request-too-large'
+  | 'rule-failed'
   | 'status'
   | 'too-large'
   | 'vary-any'
@@ -84,9 +87,11 @@ export function mayStore(
   if (isStatusAllowed === false) return 'status'
   if (nominatedNames(response) === '*') return 'vary-any'
 
+  // Only GET and HEAD can be made conditional without meaning something else (RFC 9110 §13.1.2).
+  const canBeValidated = isRetrieval(request.method) && hasValidator(response)
   if (expires !== undefined) {
     if (!isStatusAllowed && !STORABLE_BY_RULE.has(status)) return 'status'
-    return expires > response.responseTime || hasValidator(response) ? true : 'no-validator'
+    return expires > response.responseTime || canBeValidated ? true : 'no-validator'
   }
 
   const directives = responseDirectives(response)
@@ -99,15 +104,15 @@ export function mayStore(
     return 'authorization'
   }
   const explicit = explicitLifetime(response, response.responseTime)
+  // RFC 9110 §9.3.3: of POST, and no more of others, what the origin does not say anything about.
+  if (explicit === undefined && !isRetrieval(request.method)) return 'no-freshness'
   const isAllowed = directives.has('public') || (!shared && directives.has('private'))
   if (explicit === undefined && !isHeuristicallyCacheable(status) && !isAllowed) return 'status'
   // What must be validated at each use, but cannot be, could never be reused either.
-  if (concernsAll(directives, 'no-cache') && !hasValidator(response)) return 'no-freshness'
+  if (concernsAll(directives, 'no-cache') && !canBeValidated) return 'no-freshness'
   // Never fresh, without a validator, and of no use when it is stale: it could never be reused.
   const isUseful =
-    freshnessLifetime(response) > 0 ||
-    hasValidator(response) ||
-    longestStaleUse(response, terms) > 0
+    freshnessLifetime(response) > 0 || canBeValidated || longestStaleUse(response, terms) > 0
   return isUseful ? true : 'no-freshness'
 }
 

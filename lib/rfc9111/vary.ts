@@ -31,6 +31,7 @@ export function nominate(names: readonly string[], request: RequestMessage): Nom
 /** §4.1: whether a request has the same nominated fields as the request that a response was stored for. */
 export function nominatedMatch(nominated: Nominated, request: RequestMessage): boolean {
   for (const name in nominated) {
+    if (nominated[name] === null && request.fields[name] === undefined) continue
     if (normalised(request.fields, name) !== nominated[name]) return false
   }
   return true

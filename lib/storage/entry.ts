@@ -13,6 +13,13 @@ export interface Entry extends StoredResponse {
   readonly content: Content
   /** Until when the store keeps the chunks of the content, in milliseconds since the epoch. */
   readonly chunksUntil: number
+  /**
+   * Whether it is kept apart by credentials that somebody has chosen. What was stored before there were
+   * others than `Authorization` and `Cookie` by default is not, and has no more than these.
+   */
+  readonly hasOwnPartition?: true
+  /** Whether its fields have marks in place of values of its request. */
+  readonly hasHiddenValues?: true
   /** For how long it may be used once it is stale, in milliseconds; it is kept no less long. */
   readonly staleUse?: number
 }

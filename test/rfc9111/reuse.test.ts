@@ -828,14 +828,49 @@ suite('Requests that pass the cache by: whyBypass', () => {
     ['conditions are about what it has', request({ 'if-match': '"1"' }), ['conditional', undefined, undefined]],
     ['ranges that are not understood need not be', request({ range: 'lines=0-1' }), ['range', undefined, undefined]],
     ['a stream of events may have an end', request({ accept: 'text/event-stream' }), ['endless', undefined, undefined]],
-    ['a method is one of those that are understood', request({}, 'FOO'), ['method', 'method', 'method']],
+    ['any method is allowed', request({}, 'FOO'), ['method', undefined, undefined]],
   ]
   for (const [rule, message, byMode] of modes) {
     test(`offline, recorded and replayed: ${rule}`, () => {
       const reasons = (['offline', 'record', 'replay'] as const).map((mode) =>
-        whyBypass(message, false, mode),
+        whyBypass(message, false, undefined, mode),
       )
       assert.deepEqual(reasons, byMode)
+    })
+  }
+
+  // biome-ignore format: one rule a row
+  const allowed: [rule: string, request: RequestMessage, hasContent: boolean, reason: string | undefined][] = [
+    ['POST does not', request({}, 'POST'), true, undefined],
+    ['nor any other method', request({}, 'FOO'), false, undefined],
+    ['GET with content still does', request(), true, 'content'],
+    ['no-store still does', request(cc('no-store'), 'POST'), true, 'no-store'],
+    ['RFC 9110 §13.1.2: a condition on what the caller has does, too', request({ 'if-none-match': '"1"' }, 'POST'), true, 'conditional'],
+    ['RFC 9110 §13.1.3: by date as well', request({ 'if-modified-since': MODIFIED }, 'QUERY'), true, 'conditional'],
+    ['RFC 9110 §14.2: a range means nothing', request({ range: 'lines=0-1' }, 'POST'), true, undefined],
+  ]
+  for (const [rule, message, hasContent, reason] of allowed) {
+    test(`where its method is allowed: ${rule}`, () => {
+      assert.equal(whyBypass(message, hasContent, true), reason)
+    })
+  }
+
+  test('GET does where it is not', () => assert.equal(whyBypass(request(), false, false), 'method'))
+})
+
+suite('RFC 9110 §13.1.2 Only GET and HEAD are made conditional: reuse', () => {
+  for (const method of ['POST', 'QUERY', 'DELETE']) {
+    test(`${method} is sent anew where the stored response is stale`, () => {
+      const candidate = stored({ etag: '"1"', 'cache-control': 'max-age=60' })
+      assert.equal(decide(request({}, method), candidate, 30), 'reuse')
+      assert.equal(decide(request({}, method), candidate, 90), 'forward (stale)')
+      assert.equal(decide(request(cc('no-cache'), method), candidate, 30), 'forward (request)')
+    })
+
+    test(`${method} is used while it is asked for again`, () => {
+      const candidate = stored({ etag: '"1"', 'cache-control': 'max-age=60' })
+      const terms = { ...TERMS, staleWhileRevalidate: Infinity }
+      assert.equal(decide(request({}, method), candidate, 90, terms), 'reuse-and-validate')
     })
   }
 })

@@ -91,6 +91,31 @@ suite('§3 Storing Responses in Caches: mayStore', () => {
   })
 })
 
+suite('RFC 9110 §9.3.3 Storing responses to other methods than GET and HEAD: mayStore', () => {
+  // biome-ignore format: one rule a row
+  const rows: [rule: string, response: StoredResponse, verdict: true | NotStored][] = [
+    ['what says how long is', response(200, cc('max-age=60')), true],
+    ['what expires is', response(200, { expires: new Date(NOW + 1000).toUTCString() }), true],
+    ['a heuristic is not enough', response(200, { 'last-modified': MODIFIED }), 'no-freshness'],
+    ['public is not', response(200, { ...cc('public'), 'last-modified': MODIFIED }), 'no-freshness'],
+    ['private is not', response(200, cc('private')), 'no-freshness'],
+    ['a validator is of no use', response(200, { ...cc('max-age=0'), etag: '"1"' }), 'no-freshness'],
+    ['no-cache could never be reused', response(200, { ...cc('no-cache, max-age=60'), etag: '"1"' }), 'no-freshness'],
+    ['a part is never', response(206, { ...cc('max-age=60'), 'content-range': 'bytes 0-1/2' }), 'incomplete'],
+    ['a rule of the user is enough', response(200, {}, { expires: NOW + 1000 }), true],
+    ['not one that asks for validation at each use', response(200, { etag: '"1"' }, { expires: NOW }), 'no-validator'],
+    ['nor what is created by it', response(201, {}, { expires: NOW + 1000 }), 'status'],
+  ]
+  for (const [rule, stored, verdict] of rows) {
+    test(rule, () => {
+      for (const method of ['POST', 'QUERY', 'PUT']) {
+        const fields = { range: 'bytes=0-1' }
+        assert.equal(mayStore({ ...GET, method, fields }, stored), verdict)
+      }
+    })
+  }
+})
+
 suite('§3.3 Storing Incomplete Responses: mayStore', () => {
   const asked: Fields = { range: 'bytes=0-4' }
   const part: Fields = { ...cc('max-age=60'), 'content-range': 'bytes 0-4/10' }

@@ -1,0 +1,113 @@
+import { type Awaitable, after } from './awaitable.ts'
+import { contextTerms } from './context.ts'
+import { type FieldTerms, needProtection, protectFields } from './key/fields.ts'
+import { type Asked, type Identity, identify } from './key/identity.ts'
+import type { KeyTerms } from './key/terms.ts'
+import type { Events } from './observe/events.ts'
+import type { HiddenValue } from './redaction.ts'
+import type { RequestMessage } from './rfc9111/message.ts'
+import { compileRules, type RequestTerms, type Rules } from './rules.ts'
+
+/** Of how many agents it is known by what rules they key requests. */
+const MAX_RULES = 1000
+
+/** What a request may be to a cache, by the terms that it may have. */
+export interface PossibleIdentity {
+  readonly terms: RequestTerms
+  readonly identity: Identity
+}
+
+/** What requests are to a cache: where responses to them are stored, and what is kept of them. */
+export class Identities {
+  readonly #shared: boolean
+  readonly #secret: (mayMake: boolean) => Awaitable<Buffer>
+  readonly #knownSecret = () => this.#secret(false)
+  readonly #madeSecret = () => this.#secret(true)
+  readonly #events: Events
+  /** The rules of requests of which nobody has said anything. */
+  readonly #byDefault = compileRules({})
+  /** Those by which requests may have other keys than by default. */
+  readonly #rules = new Set<Rules>()
+
+  /** @param secret that of the store, which is made where there is none if it may be */
+  constructor(shared: boolean, secret: (mayMake: boolean) => Awaitable<Buffer>, events: Events) {
+    this.#shared = shared
+    this.#secret = secret
+    this.#events = events
+  }
+
+  /** Learns by what rules requests are keyed, so that what is stored for them is found by its URL. */
+  learn(rules: Rules): void {
+    if (!rules.haveKeyTerms) return
+    this.#rules.add(rules)
+    const [oldest] = this.#rules
+    if (oldest && this.#rules.size > MAX_RULES) this.#rules.delete(oldest)
+  }
+
+  /**
+   * What a request is by its terms: see {@link identify}.
+   *
+   * @param mayMake whether a secret is made and stored where there is none
+   */
+  identify(
+    asked: Asked,
+    terms: KeyTerms,
+    content: Buffer | undefined,
+    mayMake: boolean,
+  ): Awaitable<Identity> {
+    const secret = mayMake ? this.#madeSecret : this.#knownSecret
+    return identify(asked, content, terms, this.#shared, secret)
+  }
+
+  /** A request with keyed hashes in place of its credentials, as the cache compares and keeps them. */
+  protect<R extends RequestMessage>(
+    request: R,
+    terms: FieldTerms,
+    hidden: readonly HiddenValue[],
+    mayMake: boolean,
+  ): Awaitable<R> {
+    if (!needProtection(request.fields, terms, hidden)) return request
+    const protectWith = (secret: Buffer) => ({
+      ...request,
+      fields: protectFields(request.fields, terms, secret, hidden),
+    })
+    return after(this.#secret(mayMake), protectWith)
+  }
+
+  /**
+   * What a request may be by any terms that are in use: those of the context and of all agents. Each is
+   * known at once or later; undefined where a function of the user's throws, which is told by an event.
+   */
+  all(asked: Asked, content?: Buffer): Awaitable<PossibleIdentity | undefined>[] {
+    return this.termsFor(asked.target).map((terms) => {
+      const onError = (error: unknown) => {
+        this.#events.error('rule', error)
+        return undefined
+      }
+      try {
+        const identity = this.identify(asked, terms, content, false)
+        return identity instanceof Promise
+          ? identity.then((known) => ({ terms, identity: known }), onError)
+          : { terms, identity }
+      } catch (error) {
+        return onError(error)
+      }
+    })
+  }
+
+  /** The terms that requests for a URL may have. */
+  termsFor(url: URL): RequestTerms[] {
+    const own = contextTerms()
+    const byDefault = [own, undefined].map((terms) => this.#byDefault.termsFor(url, terms))
+    const ofAgents = [...this.#rules].flatMap((rules) => {
+      try {
+        return [...rules.allTermsFor(url, own)]
+      } catch (error) {
+        // A function of the user's threw.
+        this.#events.error('rule', error)
+        return []
+      }
+    })
+    return [...new Set([...byDefault, ...ofAgents])]
+  }
+}
