@@ -15,7 +15,7 @@ import { cachingDispatch, createCaching, precachingDispatcher } from './intercep
 import { type AgentOptions, checkAgentOptions, checkCacheOptions } from './options.ts'
 import type { PrecacheOptions, PrecacheTarget } from './precache/options.ts'
 import type { PrecacheResult } from './precache/report.ts'
-import { type ParsedTerms, parseTerms, type Terms } from './terms.ts'
+import { nestTerms, type ParsedTerms, parseTerms, type Terms } from './terms.ts'
 
 /** What undici's fetch, WebSocket and EventSource read from a dispatcher besides its methods. */
 interface DispatcherTraits {
@@ -79,7 +79,7 @@ export class CachingAgent extends Dispatcher {
    * @throws TypeError where the terms are malformed
    */
   with(terms: Terms): CachingAgent {
-    const own = { ...this.terms, ...parseTerms(terms, 'with') }
+    const own = nestTerms(this.terms, parseTerms(terms, 'with'))
     return new DerivedAgent(this.inner, this.caching, own)
   }
 

@@ -14,6 +14,7 @@ import { effectiveMethod, type Request } from './request.ts'
 import { expirationTime } from './rfc9111/freshness.ts'
 import { invalidatedUrls } from './rfc9111/invalidation.ts'
 import { isRetrieval, type ResponseMessage } from './rfc9111/message.ts'
+import { fieldsAbout } from './rfc9111/storing.ts'
 import { nominatedMatch } from './rfc9111/vary.ts'
 import { compileRules, type Rules } from './rules.ts'
 import { parseCount, parseSize, type Size } from './size.ts'
@@ -237,6 +238,13 @@ export class HttpCache {
    * @internal
    */
   readonly validations: Set<string> = new Set()
+  /**
+   * Which stored responses have been used or recorded in the modes 'record', 'replay' and 'offline', by
+   * their generation.
+   *
+   * @internal
+   */
+  readonly used: Set<string> = new Set()
   /** @internal */
   readonly events: Events = new Events()
   /**
@@ -250,9 +258,10 @@ export class HttpCache {
   readonly identities: Identities
 
   /**
+   * @param isOnlyRead for internal use: whether a cache file is left as it is until there is something to be written
    * @throws TypeError where an option is malformed or unknown; Error where the store cannot be opened
    */
-  constructor(options: HttpCacheOptions = {}) {
+  constructor(options: HttpCacheOptions = {}, isOnlyRead = false) {
     const unknown = Object.keys(options).find(
       (name) => !HTTP_CACHE_OPTIONS.includes(name as 'store'),
     )
@@ -264,7 +273,7 @@ export class HttpCache {
     // What is malformed leaves no file behind.
     const { shared, leases, deadlines, ...limits } = parseCacheOptions(options)
     this.shared = shared
-    const stores = openStore(options.store ?? DEFAULT_STORE, this.events, deadlines)
+    const stores = openStore(options.store ?? DEFAULT_STORE, this.events, deadlines, isOnlyRead)
     this.responses = new Responses(stores, this.events, limits)
     if (leases && stores.leases) {
       this.leases = new Leases(stores.leases, this.events, deadlines.read)
@@ -342,7 +351,8 @@ export class HttpCache {
       const matches = ([name, value]: [string, string | null]) =>
         variants.some((variant) => nominatedMatch({ [name]: value }, variant))
       for (const entry of await this.responses.all(identity.cacheKey)) {
-        if (entry.status === 206 && asked.fields.range === undefined) continue
+        const about = fieldsAbout(entry.status)
+        if (about.length > 0 && !about.some((name) => asked.fields[name])) continue
         const isMatch = headers === undefined || Object.entries(entry.nominated).every(matches)
         if (isMatch) found.set(entry.generation, entry)
       }
@@ -378,6 +388,19 @@ export class HttpCache {
       return []
     }
     return found
+  }
+
+  /**
+   * The stored responses that no request has used since this cache was opened. Used is what has answered
+   * a request in the mode `'replay'` or `'offline'`, or was recorded by one in the mode `'record'`; what
+   * happens in the mode `'default'` does not count.
+   *
+   * @throws Error where the store cannot list them
+   */
+  async *unused(): AsyncGenerator<StoredResponseInfo> {
+    for await (const entry of this.responses.entries()) {
+      if (!this.used.has(entry.generation)) yield describe(entry)
+    }
   }
 
   /**

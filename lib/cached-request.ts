@@ -1,8 +1,9 @@
-import { Readable } from 'node:stream'
 import type { Dispatcher } from 'undici'
 import { type Awaitable, after } from './awaitable.ts'
 import type { HttpCache } from './cache.ts'
 import { type Delivery, delivery } from './delivery.ts'
+import { isAmong } from './expiration.ts'
+import { askFilter } from './filter.ts'
 import type { ActiveRequests } from './handlers/active-requests.ts'
 import { BackgroundHandler, NotNeededError } from './handlers/background-handler.ts'
 import type { Flight, FlightOutcome } from './handlers/flights.ts'
@@ -19,9 +20,11 @@ import { type CacheStatus, formatCacheStatus } from './observe/cache-status.ts'
 import { asError, type ToldAnswer, type ToldRequest } from './observe/events.ts'
 import type { Reason } from './observe/reasons.ts'
 import { type HiddenValue, hideValues, revealValues } from './redaction.ts'
+import { discardStream, refuse } from './refusal.ts'
 import { hasContent, headersWith, headersWithout, type Request } from './request.ts'
 import { isReadOnce, readContent } from './request-content.ts'
-import { answer } from './rfc9111/answer.ts'
+import { type Answer, answer } from './rfc9111/answer.ts'
+import { requestDirectives } from './rfc9111/cache-control.ts'
 import { announcedSize, withoutFields } from './rfc9111/fields.ts'
 import {
   currentAge,
@@ -34,11 +37,20 @@ import { type ForwardReason, isForOthers, mayCollapse, type Reuse, reuse } from 
 import { mayUseOnError } from './rfc9111/staleness.ts'
 import { type NotStored, reusableFields } from './rfc9111/storing.ts'
 import { agreesWithHead, conditionalFields, confirmed, isNamed } from './rfc9111/validation.ts'
-import type { RequestTerms, Rules } from './rules.ts'
+import { forbidsUse, type RequestTerms, type Rules } from './rules.ts'
 import { LostContentError } from './storage/content.ts'
 import type { Entry, NewEntry } from './storage/entry.ts'
 import type { Leases } from './storage/leases.ts'
-import { adoption, freshening, isPartitioned, type Revision, storing } from './storing.ts'
+import type { Recording } from './storage/responses.ts'
+import {
+  adoption,
+  freshening,
+  isPartitioned,
+  type Revision,
+  slid,
+  storing,
+  withoutCookies,
+} from './storing.ts'
 
 type Dispatch = Dispatcher['dispatch']
 type Handler = Dispatcher.DispatchHandler
@@ -94,6 +106,8 @@ export class CachedRequest implements ToldRequest {
   #sentAt = 0
   /** Set when what is stored turned out to be unreadable. */
   #isUnreadable = false
+  /** Set where the user's filter lets something not be used that is stored. */
+  #isFiltered = false
   /** Set where it is only asked what would become of the request. */
   #onPreview: ((preview: Preview) => void) | undefined
   /** When it was sent to the origin. */
@@ -195,10 +209,10 @@ export class CachedRequest implements ToldRequest {
   /** Finds out where what may answer is stored. */
   #identify(content: Buffer | undefined): void | Promise<void> {
     const { cache } = this.#caching
-    const pass = (error: unknown) => {
+    const pass = (error: unknown): void | Promise<void> => {
       // A function of the user's threw.
       if (!this.#onPreview) cache.events.error('rule', error)
-      if (!this.#control.finished) this.#bypass('rule-failed')
+      if (!this.#control.finished) return this.#bypass('rule-failed')
     }
     let identity: Awaitable<Identity>
     try {
@@ -214,7 +228,7 @@ export class CachedRequest implements ToldRequest {
 
   /** Whether a secret of the store is made where there is none. */
   get #mayMakeSecret(): boolean {
-    return this.#onPreview === undefined
+    return this.#onPreview === undefined && !this.#terms.readOnly
   }
 
   /** From here on there are hashes in place of credentials. */
@@ -230,7 +244,15 @@ export class CachedRequest implements ToldRequest {
   }
 
   #lookUp(): void | Promise<void> {
-    return after(this.#isUnreadable ? [] : this.#find(), (found) => this.#act(found))
+    return after(this.#candidates(), (found) => this.#act(found))
+  }
+
+  /** The stored responses that may be used, as far as the user is concerned. */
+  #candidates(): Awaitable<Entry[]> {
+    const { mode, filter } = this.#terms
+    if (this.#isUnreadable || mode === 'record') return []
+    const found = this.#find()
+    return filter === undefined ? found : after(found, (all) => this.#agreedOf(all))
   }
 
   /** Does what is right for the stored responses that were found. */
@@ -246,7 +268,7 @@ export class CachedRequest implements ToldRequest {
       case 'reuse-and-validate':
         return this.#reuse(decision)
       case 'refuse':
-        return this.#refuse()
+        return this.#refuse(found)
       case 'validate':
       case 'forward':
         return this.#ask(decision)
@@ -255,13 +277,17 @@ export class CachedRequest implements ToldRequest {
     }
   }
 
-  #reuse({ action, stored }: Reusable): void | Promise<void> {
+  #reuse({ action, stored: found }: Reusable): void | Promise<void> {
+    const stored = this.#slide(found)
     const status = this.#hitStatus(stored, action)
-    const played = this.#play(stored, reusableFields(stored), status)
+    const played = this.#play(stored, this.#fieldsOf(stored), status)
     return after(played, (outcome) => {
-      if (outcome === 'partial') return this.#forward('partial', NOBODY, stored)
+      if (outcome === 'partial') {
+        return this.#mayBeSent ? this.#forward('partial', NOBODY, stored) : this.#refuse([])
+      }
       if (outcome === 'played') {
-        if (action === 'reuse-and-validate') this.#validateInBackground(stored)
+        const isValidated = action === 'reuse-and-validate' && !this.#terms.readOnly
+        if (isValidated) this.#validateInBackground(stored)
         return
       }
       this.#isUnreadable = true
@@ -272,7 +298,7 @@ export class CachedRequest implements ToldRequest {
   /** Asks the origin, unless another request that is under way brings the answer. */
   #ask(decision: Validation | Forwarding): void | Promise<void> {
     const { cache } = this.#caching
-    this.#mayWait ??= mayCollapse(this.#request)
+    this.#mayWait ??= mayCollapse(this.#request, this.#terms)
     const underWay = this.#mayWait
       ? cache.flights.underWay(this.#flightKey, this.#beginning)
       : undefined
@@ -309,7 +335,7 @@ export class CachedRequest implements ToldRequest {
     const isOver = () => this.#control.finished
     const isAnswered = async () => {
       responses.forgetMemory(this.#cacheKey)
-      const found = await this.#find()
+      const found = await this.#candidates()
       const { action } = reuse(this.#request, found, Date.now(), this.#terms)
       return action === 'reuse' || action === 'reuse-and-validate'
     }
@@ -343,7 +369,9 @@ export class CachedRequest implements ToldRequest {
   #find(): Awaitable<Entry[]> {
     const { cache } = this.#caching
     const request = this.#request
-    const isUsable = (stored: Entry) => isPartitioned(stored, request, this.#terms)
+    const terms = this.#terms
+    const isUsable = (stored: Entry) =>
+      isPartitioned(stored, request, terms) && !forbidsUse(terms, stored)
     const usable = (all: Entry[]) => (all.every(isUsable) ? all : all.filter(isUsable))
     const found = cache.responses.find(this.#cacheKey, request)
     if (request.method !== 'HEAD') return after(found, usable)
@@ -362,17 +390,55 @@ export class CachedRequest implements ToldRequest {
     }
   }
 
-  /** From now on others may wait for the answer, if it will be for them as well. */
-  #openFlight(): Flight {
-    return isForOthers(this.#request) ? this.#caching.cache.flights.open(this.#flightKey) : NOBODY
+  /** Those of some stored responses that the user's filter lets be used. */
+  async #agreedOf(candidates: readonly Entry[]): Promise<Entry[]> {
+    const verdicts = await Promise.all(
+      // Of what is still arriving it is not known how much it is.
+      candidates.map((stored) => stored.content.length !== undefined && this.#agrees(stored, true)),
+    )
+    this.#isFiltered = verdicts.includes(false)
+    return candidates.filter((_, index) => verdicts[index])
   }
 
-  /** Relays the answer without storing it; nobody waits for it. */
-  #bypass(detail: PassReason): void {
-    if (this.#onPreview) {
-      this.#onPreview({ bypass: detail })
-      return
+  /** Whether the user's filter lets a response be used or stored. */
+  async #agrees(entry: Entry, isStored: boolean): Promise<boolean> {
+    const { filter } = this.#terms
+    try {
+      return !filter || (await askFilter(filter, this.#request.fields, entry, isStored))
+    } catch (error) {
+      this.#caching.cache.events.error('rule', error)
+      return false
     }
+  }
+
+  /** A stored response as it is once it has been used. */
+  #slide(stored: Entry): Entry {
+    if (!this.#terms.slidingExpiration || this.#terms.readOnly) return stored
+    const entry = slid(stored, this.#terms, Date.now())
+    if (entry) this.#caching.cache.responses.freshen(entry)
+    return entry ?? stored
+  }
+
+  /** The fields of a stored response that may be sent without having been validated. */
+  #fieldsOf(stored: Entry): Fields {
+    return withoutCookies(reusableFields(stored), this.#terms)
+  }
+
+  /** From now on others may wait for the answer, if it will be for them as well. */
+  #openFlight(): Flight {
+    const isForAll = !this.#terms.readOnly && isForOthers(this.#request)
+    return isForAll ? this.#caching.cache.flights.open(this.#flightKey) : NOBODY
+  }
+
+  /** Whether the request may be sent to the origin at all. */
+  get #mayBeSent(): boolean {
+    return !this.#terms.sendsNothing && !requestDirectives(this.#request).has('only-if-cached')
+  }
+
+  /** Relays the answer without storing it, if the request may be sent; nobody waits for it. */
+  #bypass(detail: PassReason): void | Promise<void> {
+    if (this.#onPreview) return this.#onPreview({ bypass: detail })
+    if (this.#terms.sendsNothing) return this.#refuse([], detail)
     const exchange = this.#exchange({ fwd: 'bypass' }, NOBODY)
     const storing = (received: Received) => {
       this.#invalidate(received)
@@ -386,12 +452,15 @@ export class CachedRequest implements ToldRequest {
    * not, the request may have changed something.
    */
   #invalidate({ status, fields }: Received): void {
+    // What is recorded is what was received, whatever changed it later.
+    if (this.#terms.readOnly || this.#terms.mode === 'record') return
     this.#caching.cache.invalidateFor(this.#asked, { status, fields })
   }
 
   /** @param stored what may have to do if the origin fails */
   #forward(fwd: ForwardReason, flight: Flight, stored?: Entry): void {
-    this.#send(this.#options, new StoringHandler(this.#exchange({ fwd }, flight, stored)))
+    const status: CacheStatus = this.#isFiltered ? { fwd, detail: 'filter' } : { fwd }
+    this.#send(this.#options, new StoringHandler(this.#exchange(status, flight, stored)))
   }
 
   #validate(validation: Validation, flight: Flight): void {
@@ -417,7 +486,7 @@ export class CachedRequest implements ToldRequest {
     const revise = valid === stored ? freshening : adoption
     const revision = revise(this.#request, valid, notModified, this.#terms)
     const { entry } = revision
-    let isStorable = revision.isStorable && !this.#isOutdated
+    let isStorable = revision.isStorable && !this.#isOutdated && !this.#terms.readOnly
     if (valid === stored) this.#keep(revision)
     else isStorable &&= await responses.copy(entry)
     flight.settle(isStorable ? 'answered' : 'unusable')
@@ -425,7 +494,9 @@ export class CachedRequest implements ToldRequest {
 
     const expires = expirationTime(entry)
     const status = { fwd: reason, fwdStatus: 304, stored: isStorable, expires }
-    const outcome = await this.#play(entry, entry.fields, status)
+    const cookies = this.#terms.stripSetCookie && received.fields['set-cookie']
+    const fields = cookies ? { ...entry.fields, 'set-cookie': cookies } : entry.fields
+    const outcome = await this.#play(entry, fields, status)
     if (outcome === 'played') return
     this.#isUnreadable = true
     this.#forward(outcome === 'lost' ? 'uri-miss' : 'partial', this.#openFlight())
@@ -505,7 +576,7 @@ export class CachedRequest implements ToldRequest {
         if (typeof verdict === 'string') this.#invalidate(received)
         return verdict
       },
-      record: (entry) => cache.responses.record(entry, this.#terms.maxContentSize),
+      record: (entry) => this.#record(entry),
       useInstead: (failure, fwdStatus) => {
         const told = { ...status, ...(fwdStatus && { fwdStatus }) }
         if (!stored || !this.#useInstead(stored, failure, told, flight)) return false
@@ -527,6 +598,17 @@ export class CachedRequest implements ToldRequest {
         cache.events.statistics.of(this.#request.url).bytesFromOrigin += bytes
       },
     }
+  }
+
+  #record(entry: NewEntry): Recording {
+    const { cache } = this.#caching
+    const { maxContentSize, filter, mode } = this.#terms
+    const agree = async (complete: Entry) =>
+      // It may take a while.
+      (await this.#agrees(complete, false)) && !this.#isOutdated
+    const recording = cache.responses.record(entry, maxContentSize, filter && agree)
+    if (mode === 'record') cache.used.add(recording.entry.generation)
+    return recording
   }
 
   /** The outcome is known. Nobody has asked for what happens in the background. */
@@ -556,6 +638,7 @@ export class CachedRequest implements ToldRequest {
 
   /** What to store of an answer from the origin, or why not. */
   #storing(received: Received, flight: Flight, stored: Entry | undefined): NewEntry | NotStored {
+    if (this.#terms.readOnly) return 'read-only'
     if (this.#isOutdated) return 'invalidated'
     if (stored && this.#confirms(received, stored)) {
       this.#keep(freshening(this.#request, stored, received, this.#terms))
@@ -608,7 +691,7 @@ export class CachedRequest implements ToldRequest {
 
   #keep({ entry, isStorable, isUnchanged }: Revision): void {
     const { responses } = this.#caching.cache
-    if (this.#isOutdated) return
+    if (this.#isOutdated || this.#terms.readOnly) return
     if (!isStorable) void responses.remove(entry, 'superseded')
     else if (!isUnchanged) responses.freshen(entry)
   }
@@ -620,6 +703,9 @@ export class CachedRequest implements ToldRequest {
    */
   #useInstead(stored: Entry, failure: Error, status: CacheStatus, flight: Flight): boolean {
     if (this.#isInBackground) return false
+    const { allowedCodes } = this.#terms
+    // An answer that the user wants to be stored is no failure.
+    if (status.fwdStatus && allowedCodes && isAmong(status.fwdStatus, allowedCodes)) return false
     const isDisconnected = status.fwdStatus === undefined && !('statusCode' in failure)
     const now = Date.now()
     if (!mayUseOnError(this.#request, stored, now, this.#terms, isDisconnected)) return false
@@ -630,7 +716,7 @@ export class CachedRequest implements ToldRequest {
     const detail = 'stale-if-error'
     const expires = expirationTime(stored)
     const play = async () => {
-      const outcome = await this.#play(stored, reusableFields(stored), {
+      const outcome = await this.#play(stored, this.#fieldsOf(stored), {
         ...status,
         detail,
         expires,
@@ -664,13 +750,12 @@ export class CachedRequest implements ToldRequest {
    * @returns 'lost' where the content is; 'partial' where it takes the origin to answer
    */
   #play(stored: Entry, storedFields: Fields, status: CacheStatus): Awaitable<PlayOutcome> {
-    const part = answer(this.#request, stored, stored.content.length)
     const told = stored.hasHiddenValues
       ? revealValues(storedFields, this.#hiddenValues())
       : storedFields
     // It is for requests that have what this one has not.
     if (told === undefined) return 'lost'
-    const message = delivery(this.#request, stored, told, part)
+    const message = delivery(this.#request, stored, told, this.#answerOf(stored))
     if (message === undefined) return 'partial'
     const { reader, bytes } = message
     if (reader === undefined) return this.#deliver(stored, message, status, bytes)
@@ -691,7 +776,7 @@ export class CachedRequest implements ToldRequest {
     status: CacheStatus,
     first: Buffer | null | undefined,
   ): PlayOutcome {
-    const { cache, cacheStatus } = this.#caching
+    const { cacheStatus } = this.#caching
     const { status: code, statusText, fields, size, reader } = message
     const control = this.#control
     if (control.finished) {
@@ -704,7 +789,7 @@ export class CachedRequest implements ToldRequest {
     const told = cacheStatus
       ? withCacheStatus(fields, formatCacheStatus(status, now, stored.cacheKey), age)
       : { ...fields, age }
-    cache.responses.use(stored)
+    this.#noteUse(stored)
     this.#tell(status, now, message, stored)
     // How much there is of what is still being received is known at its end.
     const atEnd = size === undefined ? () => this.#countBytes(stored) : undefined
@@ -725,7 +810,7 @@ export class CachedRequest implements ToldRequest {
   #forget(stored: Entry, error: LostContentError): void {
     const { cache } = this.#caching
     cache.events.error('read', error)
-    void cache.responses.remove(stored, 'damage')
+    if (!this.#terms.readOnly) void cache.responses.remove(stored, 'damage')
   }
 
   #countBytes({ content }: Entry): Fields {
@@ -734,19 +819,40 @@ export class CachedRequest implements ToldRequest {
     return {}
   }
 
-  /** §5.2.1.7: `only-if-cached`, and nothing that may be reused. */
-  #refuse(): void {
-    const now = Date.now()
-    const status: CacheStatus = { detail: 'only-if-cached' }
-    const fields = {
-      'content-length': '0',
-      ...(this.#caching.cacheStatus && { 'cache-status': formatCacheStatus(status, now) }),
-    }
-    this.#tell(status, now, { status: 504, size: 0 })
-    const playback = new Playback(this.#control, undefined)
-    this.#control.attach(playback)
-    this.#control.responseStart(504, fields, 'Gateway Timeout')
-    playback.start()
+  /** What of a stored response answers the request. */
+  #answerOf(stored: Entry): Answer {
+    const part = answer(this.#request, stored, stored.content.length)
+    // RFC 9110 §14.2: nobody has to know what a range is; better all of the content than none.
+    const isUnanswered = part.kind === 'none' && stored.status !== 206
+    return isUnanswered && this.#terms.sendsNothing ? { kind: 'whole' } : part
+  }
+
+  #noteUse(stored: Entry): void {
+    const { cache } = this.#caching
+    const { mode, readOnly } = this.#terms
+    if (mode !== 'default') cache.used.add(stored.generation)
+    if (!readOnly) cache.responses.use(stored)
+  }
+
+  /**
+   * Answers that there is nothing that may be reused, where the request may not be sent (§5.2.1.7).
+   *
+   * @param variants what is stored for others
+   * @param bypass why the request would pass the cache by
+   */
+  #refuse(variants: readonly Entry[], bypass?: Reason): Promise<void> {
+    const { cache, cacheStatus } = this.#caching
+    return refuse({
+      control: this.#control,
+      cache,
+      cacheStatus,
+      asked: this,
+      fields: this.#request.fields,
+      body: this.#options.body,
+      terms: this.#terms,
+      variants,
+      ...(bypass !== undefined && { bypass }),
+    })
   }
 }
 
@@ -763,8 +869,3 @@ const NOBODY: Flight = { isAwaited: false, settle: () => {} }
 
 /** Request fields that are about what the caller has or wants, and not about what is stored. */
 const OF_THE_CALLER = ['cache-control', 'if-modified-since', 'if-none-match', 'if-range', 'pragma']
-
-/** A request that is answered from the cache is never sent, so nobody reads its stream. */
-function discardStream(body: unknown): void {
-  if (body instanceof Readable) body.on('error', () => {}).destroy()
-}

@@ -1,6 +1,6 @@
 import { AsyncLocalStorage } from 'node:async_hooks'
 import { DO_NOT_CACHE } from './expiration.ts'
-import { type ParsedTerms, parseTerms, type Terms } from './terms.ts'
+import { nestTerms, type ParsedTerms, parseTerms, type Terms } from './terms.ts'
 
 const current = new AsyncLocalStorage<ParsedTerms | undefined>()
 
@@ -12,7 +12,7 @@ const current = new AsyncLocalStorage<ParsedTerms | undefined>()
  */
 export function withTerms<T>(terms: Terms, fn: () => T): T {
   const parsed = parseTerms(terms, 'withTerms')
-  return current.run({ ...current.getStore(), ...parsed }, fn)
+  return current.run(nestTerms(current.getStore(), parsed), fn)
 }
 
 /** Runs a function whose requests pass the cache by: nothing is read from it and nothing is written. */

@@ -12,6 +12,15 @@ import { parseHttpDate } from './rfc9111/fields.ts'
  */
 export type Expiration = number | string | Date
 
+/** A class of status codes (RFC 9110 §15). */
+export type StatusClass = '2xx' | '3xx' | '4xx' | '5xx'
+
+/**
+ * Expirations by the status code of the response: of one code, of a class, or with `'*'` of all others.
+ * A code counts before its class, and a class before `'*'`.
+ */
+export type ExpirationByStatus = Readonly<Partial<Record<number | StatusClass | '*', Expiration>>>
+
 /** The response stays fresh for ever. */
 export const NEVER_EXPIRE = -1
 
@@ -27,6 +36,14 @@ export type Lifetime =
   | { readonly kind: 'until'; readonly time: number }
   | { readonly kind: 'do-not-cache' }
 
+/** Lifetimes by status code, by class such as `'4xx'`, and by `'*'` for all others. */
+export interface LifetimeByStatus {
+  readonly kind: 'by-status'
+  readonly lifetimes: ReadonlyMap<string, Lifetime>
+  /** What applies to status codes without an entry. */
+  readonly otherwise?: Lifetime | LifetimeByStatus
+}
+
 /**
  * Understands an expiration.
  *
@@ -34,7 +51,7 @@ export type Lifetime =
  * @throws TypeError where the value is not an expiration
  */
 export function parseExpiration(value: unknown, option: string): Lifetime {
-  const lifetime = lifetimeOf(value)
+  const lifetime = understand(value)
   if (lifetime !== undefined) return lifetime
   const hint =
     typeof value === 'string' && /^\s*[\d.]+\s*$/.test(value) ? ' (say the unit, as in "60s")' : ''
@@ -42,6 +59,71 @@ export function parseExpiration(value: unknown, option: string): Lifetime {
     `${option}: expected a number of milliseconds (0 or more, -1 for never), a duration such as "90s", "1h" or "7 days", ` +
       `a Date, an HTTP-date, NEVER_EXPIRE, EXPIRE_IMMEDIATELY or DO_NOT_CACHE, got ${inspect(value)}${hint}`,
   )
+}
+
+/** The name of a status code that may be stored, or of a class of them. */
+const STATUS = /^[2-5](\d\d|xx)$/
+
+/** Whether a value is a status code that may be stored, or a class of them. */
+export function isStatus(value: unknown): boolean {
+  return STATUS.test(String(value)) && (typeof value === 'number' || typeof value === 'string')
+}
+
+/** Whether a value is an expiration for each of some status codes, even if a malformed one. */
+export function isByStatus(value: unknown): value is object {
+  if (typeof value !== 'object' || value === null || value instanceof Date) return false
+  return Object.keys(value).some((name) => name === '*' || isStatus(name))
+}
+
+/**
+ * Understands an expiration, or one for each of some status codes.
+ *
+ * @param option the name of the option, for the error
+ * @throws TypeError where the value is neither
+ */
+export function parseExpirations(value: unknown, option: string): Lifetime | LifetimeByStatus {
+  if (!isByStatus(value)) return parseExpiration(value, option)
+  const lifetimes = new Map<string, Lifetime>()
+  for (const [name, expiration] of Object.entries(value)) {
+    if (expiration === undefined) continue
+    if (name !== '*' && !isStatus(name)) {
+      throw new TypeError(
+        `${option}: expected status codes such as 404, classes such as "5xx", or "*" for all others, got ${inspect(name)}`,
+      )
+    }
+    lifetimes.set(name, parseExpiration(expiration, `${option}[${inspect(name)}]`))
+  }
+  return { kind: 'by-status', lifetimes }
+}
+
+/** Whether a status code is one of some codes and classes, which are named as in {@link ExpirationByStatus}. */
+export function isAmong(status: number, names: { has(name: string): boolean }): boolean {
+  return names.has(String(status)) || names.has(statusClass(status))
+}
+
+function statusClass(status: number): string {
+  return `${Math.floor(status / 100)}xx`
+}
+
+/** The lifetime of responses with a status code; undefined where none is said. */
+export function lifetimeOf(
+  lifetime: Lifetime | LifetimeByStatus | undefined,
+  status: number,
+): Lifetime | undefined {
+  if (lifetime?.kind !== 'by-status') return lifetime
+  const { lifetimes, otherwise } = lifetime
+  const found = lifetimes.get(String(status)) ?? lifetimes.get(statusClass(status))
+  return found ?? lifetimes.get('*') ?? lifetimeOf(otherwise, status)
+}
+
+/** Whether an expiration has an entry for a status code or its class. `'*'` is for others, and names none. */
+export function namesStatus(
+  lifetime: Lifetime | LifetimeByStatus | undefined,
+  status: number,
+): boolean {
+  if (lifetime?.kind !== 'by-status') return false
+  const { lifetimes, otherwise } = lifetime
+  return isAmong(status, lifetimes) || namesStatus(otherwise, status)
 }
 
 /**
@@ -60,7 +142,7 @@ export function parseStaleness(value: unknown, option: string): number {
   )
 }
 
-function lifetimeOf(value: unknown): Lifetime | undefined {
+function understand(value: unknown): Lifetime | undefined {
   if (value === DO_NOT_CACHE) return { kind: 'do-not-cache' }
   if (value === NEVER_EXPIRE) return { kind: 'duration', milliseconds: Infinity }
   if (typeof value === 'number') return duration(value)

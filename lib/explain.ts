@@ -3,6 +3,7 @@ import type { Dispatcher } from 'undici'
 import type { HttpCache } from './cache.ts'
 import { CachedRequest, type Preview } from './cached-request.ts'
 import { contextTerms } from './context.ts'
+import { type LifetimeByStatus, lifetimeOf } from './expiration.ts'
 import { type ExplainedTerm, Explanation, type JsonValue, type Prospect } from './explanation.ts'
 import { ActiveRequests } from './handlers/active-requests.ts'
 import { RequestControl } from './handlers/request-control.ts'
@@ -11,16 +12,24 @@ import { toldUrl } from './key/identity.ts'
 import { Parameters, SECRET_FIELDS } from './key/parameters.ts'
 import { keyTerms } from './key/terms.ts'
 import { whyPassBy } from './passing.ts'
+import { reasonOfRefusal } from './refusal.ts'
 import { type Request, readRequest } from './request.ts'
 import { answer } from './rfc9111/answer.ts'
 import { expirationTime, remainingFreshness } from './rfc9111/freshness.ts'
 import { type Reuse, reuse } from './rfc9111/reuse.ts'
 import { mayUseOnError } from './rfc9111/staleness.ts'
 import { conditionalFields } from './rfc9111/validation.ts'
-import type { RequestTerms, Rules } from './rules.ts'
+import { decidesItself, type RequestTerms, type Rules } from './rules.ts'
 import { type Entry, keptUntil } from './storage/entry.ts'
 import type { StoredRequest } from './stored-request.ts'
-import { checkNames, type ParsedTerms, parseTerms, TERM_NAMES, type Terms } from './terms.ts'
+import {
+  checkNames,
+  nestTerms,
+  type ParsedTerms,
+  parseTerms,
+  TERM_NAMES,
+  type Terms,
+} from './terms.ts'
 
 /** A request that is not made, but explained. */
 export interface ExplainedRequest extends Omit<StoredRequest, 'body'> {
@@ -54,11 +63,10 @@ export async function explain(
   if (request === undefined) {
     throw new TypeError(`explain: expected an http or https URL, got ${inspect(url)}`)
   }
-  const ofRequest = {
-    ...own,
-    ...contextTerms(),
-    ...(init.terms && parseTerms(init.terms, 'explain.terms')),
-  }
+  const ofRequest = [
+    contextTerms(),
+    init.terms && parseTerms(init.terms, 'explain.terms'),
+  ].reduce<ParsedTerms>((outer, inner) => nestTerms(outer, inner ?? {}), own ?? {})
   const { method } = request
   let ofRule: ReturnType<Rules['ruleFor']>
   let terms: RequestTerms
@@ -70,16 +78,17 @@ export async function explain(
     const known = explainTerms(rules, {}, ofRequest, undefined)
     const asked = toldUrl(request, keyTerms({ ...rules.ofAgent, ...ofRequest }), cache.shared)
     const explained = { method, url: asked, rule: undefined }
-    return new Explanation({ ...explained, ...known, ...passingBy('rule-failed') })
+    const passing = passingBy('rule-failed', rules.termsFor(undefined, ofRequest))
+    return new Explanation({ ...explained, ...known, ...passing })
   }
   const known = explainTerms(rules, ofRule?.terms ?? {}, ofRequest, terms)
   const asked = toldUrl(request, terms, cache.shared)
   const all = { method, url: asked, ...known, rule: ofRule && patternText(ofRule.pattern) }
 
   const bypass = whyPassBy(request, terms)
-  if (bypass) return new Explanation({ ...all, ...passingBy(bypass) })
+  if (bypass) return new Explanation({ ...all, ...passingBy(bypass, terms) })
   const preview = await previewOf({ cache, rules }, options, request, terms)
-  if ('bypass' in preview) return new Explanation({ ...all, ...passingBy(preview.bypass) })
+  if ('bypass' in preview) return new Explanation({ ...all, ...passingBy(preview.bypass, terms) })
 
   const { key, candidates, decision } = preview
   const others = await cache.responses.all(key)
@@ -142,9 +151,17 @@ function previewOf(
   ).preview()
 }
 
-function passingBy(reason: NonNullable<Prospect['reason']>) {
-  const now: Prospect = { ...NOTHING, outcome: 'bypass', reason }
+function passingBy(reason: NonNullable<Prospect['reason']>, terms: RequestTerms) {
+  const now: Prospect = terms.sendsNothing
+    ? refusal(terms)
+    : { ...NOTHING, outcome: 'bypass', reason }
   return { key: undefined, stored: [], now, later: [] }
+}
+
+/** What becomes of a request that nothing stored answers, and that may not be sent. */
+function refusal(terms: RequestTerms): Prospect {
+  const status = terms.missing === 'status' ? 504 : undefined
+  return { ...NOTHING, outcome: 'miss', reason: reasonOfRefusal(terms), status }
 }
 
 const NOTHING = {
@@ -168,7 +185,7 @@ function explainTerms(
         ['request', ofRequest[name]],
         ['rule', ofRule[name]],
         ['agent', ofAgent[name]],
-        ['default', name === 'expireAfter' ? undefined : effective?.[name]],
+        ['default', effective && byDefault(effective, name)],
       ] as const
     ).find(([, said]) => said !== undefined) ?? ['default', undefined]
     if (value !== undefined) terms[name] = { value: asWritten(name, value), from }
@@ -176,12 +193,29 @@ function explainTerms(
   return { terms, decides: whoDecides(terms, effective) }
 }
 
+/** What applies where nobody has said it. */
+function byDefault(effective: RequestTerms, name: keyof Terms): unknown {
+  if (name === 'expireAfter' || UNSAID.includes(name)) return undefined
+  return name === 'cacheControl' ? decidesItself(effective, USUAL) : effective[name]
+}
+
+/** What is not worth a word where nobody says it. */
+const UNSAID: readonly string[] = ['mode', 'missing', 'readOnly']
+
+/** The status code of the responses that are explained. */
+const USUAL = { status: 200 }
+
+/** Who decides about a response with the usual status code. */
 function whoDecides(
   { expireAfter }: Readonly<Record<string, ExplainedTerm>>,
   effective: RequestTerms | undefined,
 ): Explanation['decides'] {
-  if (expireAfter && expireAfter.from !== 'agent') return expireAfter.from
-  return effective?.cacheControl ? 'origin' : (expireAfter?.from ?? 'default')
+  if (effective === undefined) return expireAfter?.from ?? 'default'
+  const { rules, fallback } = effective
+  const isByRule = rules.some((rule) => lifetimeOf(rule, USUAL.status) !== undefined)
+  if (isByRule) return expireAfter?.from ?? 'rule'
+  if (decidesItself(effective, USUAL)) return 'origin'
+  return lifetimeOf(fallback, USUAL.status) ? 'agent' : 'default'
 }
 
 function patternText(pattern: unknown): string {
@@ -203,14 +237,30 @@ function asJson(value: unknown): JsonValue {
   if (typeof value === 'function') return inspect(value)
   if (typeof value !== 'object' || value === null) return value as JsonValue
   if (Array.isArray(value)) return value.map(asJson)
+  if (value instanceof Set) return [...value].map(asStatus)
   const { kind, milliseconds, time } = value as {
     kind?: string
     milliseconds?: number
     time?: number
   }
+  if (kind === 'by-status') return byStatusAsJson(value as LifetimeByStatus)
   if (kind === 'duration') return durationText(milliseconds as number)
   if (kind === 'until') return new Date(time as number).toISOString()
   return kind ?? inspect(value)
+}
+
+function byStatusAsJson({ lifetimes, otherwise }: LifetimeByStatus): JsonValue {
+  const others = otherwise === undefined ? {} : asJson(otherwise)
+  const isByStatus = typeof others === 'object'
+  return {
+    ...(isByStatus ? (others as object) : { '*': others }),
+    ...Object.fromEntries([...lifetimes].map(([name, lifetime]) => [name, asJson(lifetime)])),
+  }
+}
+
+/** A status code as a number, a class as it is. */
+function asStatus(name: string): JsonValue {
+  return /^\d+$/.test(name) ? Number(name) : name
 }
 
 /** The units that {@link Expiration} knows, in milliseconds, the longest first. */
@@ -263,7 +313,9 @@ function prospectOf(
     case 'reuse':
     case 'reuse-and-validate': {
       const { stored } = decision
-      const status = statusOf(request, stored)
+      const isWhole = terms.sendsNothing && stored.status !== 206
+      const status = statusOf(request, stored) ?? (isWhole ? stored.status : undefined)
+      if (status === undefined && terms.sendsNothing) return refusal(terms)
       if (status === undefined) return { ...NOTHING, outcome: 'miss', reason: 'partial' }
       if (decision.action === 'reuse-and-validate') {
         return { ...NOTHING, outcome: 'stale', reason: 'stale-while-revalidate', status }
@@ -271,7 +323,7 @@ function prospectOf(
       return { ...NOTHING, outcome: remainingFreshness(stored, now) > 0 ? 'hit' : 'stale', status }
     }
     case 'refuse':
-      return { ...NOTHING, outcome: 'miss', reason: 'only-if-cached', status: 504 }
+      return refusal(terms)
     case 'validate':
     case 'forward': {
       const { reason, stored } = decision

@@ -66,7 +66,7 @@ export class Explanation {
   readonly key: string | undefined
   /** The pattern of the first rule of `urlsExpireAfter` that matches, as it was written; undefined for none. */
   readonly rule: string | undefined
-  /** Who decides how long a response is fresh; `default` for nobody, so that none is stored. */
+  /** Who decides how long a response with status 200 is fresh; `default` for nobody, so that none is stored. */
   readonly decides: TermSource | 'origin'
   /** The terms that apply, by their names. */
   readonly terms: Readonly<Record<string, ExplainedTerm>>

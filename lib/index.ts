@@ -6,7 +6,14 @@ export {
   type StoredResponseInfo,
 } from './cache.ts'
 export { disabled, withTerms } from './context.ts'
-export { DO_NOT_CACHE, EXPIRE_IMMEDIATELY, type Expiration, NEVER_EXPIRE } from './expiration.ts'
+export {
+  DO_NOT_CACHE,
+  EXPIRE_IMMEDIATELY,
+  type Expiration,
+  type ExpirationByStatus,
+  NEVER_EXPIRE,
+  type StatusClass,
+} from './expiration.ts'
 export type { ExplainedRequest } from './explain.ts'
 export type {
   ExplainedResponse,
@@ -16,10 +23,12 @@ export type {
   Prospect,
   TermSource,
 } from './explanation.ts'
+export type { FilteredResponse, ResponseFilter } from './filter.ts'
 export { type CacheInterceptor, cacheInterceptor } from './interceptor.ts'
 export type { CacheKeyFunction, KeyRequest } from './key/identity.ts'
 export type { FormDataLike } from './key/multipart.ts'
 export { DEFAULT_SECRET_PARAMETERS } from './key/parameters.ts'
+export { NotStoredError } from './not-stored.ts'
 export { type CacheInfo, cacheInfo, type ResponseLike } from './observe/cache-status.ts'
 export type {
   CacheError,
@@ -43,7 +52,8 @@ export type {
   PrecacheUrl,
 } from './precache/options.ts'
 export type { PrecacheFailure, PrecacheRemark, PrecacheResult } from './precache/report.ts'
-export type { UrlRules } from './rules.ts'
+export type { Mode } from './rfc9111/reuse.ts'
+export type { UrlRule, UrlRules } from './rules.ts'
 export type { Size } from './size.ts'
 export type { CompressionAlgorithm } from './storage/compression.ts'
 export type { KeyvAdapterLike, KeyvLike } from './storage/keyv-store.ts'

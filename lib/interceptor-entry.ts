@@ -1,7 +1,13 @@
 // What needs nothing of undici at run time: for those who compose the cache on dispatchers of their own.
 export { HttpCache, type HttpCacheOptions } from './cache.ts'
 export { disabled, withTerms } from './context.ts'
-export { DO_NOT_CACHE, EXPIRE_IMMEDIATELY, type Expiration, NEVER_EXPIRE } from './expiration.ts'
+export {
+  DO_NOT_CACHE,
+  EXPIRE_IMMEDIATELY,
+  type Expiration,
+  type ExpirationByStatus,
+  NEVER_EXPIRE,
+} from './expiration.ts'
 export type { ExplainedRequest } from './explain.ts'
 export type {
   ExplainedResponse,
@@ -11,7 +17,9 @@ export type {
   Prospect,
   TermSource,
 } from './explanation.ts'
+export type { FilteredResponse, ResponseFilter } from './filter.ts'
 export { type CacheInterceptor, cacheInterceptor } from './interceptor.ts'
+export { NotStoredError } from './not-stored.ts'
 export { type CacheInfo, cacheInfo, type ResponseLike } from './observe/cache-status.ts'
 export type {
   CacheError,

@@ -8,10 +8,10 @@ import { RelayingHandler } from './handlers/relaying-handler.ts'
 import { RequestControl } from './handlers/request-control.ts'
 import { type CacheStatus, formatCacheStatus } from './observe/cache-status.ts'
 import { type CacheOptions, checkCacheOptions } from './options.ts'
-import { passing, tellPassing, whyPassBy } from './passing.ts'
+import { passing, refusePassing, tellPassing, whyPassBy } from './passing.ts'
 import { readRequest } from './request.ts'
 import { compileRules, type RequestTerms } from './rules.ts'
-import type { ParsedTerms } from './terms.ts'
+import { nestTerms, type ParsedTerms } from './terms.ts'
 
 type Dispatch = Dispatcher['dispatch']
 
@@ -43,7 +43,8 @@ export function createCaching(options: CacheOptions): Caching {
   // Rules first: where they are malformed no file must be left behind.
   const rules = compileRules(options)
   const { cache: given, cacheStatus = true } = options
-  const cache = given ?? new HttpCache(httpCacheOptions(options))
+  const isOnlyRead = rules.termsFor(undefined, undefined).readOnly
+  const cache = given ?? new HttpCache(httpCacheOptions(options), isOnlyRead)
   cache.attach(rules)
   cache.identities.learn(rules)
   return {
@@ -75,23 +76,27 @@ export function cachingDispatch(dispatch: Dispatch, caching: Caching, own?: Pars
   return acceptLegacyHandlers((options, handler) => {
     if (caching.active.isClosed) return dispatch(options, handler)
     const isOther = options.upgrade || options.method === 'CONNECT'
-    const request = isOther ? undefined : readRequest(options)
-    if (request === undefined) {
-      tellPassing(caching, options, isOther ? 'upgrade' : 'target')
-      return dispatch(options, handler)
-    }
-
-    let terms: RequestTerms
+    const request = readRequest(options)
+    const context = contextTerms()
+    const both = context ? nestTerms(own, context) : own
+    let terms: RequestTerms | undefined
     try {
-      const context = contextTerms()
-      const both = own && context ? { ...own, ...context } : (context ?? own)
-      terms = caching.rules.termsFor(request.target, both)
+      terms = caching.rules.termsFor(request?.target, both)
     } catch (error) {
       // A function of the user's threw.
       caching.cache.events.error('rule', error)
-      tellPassing(caching, options, 'rule-failed')
+    }
+    if (request === undefined || terms === undefined || isOther) {
+      const reason = isOther ? 'upgrade' : request ? 'rule-failed' : 'target'
+      terms ??= caching.rules.termsFor(undefined, both)
+      if (terms.sendsNothing) {
+        refusePassing(caching, options, handler, terms, reason)
+        return true
+      }
+      tellPassing(caching, options, reason)
       return dispatch(options, handler)
     }
+
     if (!terms.isDefaultKey) caching.cache.identities.learn(caching.rules)
     const bypass = whyPassBy(request, terms)
     if (bypass === undefined) {
@@ -103,6 +108,10 @@ export function cachingDispatch(dispatch: Dispatch, caching: Caching, own?: Pars
         request,
         terms,
       ).begin()
+      return true
+    }
+    if (terms.sendsNothing) {
+      refusePassing(caching, options, handler, terms, bypass)
       return true
     }
     const status: CacheStatus =

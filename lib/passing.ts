@@ -1,12 +1,14 @@
 import type { Dispatcher } from 'undici'
 import type { Caching } from './cached-request.ts'
 import type { RelayObserver } from './handlers/relaying-handler.ts'
+import { RequestControl } from './handlers/request-control.ts'
 import { toldUrl } from './key/identity.ts'
 import { keyTerms } from './key/terms.ts'
 import type { CacheStatus } from './observe/cache-status.ts'
-import type { ToldRequest } from './observe/events.ts'
+import { asError, type ToldRequest } from './observe/events.ts'
 import type { Reason } from './observe/reasons.ts'
 import { redactQuery } from './redaction.ts'
+import { refuse } from './refusal.ts'
 import { effectiveMethod, type Request } from './request.ts'
 import { announcedSize } from './rfc9111/fields.ts'
 import { type BypassReason, whyBypass } from './rfc9111/reuse.ts'
@@ -19,7 +21,7 @@ export function whyPassBy(
 ): BypassReason | 'do-not-cache' | undefined {
   if (neverCaches(terms)) return 'do-not-cache'
   const isAllowed = terms.allowedMethods.includes(effectiveMethod(request))
-  return whyBypass(request, request.content === 'some', isAllowed)
+  return whyBypass(request, request.content === 'some', isAllowed, terms.mode)
 }
 
 /** What a request that passes the cache by does to the cache. */
@@ -37,7 +39,9 @@ export function passing(
       const response = { status: code, fields }
       const size = announcedSize(method, response)
       cache.events.lookup(asked, status, Date.now(), { status: code, size })
-      if (!neverCaches(terms)) cache.invalidateFor(request, response)
+      // What is recorded is what was received, whatever changed it later.
+      const isKept = neverCaches(terms) || terms.readOnly || terms.mode === 'record'
+      if (!isKept) cache.invalidateFor(request, response)
     },
     failed(error) {
       cache.events.lookup(asked, status, Date.now(), error)
@@ -50,17 +54,46 @@ export function passing(
 
 /** A request of which the cache sees nothing but that it passes by. */
 export function tellPassing(
-  { cache, rules }: Caching,
-  { method, origin, path }: Dispatcher.DispatchOptions,
+  caching: Caching,
+  options: Dispatcher.DispatchOptions,
   detail: Reason,
 ): void {
-  const { events } = cache
+  const asked = toldOf(caching, options)
+  caching.cache.events.lookup(asked, { fwd: 'bypass', detail }, Date.now(), undefined)
+}
+
+/** Answers a request that would pass the cache by, where none may be sent. */
+export function refusePassing(
+  caching: Caching,
+  options: Dispatcher.DispatchOptions,
+  handler: Dispatcher.DispatchHandler,
+  terms: RequestTerms,
+  bypass: Reason,
+): void {
+  const { cache, cacheStatus, active } = caching
+  const control = new RequestControl(handler)
+  active.add(control)
+  control.begin()
+  if (control.finished) return
+  const asked = toldOf(caching, options)
+  const { body } = options
+  const refused = { control, cache, cacheStatus, asked, fields: {}, body, terms, bypass }
+  refuse(refused).catch((error: unknown) => {
+    control.abort(asError(error))
+    control.fail(asError(error))
+  })
+}
+
+/** A request as it is told of, whether the cache understands it or not. */
+function toldOf(
+  { cache: { events }, rules }: Caching,
+  { method, origin, path }: Dispatcher.DispatchOptions,
+): ToldRequest {
   const { ignoredParameters, secretParameters } = keyTerms(rules.ofAgent)
   const isHidden = (name: string) =>
     ignoredParameters.hasParameter(name) || secretParameters.hasParameter(name)
   // What names a server may name a user as well.
   const server = String(origin ?? '').replace(/\/\/[^/@]*@/, '//')
   const url = redactQuery(`${server}${path ?? ''}`, isHidden)
-  const asked: ToldRequest = { method: String(method), url, key: undefined, began: events.began() }
-  events.lookup(asked, { fwd: 'bypass', detail }, Date.now(), undefined)
+  return { method: String(method), url, key: undefined, began: events.began() }
 }

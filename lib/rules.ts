@@ -1,30 +1,54 @@
 import { inspect } from 'node:util'
-import { type Expiration, expiresAt, type Lifetime, parseExpiration } from './expiration.ts'
+import {
+  type Expiration,
+  type ExpirationByStatus,
+  expiresAt,
+  isAmong,
+  isByStatus,
+  type Lifetime,
+  type LifetimeByStatus,
+  lifetimeOf,
+  namesStatus,
+  parseExpirations,
+} from './expiration.ts'
 import { type KeyTerms, keySignature, keyTerms } from './key/terms.ts'
 import { responseDirectives } from './rfc9111/cache-control.ts'
 import { explicitLifetime } from './rfc9111/freshness.ts'
-import type { ResponseFields } from './rfc9111/message.ts'
+import type { ResponseFields, ResponseMessage, StoredResponse } from './rfc9111/message.ts'
+import { isOffline, type Mode } from './rfc9111/reuse.ts'
 import { type ParsedTerms, parseTerms, parseTermsOf, type Terms } from './terms.ts'
 import { compileMatcher, type UrlMatcher } from './url-patterns.ts'
 
 /** Rules in their order, the first match decides: an object by glob, or pairs (or a Map) of matcher and value. */
-export type UrlRules =
-  | Readonly<Record<string, Expiration | Terms>>
-  | Iterable<readonly [UrlMatcher, Expiration | Terms]>
+export type UrlRules = Readonly<Record<string, UrlRule>> | Iterable<readonly [UrlMatcher, UrlRule]>
+
+/** What a rule says: an expiration, also by status code, or a whole set of terms. */
+export type UrlRule = Expiration | ExpirationByStatus | Terms
 
 /** What decides about the responses to one request: all terms, each from where it is said most specifically. */
-export interface RequestTerms extends Omit<ParsedTerms, 'expireAfter' | keyof KeyTerms>, KeyTerms {
-  /** What the request's own terms or a rule for its URL say: it decides against the origin. */
-  readonly rule: Lifetime | undefined
-  /** Whether the response's own fields decide where there is no rule. */
-  readonly cacheControl: boolean
+export interface RequestTerms
+  extends Omit<ParsedTerms, 'expireAfter' | 'cacheControl' | keyof KeyTerms>,
+    KeyTerms {
+  /** What the request's own terms and a rule for its URL say, in this order: it decides against the origin. */
+  readonly rules: readonly (Lifetime | LifetimeByStatus)[]
+  /** Whether the response's own fields decide where there is no rule; undefined for where there is no fallback. */
+  readonly cacheControl: boolean | undefined
   /** What applies where nothing else does. */
-  readonly fallback: Lifetime | undefined
+  readonly fallback: Lifetime | LifetimeByStatus | undefined
   /** How much content is stored, in bytes; `Infinity` for any. */
   readonly maxContentSize: number
   /** How much content a request may have that is keyed by it, in bytes. */
   readonly maxRequestContentSize: number
   readonly allowedMethods: readonly string[]
+  readonly mode: Mode
+  /** Whether the cache is only read: because it is said, or by the mode. */
+  readonly readOnly: boolean
+  /** Whether no request is sent: because it is said, or by the mode. */
+  readonly sendsNothing: boolean
+  /** What becomes of a request that is not sent, and that nothing stored answers. */
+  readonly missing: 'status' | 'error'
+  /** Whether any expiration depends on the status code. */
+  readonly isByStatus: boolean
 }
 
 /** A rule for some URLs. */
@@ -40,8 +64,8 @@ export interface Rules {
   readonly ofAgent: ParsedTerms
   /** The rule that applies to a URL; undefined where none matches it. */
   ruleFor(url: URL): Rule | undefined
-  /** The terms for a URL; `own` are those of the request itself. */
-  termsFor(url: URL, own: ParsedTerms | undefined): RequestTerms
+  /** The terms for a URL; `own` are those of the request itself. Without a URL no rule applies. */
+  termsFor(url: URL | undefined, own: ParsedTerms | undefined): RequestTerms
   /** Whether some requests may have other keys than they have by default. */
   readonly haveKeyTerms: boolean
   /** All terms by which what is stored for a URL may be keyed, as far as they have been in use. */
@@ -53,6 +77,8 @@ const MAX_KEY_TERMS = 100
 
 const DEFAULTS = {
   maxContentSize: Infinity,
+  mode: 'default',
+  readOnly: false,
   allowedMethods: ['GET', 'HEAD'],
   maxRequestContentSize: 2 ** 20,
 } as const satisfies ParsedTerms
@@ -65,7 +91,7 @@ const DEFAULTS = {
 export function compileRules(options: Terms & { readonly urlsExpireAfter?: UrlRules }): Rules {
   const ofAgent = parseTermsOf(options)
   const { expireAfter: fallback, ...others } = ofAgent
-  const defaults = { ...DEFAULTS, cacheControl: fallback === undefined, ...others }
+  const defaults = { ...DEFAULTS, ...others }
   const rules = rulePairs(options.urlsExpireAfter).map(([matcher, value]) => {
     const where = `urlsExpireAfter[${inspect(matcher, { depth: 0 })}]`
     const matches = compileMatcher(matcher, where)
@@ -94,8 +120,8 @@ export function compileRules(options: Terms & { readonly urlsExpireAfter?: UrlRu
     },
   }
 
-  function termsFor(url: URL, own: ParsedTerms = NONE): RequestTerms {
-    const rule = rules.find(({ matches }) => matches(url))?.terms ?? NONE
+  function termsFor(url: URL | undefined, own: ParsedTerms = NONE): RequestTerms {
+    const rule = (url && rules.find(({ matches }) => matches(url))?.terms) ?? NONE
     const byRule = resolved.get(own) ?? new Map<ParsedTerms, RequestTerms>()
     const known = byRule.get(rule) ?? resolve(own, rule)
     resolved.set(own, byRule.set(rule, known))
@@ -103,10 +129,21 @@ export function compileRules(options: Terms & { readonly urlsExpireAfter?: UrlRu
   }
 
   function resolve(own: ParsedTerms, rule: ParsedTerms): RequestTerms {
-    const { expireAfter, ...others } = { ...rule, ...own }
-    const all = { ...defaults, ...others }
+    const { expireAfter: _, ...all } = { ...defaults, ...rule, ...own }
     if (!keyTerms(own).isDefaultKey) remember(own)
-    return { ...all, ...keyTerms(all), rule: expireAfter, fallback }
+    const { mode, onlyIfCached = false, missing = mode === 'replay' ? 'error' : 'status' } = all
+    const rules = [own.expireAfter, rule.expireAfter].filter((lifetime) => lifetime !== undefined)
+    return {
+      ...all,
+      ...keyTerms(all),
+      cacheControl: all.cacheControl,
+      rules,
+      fallback,
+      missing,
+      readOnly: all.readOnly || isOffline(mode),
+      sendsNothing: isOffline(mode) || (onlyIfCached && mode !== 'record'),
+      isByStatus: [...rules, fallback].some((lifetime) => lifetime?.kind === 'by-status'),
+    }
   }
 
   function remember(own: ParsedTerms): void {
@@ -119,14 +156,15 @@ export function compileRules(options: Terms & { readonly urlsExpireAfter?: UrlRu
 }
 
 /** Whether terms forbid to read the cache and to write it, whatever the response will be. */
-export function neverCaches({ rule, fallback, cacheControl }: RequestTerms): boolean {
-  const lifetime = rule ?? (cacheControl ? undefined : fallback)
-  return lifetime === undefined ? !cacheControl : lifetime.kind === 'do-not-cache'
+export function neverCaches({ rules, fallback, cacheControl, mode }: RequestTerms): boolean {
+  if (mode === 'record' || mode === 'replay') return false
+  const lifetime = rules[0] ?? (cacheControl ? undefined : fallback)
+  return lifetime === undefined ? cacheControl === false : lifetime.kind === 'do-not-cache'
 }
 
 const NONE: ParsedTerms = {}
 
-function rulePairs(rules: UrlRules | undefined): (readonly [UrlMatcher, Expiration | Terms])[] {
+function rulePairs(rules: UrlRules | undefined): (readonly [UrlMatcher, UrlRule])[] {
   if (rules === undefined) return []
   if (typeof rules !== 'object' || rules === null) {
     throw new TypeError(
@@ -135,32 +173,72 @@ function rulePairs(rules: UrlRules | undefined): (readonly [UrlMatcher, Expirati
   }
   if (!(Symbol.iterator in rules)) return Object.entries(rules)
   return [...rules].map((pair) => {
-    if (Array.isArray(pair) && pair.length === 2) return pair as [UrlMatcher, Expiration | Terms]
+    if (Array.isArray(pair) && pair.length === 2) return pair as [UrlMatcher, UrlRule]
     throw new TypeError(`urlsExpireAfter: expected pairs [pattern, value], got ${inspect(pair)}`)
   })
 }
 
 function termsOf(value: unknown, where: string): ParsedTerms {
-  const isTerms = typeof value === 'object' && value !== null && !(value instanceof Date)
-  return isTerms ? parseTerms(value, where) : { expireAfter: parseExpiration(value, where) }
+  const isObject = typeof value === 'object' && value !== null && !(value instanceof Date)
+  return isObject && !isByStatus(value)
+    ? parseTerms(value, where)
+    : { expireAfter: parseExpirations(value, where) }
 }
 
 /**
  * The expiration that a rule of the user gives to a response, in the one order of precedence: the
- * request's terms or the rule for its URL; the response's own fields, if they decide; the fallback.
+ * request's terms, or else the rule for its URL; the response's own fields, if they decide; the fallback.
  * Undefined where the origin (or a heuristic) decides.
  *
  * @returns milliseconds since the epoch, or 'do-not-cache'
  */
 export function expirationByRule(
   terms: RequestTerms,
-  response: ResponseFields,
+  response: ResponseMessage,
   responseTime: number,
 ): number | 'do-not-cache' | undefined {
-  const saysSomething = terms.cacheControl && isExplicit(response, responseTime)
-  const lifetime = terms.rule ?? (saysSomething ? undefined : terms.fallback)
-  if (lifetime === undefined) return terms.cacheControl ? undefined : 'do-not-cache'
+  const lifetime = lifetimeByRule(terms, response, responseTime)
+  if (lifetime === undefined) return decidesItself(terms, response) ? undefined : 'do-not-cache'
   return lifetime.kind === 'do-not-cache' ? 'do-not-cache' : expiresAt(lifetime, responseTime)
+}
+
+/** The lifetime that a rule of the user gives to a response; undefined where the origin decides. */
+export function lifetimeByRule(
+  terms: RequestTerms,
+  response: ResponseMessage,
+  responseTime: number,
+): Lifetime | undefined {
+  const { status } = response
+  for (const rule of terms.rules) {
+    const lifetime = lifetimeOf(rule, status)
+    if (lifetime !== undefined) return lifetime
+  }
+  const saysSomething = decidesItself(terms, response) && isExplicit(response, responseTime)
+  return saysSomething ? undefined : lifetimeOf(terms.fallback, status)
+}
+
+/** Whether the fields of a response decide where there is no rule. */
+export function decidesItself(
+  terms: RequestTerms,
+  { status }: Pick<ResponseMessage, 'status'>,
+): boolean {
+  return terms.cacheControl ?? lifetimeOf(terms.fallback, status) === undefined
+}
+
+/** Whether a rule of the user for its status code forbids to use a stored response. */
+export function forbidsUse(terms: RequestTerms, stored: StoredResponse): boolean {
+  if (!terms.isByStatus || terms.mode === 'replay') return false
+  return lifetimeByRule(terms, stored, stored.responseTime)?.kind === 'do-not-cache'
+}
+
+/**
+ * Whether the user says that responses with a status code may be stored: undefined where nothing is
+ * said of it. `'*'` gives an expiration to others, and lets no more of them be stored.
+ */
+export function allowsStatus(terms: RequestTerms, status: number): boolean | undefined {
+  if (terms.allowedCodes) return isAmong(status, terms.allowedCodes)
+  const isNamed = [...terms.rules, terms.fallback].some((lifetime) => namesStatus(lifetime, status))
+  return isNamed || undefined
 }
 
 /** Whether the fields of a response say anything about storing it or about its freshness. */

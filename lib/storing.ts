@@ -5,10 +5,17 @@ import type { Request } from './request.ts'
 import { fieldValue, withoutFields } from './rfc9111/fields.ts'
 import type { Fields, ResponseMessage, StoredResponse } from './rfc9111/message.ts'
 import { longestStaleUse } from './rfc9111/staleness.ts'
-import { credentialNames, mayStore, type NotStored, storedFields } from './rfc9111/storing.ts'
+import {
+  credentialNames,
+  fieldsAbout,
+  mayRecord,
+  mayStore,
+  type NotStored,
+  storedFields,
+} from './rfc9111/storing.ts'
 import { freshenedFields } from './rfc9111/validation.ts'
-import { nominate, nominatedNames } from './rfc9111/vary.ts'
-import { expirationByRule, type RequestTerms } from './rules.ts'
+import { impliedNames, nominate, nominatedNames } from './rfc9111/vary.ts'
+import { allowsStatus, expirationByRule, lifetimeByRule, type RequestTerms } from './rules.ts'
 import { type Entry, type NewEntry, STALE_RETENTION } from './storage/entry.ts'
 
 /** What a response is stored for: where, under what URL, and in what kind of cache. */
@@ -25,14 +32,16 @@ export function storing(
   terms: RequestTerms,
   { cacheKey, url, shared }: Place,
 ): NewEntry | NotStored {
-  if (received.isRedirected) return 'redirected'
+  if (terms.readOnly) return 'read-only'
+  const isRecording = terms.mode === 'record'
+  if (received.isRedirected && !isRecording) return 'redirected'
   const { status, statusText, requestTime, responseTime } = received
-  const response = { status, fields: received.fields, shared }
-  const expires = expirationByRule(terms, response, responseTime)
+  const response = { status, fields: withoutCookies(received.fields, terms), shared }
+  const expires = isRecording ? Infinity : expirationByRule(terms, response, responseTime)
   if (expires === 'do-not-cache') return 'do-not-cache'
   const names = distinguishingNames(response, terms)
   if (names === '*') return 'vary-any'
-  const entry = withStaleUse<NewEntry>(
+  const entry = withLimits<NewEntry>(
     {
       cacheKey,
       method: request.method,
@@ -52,23 +61,41 @@ export function storing(
   )
   const length = Number(fieldValue(received.fields, 'content-length') ?? 0)
   if (request.method !== 'HEAD' && length > terms.maxContentSize) return 'too-large'
-  const verdict = mayStore(request, entry, terms)
+  const verdict = isRecording ? mayRecord(request, entry) : isStorable(request, entry, terms)
   return verdict === true ? entry : verdict
+}
+
+/** Fields without those that set cookies, if the user does not want them to be stored. */
+export function withoutCookies(fields: Fields, { stripSetCookie }: RequestTerms): Fields {
+  return stripSetCookie ? withoutFields(fields, SETTING_COOKIES) : fields
+}
+
+const SETTING_COOKIES = ['set-cookie', 'set-cookie2']
+
+function isStorable(
+  request: Request,
+  entry: NewEntry | Entry,
+  terms: RequestTerms,
+): true | NotStored {
+  const isStatusAllowed = allowsStatus(terms, entry.status)
+  return mayStore(request, entry, { ...terms, isStatusAllowed })
 }
 
 /**
  * The request fields by which responses differ: those that `Vary` nominates, and those that the user does;
- * unless the response is for everybody, the credentials; and the ranges, if it is partial.
+ * unless the response is for everybody, the credentials; and the ranges or conditions that it is about.
  */
 function distinguishingNames(
   response: ResponseMessage,
-  { partitionBy, matchHeaders }: RequestTerms,
+  { partitionBy, matchHeaders, mode }: RequestTerms,
 ): string[] | '*' {
   const names = nominatedNames(response)
-  if (names === '*') return '*'
+  // What is recorded is to be found again, even if no two requests are the same to its origin.
+  if (names === '*' && mode !== 'record') return '*'
+  const nominated = names === '*' ? impliedNames(response) : names
   const credentials = credentialNames(response, partitionBy)
-  const ranges = response.status === 206 ? ['range'] : []
-  return [...new Set([...names, ...credentials, ...matchHeaders, ...ranges])].sort()
+  const about = fieldsAbout(response.status)
+  return [...new Set([...nominated, ...credentials, ...matchHeaders, ...about])].sort()
 }
 
 /** Whether a stored response distinguishes requests by all that counts for these terms. */
@@ -108,13 +135,16 @@ export function freshening(
   const { requestTime, responseTime } = confirmation
   const revised = {
     ...stored,
-    fields: freshenedFields(stored.fields, withDate(confirmation.fields, responseTime)),
+    fields: withoutCookies(
+      freshenedFields(stored.fields, withDate(confirmation.fields, responseTime)),
+      terms,
+    ),
   }
   const expires = expirationByRule(terms, revised, responseTime)
-  const { expires: _, staleUse: __, ...kept } = stored
-  const entry = withStaleUse(
+  const { expires: _, maxLifetime: __, staleUse: ___, ...unlimited } = stored
+  const entry = withLimits(
     {
-      ...kept,
+      ...unlimited,
       fields: storedFields(revised),
       requestTime,
       responseTime,
@@ -123,7 +153,7 @@ export function freshening(
     },
     terms,
   )
-  const mayBeStored = mayStore(request, entry, terms) === true
+  const mayBeStored = isStorable(request, entry, terms) === true
   // Where it is kept, and who may have it, depends on the fields by which it differs from others.
   const names = distinguishingNames(revised, terms)
   const known = Object.keys(stored.nominated)
@@ -156,14 +186,39 @@ export function adoption(
   return { entry: { ...entry, nominated }, isStorable, isUnchanged: false }
 }
 
-/** A response with how long it may be used once it is stale. What may be used for ever is kept as long as others. */
-function withStaleUse<T extends StoredResponse>(
+/**
+ * A response with how long the origin may let it be fresh, and with how long it may be used once it is
+ * stale. What may be used for ever is kept as long as others.
+ */
+function withLimits<T extends StoredResponse>(
   response: T,
   terms: RequestTerms,
-): T & Pick<Entry, 'staleUse'> {
-  const longest = longestStaleUse(response, terms)
-  if (longest === 0) return response
-  return { ...response, staleUse: longest === Infinity ? STALE_RETENTION : longest }
+): T & Pick<Entry, 'maxLifetime' | 'staleUse'> {
+  const { maxExpireAfter = Infinity } = terms
+  const isLimited = response.expires === undefined && maxExpireAfter !== Infinity
+  const limited = isLimited ? { ...response, maxLifetime: maxExpireAfter } : response
+  const longest = longestStaleUse(limited, terms)
+  if (longest === 0) return limited
+  return { ...limited, staleUse: longest === Infinity ? STALE_RETENTION : longest }
+}
+
+/** The least that a use must gain to be written, as a part of the duration, and where that is little, in milliseconds. */
+const GAIN = 0.01
+const GAIN_AT_LEAST = 1000
+
+/**
+ * A stored response whose duration starts anew because it is used (`slidingExpiration`), if that gains
+ * enough to be written: a hundredth of the duration, and a second or a tenth of what lasts less than ten.
+ * Undefined where it does not, and where its expiration is none of the user's durations.
+ */
+export function slid(stored: Entry, terms: RequestTerms, now: number): Entry | undefined {
+  if (stored.expires === undefined || stored.expires <= now) return undefined
+  const lifetime = lifetimeByRule(terms, stored, stored.responseTime)
+  if (lifetime?.kind !== 'duration' || lifetime.milliseconds === Infinity) return undefined
+  const { milliseconds } = lifetime
+  const expires = now + milliseconds
+  const gain = Math.max(milliseconds * GAIN, Math.min(GAIN_AT_LEAST, milliseconds / 10))
+  return expires - stored.expires >= gain ? { ...stored, expires } : undefined
 }
 
 /** RFC 9110 §6.6.1: a response without a date gets that of its receipt. */

@@ -1,9 +1,21 @@
 import { inspect } from 'node:util'
-import { type Expiration, type Lifetime, parseExpiration, parseStaleness } from './expiration.ts'
+import {
+  type Expiration,
+  type ExpirationByStatus,
+  isStatus,
+  type Lifetime,
+  type LifetimeByStatus,
+  parseDuration,
+  parseExpirations,
+  parseStaleness,
+  type StatusClass,
+} from './expiration.ts'
+import type { ResponseFilter } from './filter.ts'
 import { ALL_FIELDS } from './key/fields.ts'
 import type { CacheKeyFunction } from './key/identity.ts'
 import { Parameters } from './key/parameters.ts'
 import { isToken } from './rfc9111/fields.ts'
+import type { Mode } from './rfc9111/reuse.ts'
 import { parseSize, type Size } from './size.ts'
 
 /** The configuration that applies to one request. All of it can be written as JSON. */
@@ -12,8 +24,12 @@ export interface Terms {
    * How long responses are fresh, whatever the origin says. For the agent as a whole it is what
    * applies where nothing more specific does, and with `cacheControl: true` only the fallback for
    * responses that say nothing themselves.
+   *
+   * By status code it is an object such as `{ 404: '1m', '5xx': '5s', '*': '1h' }`: a code counts before
+   * its class, and a class before `'*'`. Responses with a code or class that is named are stored, unless
+   * `allowedCodes` excludes them; for those without an entry applies what is said less specifically.
    */
-  readonly expireAfter?: Expiration
+  readonly expireAfter?: Expiration | ExpirationByStatus
   /**
    * Whether the response's own header fields decide (RFC 9111).
    *
@@ -96,11 +112,99 @@ export interface Terms {
    * @default Infinity
    */
   readonly maxContentSize?: Size
+  /**
+   * The status codes of responses that may be stored, each as a number or as a class such as `'4xx'`. No
+   * other one is stored, even where the origin decides. 1xx, 304, 412 and 416 never are, and 206 only as
+   * the answer to exactly its range.
+   *
+   * @default 200, 203, 204, 300, 301, 302, 303, 307, 308 and those that `expireAfter` names, where a rule
+   * of the user decides; else what RFC 9111 allows
+   */
+  readonly allowedCodes?: readonly (number | StatusClass)[]
+  /**
+   * Whether a response may be stored, and whether one that is stored may be used for a request. It is
+   * asked about what is to be stored when all of it has been received, and nobody else is given it before
+   * that. What is not to be used stays stored; the request is sent as if it were not. A filter that
+   * throws, returns no boolean or takes too long (5 seconds for a use, 30 for storing) says no, which an
+   * event tells.
+   */
+  readonly filter?: ResponseFilter
+  /**
+   * Whether the cache is only read: nothing is stored, freshened, invalidated or removed.
+   *
+   * @default false
+   */
+  readonly readOnly?: boolean
+  /**
+   * Whether requests are answered from the cache alone, as `Cache-Control: only-if-cached` asks for: with
+   * what is fresh, or stale as far as `staleIfError` allows; else as `missing` says.
+   *
+   * @default false
+   */
+  readonly onlyIfCached?: boolean
+  /**
+   * Whether what is stored is validated, however fresh it is: by a conditional request where it has a
+   * validator (ETag or Last-Modified), else by a full one.
+   *
+   * @default false
+   */
+  readonly refresh?: boolean
+  /**
+   * Whether requests are sent to the origin as if nothing were stored. Responses are stored as usual.
+   *
+   * @default false
+   */
+  readonly forceRefresh?: boolean
+  /**
+   * Whether each use of a stored response that has a validator is validated. Those without one are used
+   * while they are fresh.
+   *
+   * @default false
+   */
+  readonly alwaysRevalidate?: boolean
+  /**
+   * Whether each use of a fresh response starts the duration anew that `expireAfter` or a rule gave it.
+   *
+   * @default false
+   */
+  readonly slidingExpiration?: boolean
+  /**
+   * The longest that a response may be fresh because the origin or a heuristic says so, in milliseconds
+   * or as a duration; 0 for validation at each use. Expirations of the user are not limited by it.
+   *
+   * @default Infinity
+   */
+  readonly maxExpireAfter?: number | string
+  /**
+   * Whether responses are stored without `Set-Cookie`, so that only who caused the response gets the
+   * cookies. Otherwise each stored line is replayed.
+   *
+   * @default false
+   */
+  readonly stripSetCookie?: boolean
+  /**
+   * - `'offline'`: nothing is sent; what is stored is used, stale or not;
+   * - `'record'`: everything is sent, and all complete responses are stored for ever, whatever origin and
+   *   rules say, in place of what is there;
+   * - `'replay'`: nothing is sent; what is stored is used, whatever its age, and whatever it and the
+   *   request say about that;
+   * - `'default'`: none of these.
+   *
+   * @default 'default'
+   */
+  readonly mode?: Mode
+  /**
+   * What becomes of a request for which nothing may be sent and nothing is stored: a response with
+   * status 504, or a {@link NotStoredError}.
+   *
+   * @default 'error' in the mode 'replay', else 'status'
+   */
+  readonly missing?: 'status' | 'error'
 }
 
 /** Terms that have been understood: durations in milliseconds, sizes in bytes, names in their one case. */
 export interface ParsedTerms {
-  readonly expireAfter?: Lifetime
+  readonly expireAfter?: Lifetime | LifetimeByStatus
   readonly cacheControl?: boolean
   readonly partitionBy?: readonly string[]
   readonly staleWhileRevalidate?: number
@@ -112,6 +216,18 @@ export interface ParsedTerms {
   readonly secretParameters?: Parameters
   readonly matchHeaders?: readonly string[]
   readonly cacheKey?: CacheKeyFunction
+  readonly allowedCodes?: ReadonlySet<string>
+  readonly filter?: ResponseFilter
+  readonly readOnly?: boolean
+  readonly onlyIfCached?: boolean
+  readonly refresh?: boolean
+  readonly forceRefresh?: boolean
+  readonly alwaysRevalidate?: boolean
+  readonly slidingExpiration?: boolean
+  readonly maxExpireAfter?: number
+  readonly stripSetCookie?: boolean
+  readonly mode?: Mode
+  readonly missing?: 'status' | 'error'
 }
 
 type Parsers = {
@@ -123,7 +239,7 @@ type Parsers = {
 
 /** How each term is understood, and refused. */
 const PARSERS: Parsers = {
-  expireAfter: parseExpiration,
+  expireAfter: parseExpirations,
   cacheControl: parseBoolean,
   partitionBy: parsePartition,
   staleWhileRevalidate: parseStaleness,
@@ -135,6 +251,18 @@ const PARSERS: Parsers = {
   secretParameters: parseSecrets,
   matchHeaders: parseMatchHeaders,
   cacheKey: parseCacheKey,
+  allowedCodes: parseStatuses,
+  filter: parseFilter,
+  readOnly: parseBoolean,
+  onlyIfCached: parseBoolean,
+  refresh: parseBoolean,
+  forceRefresh: parseBoolean,
+  alwaysRevalidate: parseBoolean,
+  slidingExpiration: parseBoolean,
+  maxExpireAfter: parseCeiling,
+  stripSetCookie: parseBoolean,
+  mode: oneOf(['default', 'offline', 'record', 'replay']),
+  missing: oneOf(['status', 'error']),
 }
 
 /** The names of all {@link Terms}. */
@@ -157,6 +285,17 @@ export function parseTermsOf(options: Terms, prefix = ''): ParsedTerms {
   return Object.fromEntries(
     given.map((name) => [name, PARSERS[name](options[name], prefix + name)]),
   )
+}
+
+/** Terms within others: what they do not say, the others do; also for which status codes they do not. */
+export function nestTerms(outer: ParsedTerms | undefined, inner: ParsedTerms): ParsedTerms {
+  if (outer === undefined) return inner
+  const nested = { ...outer, ...inner }
+  const { expireAfter: otherwise } = outer
+  const { expireAfter } = inner
+  return expireAfter?.kind === 'by-status' && otherwise !== undefined
+    ? { ...nested, expireAfter: { ...expireAfter, otherwise } }
+    : nested
 }
 
 function parsePartition(value: unknown, option: string): readonly string[] {
@@ -203,6 +342,38 @@ function parseCacheKey(value: unknown, option: string): CacheKeyFunction {
     : refuse(option, 'a function', value)
 }
 
+function parseStatuses(value: unknown, option: string): ReadonlySet<string> {
+  if (Array.isArray(value) && value.every(isStatus)) return new Set(value.map(String))
+  return refuse(
+    option,
+    'an array of status codes from 200 to 599 and of classes such as "4xx"',
+    value,
+    1,
+  )
+}
+
+function parseFilter(value: unknown, option: string): ResponseFilter {
+  return typeof value === 'function'
+    ? (value as ResponseFilter)
+    : refuse(option, 'a function', value)
+}
+
+function parseCeiling(value: unknown, option: string): number {
+  const milliseconds = parseDuration(value)
+  if (milliseconds !== undefined && milliseconds >= 0) return milliseconds
+  return refuse(
+    option,
+    'a number of milliseconds (0 or more) or a duration such as "90s" or "1h"',
+    value,
+  )
+}
+
+function oneOf<T extends string>(values: readonly T[]): (value: unknown, option: string) => T {
+  const expected = values.map((value) => `"${value}"`).join(', ')
+  return (value, option) =>
+    values.includes(value as T) ? (value as T) : refuse(option, `one of ${expected}`, value)
+}
+
 /** Understands what is on or off. @throws TypeError where it is neither */
 export function parseBoolean(value: unknown, option: string): boolean {
   return typeof value === 'boolean' ? value : refuse(option, 'a boolean', value)
@@ -220,6 +391,6 @@ export function checkNames(who: string, options: unknown, known: readonly string
 }
 
 /** @throws TypeError */
-export function refuse(option: string, expected: string, value: unknown): never {
-  throw new TypeError(`${option}: expected ${expected}, got ${inspect(value, { depth: 0 })}`)
+export function refuse(option: string, expected: string, value: unknown, depth = 0): never {
+  throw new TypeError(`${option}: expected ${expected}, got ${inspect(value, { depth })}`)
 }

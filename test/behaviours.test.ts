@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { suite, test } from 'node:test'
-import { cacheInfo, NEVER_EXPIRE } from 'caching-agent'
+import { cacheInfo, DO_NOT_CACHE, NEVER_EXPIRE } from 'caching-agent'
 import { Keyv } from 'keyv'
 import * as undici from 'undici'
 import { get, outcomes, testAgent } from './helpers/agent.ts'
@@ -121,6 +121,120 @@ suite('where the response’s own fields decide', () => {
       'hit',
       'miss',
     ])
+  })
+})
+
+suite('where the user decides', () => {
+  const plain = (t: Parameters<typeof origin>[0]) =>
+    origin(t, (_, response, count) => response.end(`response ${count}`))
+
+  test('an expiration of a second is one', async (t) => {
+    t.mock.timers.enable({ apis: ['Date'], now: Date.now() })
+    const { url } = await plain(t)
+    const agent = testAgent(t, { expireAfter: '1s' })
+    await get(agent, url)
+    t.mock.timers.tick(999)
+    assert.equal((await get(agent, url)).info?.status, 'hit')
+    assert.equal((await agent.cache.get(url))?.isExpired, false)
+    t.mock.timers.tick(1)
+    assert.equal((await agent.cache.get(url))?.isExpired, true)
+    assert.equal((await get(agent, url)).info?.status, 'miss')
+  })
+
+  test('what the request’s own terms say is how long its response is stored', async (t) => {
+    t.mock.timers.enable({ apis: ['Date'], now: Date.now() })
+    const { url } = await plain(t)
+    const agent = testAgent(t, { expireAfter: '1h' })
+    await get(agent.with({ expireAfter: '1s' }), url)
+    assert.equal((await get(agent, url)).info?.status, 'hit')
+    t.mock.timers.tick(1100)
+    assert.equal((await get(agent, url)).info?.status, 'miss')
+    await get(agent.with({ expireAfter: NEVER_EXPIRE }), `${url}/never`)
+    assert.equal((await get(agent, `${url}/never`)).info?.ttl, Infinity)
+  })
+
+  // biome-ignore format: one rule a row
+  const precedence: [agent: string, rule: string | undefined, own: string | undefined, seconds: number][] = [
+    ['1s', undefined, undefined, 1],
+    ['1s', '3s', undefined, 3],
+    ['1s', undefined, '2s', 2],
+    ['1s', '3s', '2s', 2],
+    ['1s', '33.3s', undefined, 33.3],
+  ]
+  for (const [expireAfter, rule, own, seconds] of precedence) {
+    test(`the most particular counts: ${expireAfter}, URL ${rule}, request ${own}`, async (t) => {
+      const { url } = await plain(t)
+      const agent = testAgent(t, {
+        expireAfter,
+        ...(rule && { urlsExpireAfter: { [new URL(url).hostname]: rule } }),
+      })
+      await get(own ? agent.with({ expireAfter: own }) : agent, url)
+      const { expires, storedAt } = (await agent.cache.get(url)) ?? {}
+      assert.equal(Number(expires) - Number(storedAt), seconds * 1000)
+    })
+  }
+
+  test('DO_NOT_CACHE for a request: not even what is stored, which stays; and no extra field is sent', async (t) => {
+    const { url, seen } = await plain(t)
+    const agent = testAgent(t, { expireAfter: '1h' })
+    await get(agent, url)
+    assert.equal((await get(agent.with({ expireAfter: DO_NOT_CACHE }), url)).body, 'response 2')
+    assert.equal((await get(agent, url)).body, 'response 1')
+    assert.deepEqual(seen[1]?.headers, seen[0]?.headers)
+  })
+
+  test('hits are all of the response that was stored once', async (t) => {
+    const { url, seen } = await plain(t)
+    const agent = testAgent(t, { expireAfter: '1d' })
+    await get(agent, url)
+    const stored = await agent.cache.get(url)
+    for (let use = 0; use < 3; use++) {
+      const { info, response, body } = await get(agent, url)
+      assert.deepEqual([info?.status, body, response.url], ['hit', 'response 1', `${url}/`])
+      assert.ok(Math.abs(Number(info?.expires) - Number(stored?.expires)) <= 1)
+      assert.deepEqual((await agent.cache.get(url))?.storedAt, stored?.storedAt)
+    }
+    assert.equal(seen.length, 1)
+  })
+
+  test('HEAD leaves what is stored for GET alone, and is stored by itself', async (t) => {
+    const { url, seen } = await plain(t)
+    const agent = testAgent(t, { expireAfter: '1h' })
+    const head = { method: 'HEAD' }
+    assert.deepEqual(await outcomes(agent, url, [head, head, {}, head, {}]), [
+      'miss',
+      'hit',
+      'miss',
+      'hit',
+      'hit',
+    ])
+    assert.equal((await get(agent, url)).body, 'response 2')
+    assert.equal(seen.length, 2)
+  })
+
+  test('every byte and every chunk is as it came', async (t) => {
+    const bytes = Buffer.from(Array.from({ length: 256 }, (_, n) => n))
+    const { url } = await origin(t, (_, response) => {
+      response.write(bytes.subarray(0, 100))
+      setTimeout(() => response.end(bytes.subarray(100)), 5)
+    })
+    const agent = testAgent(t, { expireAfter: '1h', store: new Map() })
+    for (let use = 0; use < 2; use++) {
+      const { body } = await undici.request(url, { dispatcher: agent })
+      assert.deepEqual(Buffer.from(await body.arrayBuffer()), bytes)
+    }
+  })
+
+  test('offline as others have it: only what is stored, stale if that is allowed, else 504', async (t) => {
+    t.mock.timers.enable({ apis: ['Date'], now: Date.now() })
+    const { url, seen } = await plain(t)
+    const agent = testAgent(t, { expireAfter: '1h', staleIfError: true })
+    await get(agent, url)
+    t.mock.timers.tick(2 * 3_600_000)
+    const only = agent.with({ onlyIfCached: true })
+    assert.equal((await get(only, url)).info?.status, 'stale')
+    assert.equal((await get(only, `${url}/other`)).status, 504)
+    assert.equal(seen.length, 1)
   })
 })
 

@@ -184,6 +184,18 @@ suite('what becomes of a request is told once', () => {
     assert.equal(agent.cache.stats().failed, 2)
   })
 
+  test('nothing is recorded for it: a miss without a status, with the error', async (t) => {
+    const agent = testAgent(t, { mode: 'replay' })
+    const { lookup } = listenTo(agent.cache)
+    await assert.rejects(get(agent, 'http://a.invalid/'))
+    await assert.rejects(get(agent, 'http://a.invalid/', POST))
+    await turn()
+    assert.deepEqual(
+      lookup.map(({ outcome, reason, status, error }) => [outcome, reason, status, error?.name]),
+      Array(2).fill(['miss', 'replay', undefined, 'NotStoredError']),
+    )
+  })
+
   test('a request that its caller gives up is not told', async (t) => {
     const { url } = await origin(t, () => {})
     const agent = testAgent(t)

@@ -211,6 +211,74 @@ suite('examples/unchanged-program.ts', () => {
   })
 })
 
+suite('examples/negative-caching.ts', () => {
+  test('nobody asks twice what is not there, nor a server that is down', async (t) => {
+    const printed = await run(t, 'negative-caching.ts')
+    for (const [path, status] of [
+      ['/users/1', 200],
+      ['/users/2', 404],
+      ['/orders', 503],
+    ]) {
+      // biome-ignore format: one line
+      const line = `${path}: first ${status} (miss), then ${status} (hit); 1 of 10 requests received`
+      assert.ok(printed.includes(`${line}\n`), printed)
+    }
+    const [, after = ''] = printed.split('The server is back')
+    assert.match(after, /\/orders: first 200 \(miss\), then 200 \(hit\); 1 of 10 requests received/)
+  })
+})
+
+suite('examples/time-machine.ts', () => {
+  test('knows what was known on a day, and no more', async (t) => {
+    const printed = await run(t, 'time-machine.ts')
+    const prices = numbers(printed, /^Day \d: (\d+)$/gm)
+    assert.equal(prices.length, 5)
+    for (let day = 1; day <= 5; day += 1) {
+      const known = prices.map((price, index) => (index < day ? price : 'unknown')).join(', ')
+      assert.ok(printed.includes(`On the evening of day ${day}: ${known}\n`), printed)
+    }
+  })
+})
+
+suite('examples/conditional-requests.ts', () => {
+  test('ten polls cost two requests of the limit: the first, and the change', async (t) => {
+    const printed = await run(t, 'conditional-requests.ts')
+    const lines = printed.trim().split('\n')
+    const left = numbers(printed, /(\d+) requests left$/gm)
+    assert.deepEqual(left, [59, 59, 59, 59, 59, 58, 58, 58, 58, 58])
+    for (const [index, line] of lines.entries()) {
+      assert.match(line, [0, 5].includes(index) ? /: miss, / : /: revalidated, /)
+    }
+  })
+
+  test('polls the URL that it is given', async (t) => {
+    const conditions: (string | undefined)[] = []
+    const url = await origin(t, ({ headers }, response) => {
+      conditions.push(headers['if-none-match'])
+      response.setHeader('ETag', '"1"')
+      response.statusCode = headers['if-none-match'] ? 304 : 200
+      response.end(response.statusCode === 304 ? undefined : 'content')
+    })
+    const printed = await run(t, 'conditional-requests.ts', [url])
+    assert.equal(printed.match(/revalidated, 7 bytes/g)?.length, 9)
+    assert.deepEqual(conditions, [undefined, ...Array(9).fill('"1"')])
+  })
+})
+
+suite('examples/offline-tests.ts', () => {
+  test('records once, and replays without a network from a file that cannot be changed', async (t) => {
+    const printed = await run(t, 'offline-tests.ts')
+    const [recorded = '', replayed = ''] = printed.split("mode: 'replay'\n")
+    assert.deepEqual(numbers(printed, /(\d) requests received/g), [2, 0])
+    for (const part of [recorded, replayed]) assert.equal(part.match(/^ {2}ok: /gm)?.length, 2)
+    const [live, stored] = numbers(printed, /Berlin: sunny, (\d+)/g)
+    assert.ok(live !== undefined && live === stored, printed)
+    assert.match(replayed, /GET https:\/\/weather\.example\/forecast\?city=Bern is not stored/)
+    assert.match(replayed, /nearest that are stored:\n.*GET .*city=Berlin$/m)
+    assert.match(replayed, /of no use: https:\/\/weather\.example\/imprint$/m)
+  })
+})
+
 suite('examples/opentelemetry.ts', () => {
   test('exports a span for each hit, below that of its caller, and the metrics of the cache', async (t) => {
     const printed = await run(t, 'opentelemetry.ts')

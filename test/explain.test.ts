@@ -4,6 +4,7 @@ import { Readable } from 'node:stream'
 import { text } from 'node:stream/consumers'
 import { suite, type TestContext, test } from 'node:test'
 import {
+  type AgentOptions,
   type CachingAgent,
   cacheInterceptor,
   DEFAULT_SECRET_PARAMETERS,
@@ -383,6 +384,54 @@ suite('which rule applies, and which terms', () => {
       matchHeaders: byDefault([]),
     })
   })
+
+  test('expirations by status code, status codes and functions as they could be written', async (t) => {
+    const expireAfter = { 404: '1m', '5xx': 0, '*': -1 }
+    const agent = testAgent(t, { expireAfter: '1h' })
+    const own = agent.with({ expireAfter, allowedCodes: [200, '4xx'], filter: () => true })
+    const { terms, decides } = await own.explain('http://a.com/')
+    assert.deepEqual(terms.expireAfter, {
+      value: { 404: '1m', '5xx': 0, '*': -1 },
+      from: 'request',
+    })
+    assert.deepEqual(terms.allowedCodes?.value, [200, '4xx'])
+    assert.match(String(terms.filter?.value), /Function/)
+    assert.equal(decides, 'request')
+    const nested = await withTerms({ expireAfter: '2h' }, () =>
+      agent.explain('http://a.com/', { terms: { expireAfter: { 404: '1m' } } }),
+    )
+    assert.deepEqual(nested.terms.expireAfter?.value, { 404: '1m', '*': '2h' })
+  })
+
+  // biome-ignore format: one rule a row
+  const deciding: [what: string, options: AgentOptions, decides: string][] = [
+    ['a rule for other status codes lets the origin decide', { urlsExpireAfter: { '*': { 404: '1m' } } }, 'origin'],
+    ['a rule for all others decides', { urlsExpireAfter: { '*': { 404: '1m', '*': '1h' } } }, 'rule'],
+    ['the agent of other status codes lets the origin decide', { expireAfter: { 404: '1m' } }, 'origin'],
+    ['the agent of all others decides', { expireAfter: { '*': '1m' } }, 'agent'],
+    ['nobody', { expireAfter: { 404: '1m' }, cacheControl: false }, 'default'],
+  ]
+  for (const [what, options, decides] of deciding) {
+    test(`who decides: ${what}`, async (t) => {
+      assert.equal((await testAgent(t, options).explain('http://a.com/')).decides, decides)
+    })
+  }
+
+  // biome-ignore format: one rule a row
+  const refusing: [what: string, options: AgentOptions, init: object, reason: string, status: number | undefined][] = [
+    ['offline', { mode: 'offline' }, {}, 'offline', 504],
+    ['offline, by an error', { mode: 'offline', missing: 'error' }, {}, 'offline', undefined],
+    ['a replay', { mode: 'replay' }, {}, 'replay', undefined],
+    ['the cache only', { onlyIfCached: true }, {}, 'only-if-cached', 504],
+    ['also of what would pass by', { mode: 'offline' }, { method: 'POST', body: 'x' }, 'offline', 504],
+    ['also of content', { mode: 'offline' }, { body: 'x' }, 'offline', 504],
+  ]
+  for (const [what, options, init, reason, status] of refusing) {
+    test(`what may not be sent: ${what}`, async (t) => {
+      const { now } = await testAgent(t, options).explain('http://a.com/', init)
+      assert.deepEqual([now.outcome, now.reason, now.status], ['miss', reason, status])
+    })
+  }
 
   test('terms about keys as they could be written', async (t) => {
     const given = {

@@ -4,13 +4,14 @@ import { suite, test } from 'node:test'
 import { inspect } from 'node:util'
 import { HttpCache } from '../lib/cache.ts'
 import { contextTerms, disabled, runInTerms, withTerms } from '../lib/context.ts'
+import { DO_NOT_CACHE, lifetimeOf, NEVER_EXPIRE } from '../lib/expiration.ts'
 import {
   type AgentOptions,
   type CacheOptions,
   checkAgentOptions,
   checkCacheOptions,
 } from '../lib/options.ts'
-import { parseTerms, type Terms } from '../lib/terms.ts'
+import { parseTerms, TERM_NAMES, type Terms } from '../lib/terms.ts'
 
 const KEY = Buffer.alloc(32, 'K')
 
@@ -39,6 +40,20 @@ suite('Options: checkCacheOptions and checkAgentOptions', () => {
     ['stale responses for ever', { staleWhileRevalidate: true, staleIfError: true }],
     ['stale responses never', { staleWhileRevalidate: false, staleIfError: false }],
     ['stale responses for a time', { staleWhileRevalidate: 60_000, staleIfError: '7 days' }],
+    ['expirations by status code', { expireAfter: { 404: '1m', '5xx': 5000, '*': NEVER_EXPIRE } }],
+    ['expirations by status code of a URL', { urlsExpireAfter: { 'a.com': { 404: '1m' }, 'b.com': { expireAfter: { '4xx': 0 } } } }],
+    ['status codes and classes', { allowedCodes: [200, 404, '5xx'] }],
+    ['no status code', { allowedCodes: [] }],
+    ['a filter', { filter: () => true }],
+    ['a filter that takes its time', { filter: async ({ size }) => size > 0 }],
+    ['reading only', { readOnly: true }],
+    ['the cache only', { onlyIfCached: true, missing: 'error' }],
+    ['validation', { refresh: true, forceRefresh: false, alwaysRevalidate: true }],
+    ['sliding expiration', { slidingExpiration: true, expireAfter: '1h' }],
+    ['a ceiling', { maxExpireAfter: '1d' }],
+    ['a ceiling of nothing, and none', { maxExpireAfter: 0, urlsExpireAfter: { 'a.com': { maxExpireAfter: Infinity } } }],
+    ['no cookies', { stripSetCookie: true }],
+    ['each mode', { mode: 'default', urlsExpireAfter: { a: { mode: 'offline' }, b: { mode: 'record' }, c: { mode: 'replay', missing: 'status' } } }],
     ['a shared cache', { shared: true, store: 'memory:' }],
     ['a private one', { shared: false }],
     ['no leases', { leases: false }],
@@ -50,7 +65,7 @@ suite('Options: checkCacheOptions and checkAgentOptions', () => {
     ['keys by their ids', { encrypt: { keys: { a: KEY, b: KEY.toString('hex') }, current: 'b', indexKey: KEY } }],
     ['a list of keys', { encrypt: { keys: [{ id: '2', key: KEY }, { id: '1', key: KEY }] } }],
     ['options that are undefined', { expireAfter: undefined, cacheControl: undefined, partitionBy: undefined, staleWhileRevalidate: undefined, staleIfError: undefined, shared: undefined, cacheStatus: undefined, cache: undefined } as object],
-    ['all that can be written as JSON', JSON.parse('{"expireAfter":"1h","cacheControl":true,"partitionBy":false,"staleWhileRevalidate":"1m","staleIfError":true,"allowedMethods":["POST"],"maxRequestContentSize":"2MiB","ignoredParameters":["a"],"secretParameters":["b"],"matchHeaders":true,"urlsExpireAfter":{"a.com":-1},"store":"memory:","shared":true,"compress":{"algorithm":"gzip","level":9},"encrypt":{"keys":{"a":"S0tLS0tLS0tLS0tLS0tLS0tLS0tLS0tLS0tLS0tLS0s="}}}')],
+    ['all that can be written as JSON', JSON.parse('{"expireAfter":{"404":"1m","*":-1},"allowedCodes":[200,"4xx"],"readOnly":false,"onlyIfCached":false,"refresh":false,"forceRefresh":false,"alwaysRevalidate":true,"slidingExpiration":true,"maxExpireAfter":"1d","stripSetCookie":true,"mode":"default","missing":"error","cacheControl":true,"partitionBy":false,"staleWhileRevalidate":"1m","staleIfError":true,"allowedMethods":["POST"],"maxRequestContentSize":"2MiB","ignoredParameters":["a"],"secretParameters":["b"],"matchHeaders":true,"urlsExpireAfter":{"a.com":-1},"store":"memory:","shared":true,"compress":{"algorithm":"gzip","level":9},"encrypt":{"keys":{"a":"S0tLS0tLS0tLS0tLS0tLS0tLS0tLS0tLS0tLS0tLS0s="}}}')],
   ]
   for (const [rule, options] of accepted) {
     test(`accepted: ${rule}`, () => {
@@ -96,6 +111,28 @@ suite('Options: checkCacheOptions and checkAgentOptions', () => {
     ['staleIfError that is a word', { staleIfError: 'always' }, /^staleIfError: expected true, false, .+ got 'always'$/],
     ['staleIfError that is null', { staleIfError: null }, /^staleIfError: expected true, false, .+ got null$/],
     ['staleIfError that is a Date', { staleIfError: new Date(0) }, /^staleIfError: expected true, false, .+ got 1970-01-01T00:00:00\.000Z$/],
+    ['a class that there is not', { expireAfter: { '4xx': 1, '6xx': 1 } }, /^expireAfter: expected status codes such as 404, classes such as "5xx", or "\*" for all others, got '6xx'$/],
+    ['a status code that is never stored', { expireAfter: { 100: 1, '*': 1 } }, /^expireAfter: expected status codes such as 404, .+ got '100'$/],
+    ['a name beside status codes', { expireAfter: { 404: 1, cacheControl: true } }, /^expireAfter: expected status codes .+ got 'cacheControl'$/],
+    ['a malformed expiration by status code', { expireAfter: { 404: 'soon' } }, /^expireAfter\['404'\]: expected .+ got 'soon'$/],
+    ['expirations by status code that are none', { expireAfter: {} }, /^expireAfter: expected .+ got \{\}$/],
+    ['a list of expirations', { expireAfter: ['1h'] }, /^expireAfter: expected .+ got \[ '1h' \]$/],
+    ['a status code that is none', { allowedCodes: [200, 99] }, /^allowedCodes: expected an array of status codes from 200 to 599 and of classes such as "4xx", got \[ 200, 99 \]$/],
+    ['a class in capitals', { allowedCodes: ['4XX'] }, /^allowedCodes: expected an array of .+ got \[ '4XX' \]$/],
+    ['one status code', { allowedCodes: 200 }, /^allowedCodes: expected an array of .+ got 200$/],
+    ['a filter that is none', { filter: /a/ }, /^filter: expected a function, got \/a\/$/],
+    ['readOnly that is no boolean', { readOnly: 'yes' }, /^readOnly: expected a boolean, got 'yes'$/],
+    ['onlyIfCached that is no boolean', { onlyIfCached: 1 }, /^onlyIfCached: expected a boolean, got 1$/],
+    ['refresh that is no boolean', { refresh: 'force' }, /^refresh: expected a boolean, got 'force'$/],
+    ['forceRefresh that is no boolean', { forceRefresh: null }, /^forceRefresh: expected a boolean, got null$/],
+    ['alwaysRevalidate that is no boolean', { alwaysRevalidate: 0 }, /^alwaysRevalidate: expected a boolean, got 0$/],
+    ['slidingExpiration that is a duration', { slidingExpiration: '1h' }, /^slidingExpiration: expected a boolean, got '1h'$/],
+    ['a ceiling without a unit', { maxExpireAfter: '60' }, /^maxExpireAfter: expected a number of milliseconds \(0 or more\) or a duration such as "90s" or "1h", got '60'$/],
+    ['a negative ceiling', { maxExpireAfter: -1 }, /^maxExpireAfter: expected .+ got -1$/],
+    ['a ceiling that is a Date', { maxExpireAfter: new Date(0) }, /^maxExpireAfter: expected .+ got 1970-/],
+    ['stripSetCookie that is no boolean', { stripSetCookie: [] }, /^stripSetCookie: expected a boolean, got \[\]$/],
+    ['a mode that there is not', { mode: 'online' }, /^mode: expected one of "default", "offline", "record", "replay", got 'online'$/],
+    ['what is missing as a number', { missing: 504 }, /^missing: expected one of "status", "error", got 504$/],
     ['shared that is no boolean', { shared: 'yes' }, /^shared: expected a boolean, got 'yes'$/],
     ['shared that is null', { shared: null }, /^shared: expected a boolean, got null$/],
     ['compression of another kind', { compress: 'lzma' }, /^compress: expected "zstd", "brotli", "gzip", got 'lzma'$/],
@@ -202,7 +239,7 @@ suite('Terms: parseTerms', () => {
     parseTerms({ staleWhileRevalidate: '1h', staleIfError: true }, 'withTerms')
     assert.throws(() => parseTerms({ store: 'memory:' } as Terms, 'withTerms'), {
       name: 'TypeError',
-      message: 'withTerms: unknown option "store"; the options are expireAfter, cacheControl, partitionBy, staleWhileRevalidate, staleIfError, maxContentSize, allowedMethods, maxRequestContentSize, ignoredParameters, secretParameters, matchHeaders, cacheKey', // biome-ignore format: one message
+      message: `withTerms: unknown option "store"; the options are ${TERM_NAMES.join(', ')}`,
     })
   })
 
@@ -234,6 +271,9 @@ suite('Terms: what is understood', () => {
     ['durations are milliseconds', { expireAfter: '1s', staleIfError: true, staleWhileRevalidate: '1h' }, { expireAfter: { kind: 'duration', milliseconds: 1000 }, staleIfError: Infinity, staleWhileRevalidate: 3_600_000 }],
     ['sizes are bytes', { maxContentSize: '1KiB' }, { maxContentSize: 1024 }],
     ['field names are of any case', { partitionBy: ['X-Key'] }, { partitionBy: ['x-key'] }],
+    ['status codes are names', { allowedCodes: [404, '5xx'] }, { allowedCodes: new Set(['404', '5xx']) }],
+    ['a ceiling is milliseconds', { maxExpireAfter: '1s' }, { maxExpireAfter: 1000 }],
+    ['expirations by status code', { expireAfter: { 404: '1s', '5xx': undefined, '*': DO_NOT_CACHE } } as object, { expireAfter: { kind: 'by-status', lifetimes: new Map<string, object>([['404', { kind: 'duration', milliseconds: 1000 }], ['*', { kind: 'do-not-cache' }]]) } }],
     ['false is no partition', { partitionBy: false }, { partitionBy: [] }],
     ['methods are of any case', { allowedMethods: ['get', 'Query'] }, { allowedMethods: ['GET', 'QUERY'] }],
     ['fields that count are of any case', { matchHeaders: ['Accept'] }, { matchHeaders: ['accept'] }],
@@ -274,6 +314,23 @@ suite('Terms of an async context', () => {
       withTerms({ expireAfter: 2 }, contextTerms),
     )
     assert.deepEqual(inner, parseTerms({ expireAfter: 2, cacheControl: true }, ''))
+  })
+
+  test('expirations by status code add up: what the inner ones do not say, the outer ones do', () => {
+    const at = (status: number) =>
+      withTerms({ expireAfter: { 404: 1, 500: 1, '*': 1 } }, () =>
+        withTerms({ expireAfter: { 404: 2, '5xx': 2 } }, () =>
+          lifetimeOf(contextTerms()?.expireAfter, status),
+        ),
+      )
+    for (const [status, milliseconds] of [
+      [404, 2],
+      [500, 2],
+      [503, 2],
+      [200, 1],
+    ] as const) {
+      assert.deepEqual(at(status), { kind: 'duration', milliseconds })
+    }
   })
 
   test('terms about stale responses add up as well', () => {

@@ -5,12 +5,20 @@ import {
   DO_NOT_CACHE,
   EXPIRE_IMMEDIATELY,
   type Expiration,
+  type ExpirationByStatus,
   NEVER_EXPIRE,
 } from '../lib/expiration.ts'
 import { normaliseUrl } from '../lib/key.ts'
 import type { CacheOptions } from '../lib/options.ts'
 import type { Fields } from '../lib/rfc9111/message.ts'
-import { compileRules, expirationByRule, type UrlRules } from '../lib/rules.ts'
+import {
+  allowsStatus,
+  compileRules,
+  expirationByRule,
+  neverCaches,
+  type UrlRule,
+  type UrlRules,
+} from '../lib/rules.ts'
 import { parseTerms, type Terms } from '../lib/terms.ts'
 import { compileMatcher, type UrlMatcher } from '../lib/url-patterns.ts'
 
@@ -28,7 +36,7 @@ function matches(matcher: UrlMatcher, url: string): boolean {
 /** For how long a response is fresh that says nothing itself, by the rules for its URL. */
 function lifetime(options: Pick<CacheOptions, 'expireAfter' | 'urlsExpireAfter'>, url: string) {
   const terms = compileRules(options).termsFor(new URL(url), undefined)
-  const expires = expirationByRule(terms, { fields: {} }, NOW)
+  const expires = expirationByRule(terms, { status: 200, fields: {} }, NOW)
   return typeof expires === 'number' ? expires - NOW : expires
 }
 
@@ -369,8 +377,8 @@ suite('urlsExpireAfter', () => {
   test('an iterator that ends is read once', () => {
     const rules = compileRules({ urlsExpireAfter: new Map([['a.com', '1h']]).entries() })
     for (let time = 0; time < 2; time++) {
-      const { rule } = rules.termsFor(new URL('http://a.com/'), undefined)
-      assert.deepEqual(rule, { kind: 'duration', milliseconds: HOUR })
+      const terms = rules.termsFor(new URL('http://a.com/'), undefined)
+      assert.deepEqual(terms.rules, [{ kind: 'duration', milliseconds: HOUR }])
     }
   })
 
@@ -406,6 +414,9 @@ suite('urlsExpireAfter', () => {
     ['one value instead of rules', '1h', /^urlsExpireAfter: expected an object, a Map or an array of pairs, got '1h'$/],
     ['null instead of rules', null, /^urlsExpireAfter: expected an object, .+ got null$/],
     ['a list without values', ['a.com'], /^urlsExpireAfter: expected pairs \[pattern, value\], got 'a\.com'$/],
+    ['a malformed expiration by status code', { 'a.com': { 404: 'soon' } }, /^urlsExpireAfter\['a\.com'\]\['404'\]: expected .+ got 'soon'$/],
+    ['a malformed status code', { 'a.com': { 404: 1, '40x': 1 } }, /^urlsExpireAfter\['a\.com'\]: expected status codes .+ got '40x'$/],
+    ['status codes beside terms', { 'a.com': { 404: 1, cacheControl: true } }, /^urlsExpireAfter\['a\.com'\]: expected status codes .+ got 'cacheControl'$/],
     ['a pair of three', [['a.com', 1, 2]], /^urlsExpireAfter: expected pairs \[pattern, value\], got \[ 'a\.com', 1, 2 \]$/],
   ]
   for (const [rule, urlsExpireAfter, message] of refused) {
@@ -426,15 +437,16 @@ suite('Precedence: expirationByRule', () => {
   /** 'origin' where the response's own fields or a heuristic decide. */
   function decide(
     agent: CacheOptions,
-    rule: Expiration | Terms | undefined,
+    rule: UrlRule | undefined,
     own: Terms | undefined,
     fields: Fields,
     shared = false,
+    status = 200,
   ): number | string {
     const rules = compileRules({ ...agent, ...(rule !== undefined && { urlsExpireAfter: { 'a.com': rule } }) }) // biome-ignore format: one call
     const expires = expirationByRule(
       rules.termsFor(URL_OF, own && parseTerms(own, 'with')),
-      { fields, shared },
+      { status, fields, shared },
       NOW,
     )
     return typeof expires === 'number' ? expires - NOW : (expires ?? 'origin')
@@ -442,7 +454,7 @@ suite('Precedence: expirationByRule', () => {
 
   const none = undefined
   // biome-ignore format: one rule a row
-  const rows: [name: string, agent: CacheOptions, rule: Expiration | Terms | undefined, own: Terms | undefined, fields: Fields, decision: number | string][] = [
+  const rows: [name: string, agent: CacheOptions, rule: UrlRule | undefined, own: Terms | undefined, fields: Fields, decision: number | string][] = [
     ['the agent’s expiration', expireAfter(1), none, none, silent, 1],
     ['a rule before the agent’s', expireAfter(1), 3, none, silent, 3],
     ['the request’s terms before the agent’s', expireAfter(1), none, expireAfter(2), silent, 2],
@@ -490,6 +502,57 @@ suite('Precedence: expirationByRule', () => {
     test(name, () => assert.equal(decide(agent, rule, own, fields), decision))
   }
 
+  const byStatus: ExpirationByStatus = { 404: 4, '4xx': 5, '*': 6 }
+  const named: ExpirationByStatus = { 404: 4, '5xx': 5 }
+  // biome-ignore format: one rule a row
+  const ofStatus: [name: string, agent: CacheOptions, rule: UrlRule | undefined, own: Terms | undefined, status: number, fields: Fields, decision: number | string][] = [
+    ['a code before its class', {}, byStatus, none, 404, noStore, 4],
+    ['its class before all others', {}, byStatus, none, 410, noStore, 5],
+    ['all others', {}, byStatus, none, 200, noStore, 6],
+    ['also as a term of the rule', {}, { expireAfter: byStatus }, none, 410, noStore, 5],
+    ['also of the request', {}, 3, { expireAfter: byStatus }, 410, noStore, 5],
+    ['also of the agent', { expireAfter: byStatus }, none, none, 410, noStore, 5],
+    ['a class may be forbidden', {}, { '5xx': DO_NOT_CACHE, '*': 6 }, none, 500, silent, 'do-not-cache'],
+    ['what the request does not say the rule does', {}, 3, { expireAfter: named }, 200, noStore, 3],
+    ['the request before the rule', {}, byStatus, { expireAfter: named }, 404, noStore, 4],
+    ['what the rule does not say the agent does', { expireAfter: 1 }, named, none, 200, noStore, 1],
+    ['what both do not say the agent does', { expireAfter: byStatus }, { 500: 1 }, { expireAfter: named }, 200, noStore, 6],
+    ['what nobody says the origin does', {}, named, none, 200, noStore, 'origin'],
+    ['also where the agent says it of others', { expireAfter: named }, none, none, 200, cc('max-age=60'), 'origin'],
+    ['and the agent of its own', { expireAfter: named }, none, none, 503, cc('max-age=60'), 5],
+    ['with cacheControl only where the origin says nothing', { expireAfter: named, cacheControl: true }, none, none, 503, cc('max-age=60'), 'origin'],
+    ['and then it does', { expireAfter: named, cacheControl: true }, none, none, 503, silent, 5],
+    ['without cacheControl what nobody says is not cached', { expireAfter: named, cacheControl: false }, none, none, 200, cc('max-age=60'), 'do-not-cache'],
+  ]
+  for (const [name, agent, rule, own, status, fields, decision] of ofStatus) {
+    test(`by status code: ${name}`, () => {
+      assert.equal(decide(agent, rule, own, fields, false, status), decision)
+    })
+  }
+
+  // biome-ignore format: one rule a row
+  const allowances: [name: string, agent: CacheOptions, rule: UrlRule, own: Terms, status: number, isAllowed: boolean | undefined][] = [
+    ['nothing is said of a status code', { expireAfter: 1 }, 1, { expireAfter: 1 }, 404, undefined],
+    ['an entry for a code allows it', {}, named, {}, 404, true],
+    ['an entry for a class does', {}, named, {}, 503, true],
+    ['an entry of the agent does', { expireAfter: named }, {}, {}, 503, true],
+    ['an entry of the request does', {}, {}, { expireAfter: named }, 503, true],
+    ['one for all others does not', {}, { '*': 1 }, {}, 503, undefined],
+    ['the list allows', { allowedCodes: [404] }, {}, {}, 404, true],
+    ['by classes, too', { allowedCodes: ['4xx'] }, {}, {}, 404, true],
+    ['and forbids', { allowedCodes: [404] }, {}, {}, 200, false],
+    ['even what has an entry', { allowedCodes: [200] }, named, {}, 404, false],
+    ['the most specific list counts', { allowedCodes: [200] }, { allowedCodes: [404] }, {}, 404, true],
+    ['and it alone', { allowedCodes: [200] }, { allowedCodes: [404] }, {}, 200, false],
+  ]
+  for (const [name, agent, rule, own, status, isAllowed] of allowances) {
+    test(`which may be stored: ${name}`, () => {
+      const rules = compileRules({ ...agent, urlsExpireAfter: { 'a.com': rule } })
+      const terms = rules.termsFor(URL_OF, parseTerms(own, 'with'))
+      assert.equal(allowsStatus(terms, status), isAllowed)
+    })
+  }
+
   const fallback: CacheOptions = { expireAfter: 1, cacheControl: true }
   // biome-ignore format: one rule a row
   const ofCaches: [name: string, fields: Fields, ofPrivate: number | string, ofShared: number | string][] = [
@@ -510,6 +573,54 @@ suite('Precedence: expirationByRule', () => {
       assert.equal(decide({}, none, none, fields, true), 'origin')
     })
   }
+
+  // biome-ignore format: one rule a row
+  const never: [name: string, agent: CacheOptions, rule: UrlRule, own: Terms, isNever: boolean][] = [
+    ['nobody says so', {}, {}, {}, false],
+    ['the agent does', { expireAfter: DO_NOT_CACHE }, {}, {}, true],
+    ['not where the origin may allow it', { expireAfter: DO_NOT_CACHE, cacheControl: true }, {}, {}, false],
+    ['nobody decides', { cacheControl: false }, {}, {}, true],
+    ['a rule does', {}, DO_NOT_CACHE, {}, true],
+    ['the request does not', {}, DO_NOT_CACHE, { expireAfter: 1 }, false],
+    ['nor for some status codes, which are not known yet', {}, DO_NOT_CACHE, { expireAfter: { 404: 1 } }, false],
+    ['not even for all', {}, {}, { expireAfter: { '*': DO_NOT_CACHE } }, false],
+    ['where everything is recorded, everything is', { mode: 'record' }, DO_NOT_CACHE, {}, false],
+    ['and replayed', { mode: 'replay' }, DO_NOT_CACHE, {}, false],
+    ['offline it is as ever', { mode: 'offline' }, DO_NOT_CACHE, {}, true],
+  ]
+  for (const [name, agent, rule, own, isNever] of never) {
+    test(`nothing is cached, whatever it is: ${name}`, () => {
+      const rules = compileRules({ ...agent, urlsExpireAfter: { 'a.com': rule } })
+      assert.equal(neverCaches(rules.termsFor(URL_OF, parseTerms(own, 'with'))), isNever)
+    })
+  }
+
+  // biome-ignore format: one rule a row
+  const modes: [name: string, agent: CacheOptions, rule: Terms, readOnly: boolean, sendsNothing: boolean, missing: string][] = [
+    ['by default', {}, {}, false, false, 'status'],
+    ['offline', { mode: 'offline' }, {}, true, true, 'status'],
+    ['replay', { mode: 'replay' }, {}, true, true, 'error'],
+    ['record', { mode: 'record' }, {}, false, false, 'status'],
+    ['a rule takes a URL out of it', { mode: 'replay' }, { mode: 'default' }, false, false, 'status'],
+    ['reading only', { readOnly: true }, {}, true, false, 'status'],
+    ['reading only is not taken back by a mode', { readOnly: true }, { mode: 'record' }, true, false, 'status'],
+    ['the cache only', { onlyIfCached: true }, {}, false, true, 'status'],
+    ['to record all is to send all', { onlyIfCached: true, mode: 'record' }, {}, false, false, 'status'],
+    ['what is missing is as it is said', { mode: 'replay', missing: 'status' }, {}, true, true, 'status'],
+    ['by the rule, too', { mode: 'offline' }, { missing: 'error' }, true, true, 'error'],
+  ]
+  for (const [name, agent, rule, ...expected] of modes) {
+    test(`mode: ${name}`, () => {
+      const rules = compileRules({ ...agent, urlsExpireAfter: { 'a.com': rule } })
+      const { readOnly, sendsNothing, missing } = rules.termsFor(URL_OF, none)
+      assert.deepEqual([readOnly, sendsNothing, missing], expected)
+    })
+  }
+
+  test('without a URL no rule applies', () => {
+    const rules = compileRules({ expireAfter: 1, urlsExpireAfter: { '*': 2 } })
+    assert.deepEqual(rules.termsFor(undefined, none).rules, [])
+  })
 
   test('the first matching rule decides all terms: rules do not add up', () => {
     const rules = compileRules({
@@ -567,7 +678,7 @@ suite('Precedence: expirationByRule', () => {
   test('a rule of terms about stale responses leaves the expiration as it is', () => {
     const rules = compileRules({ expireAfter: 1, urlsExpireAfter: { 'a.com': { staleIfError: true } } }) // biome-ignore format: one call
     const terms = rules.termsFor(URL_OF, none)
-    assert.equal(expirationByRule(terms, { fields: noStore }, NOW), NOW + 1)
+    assert.equal(expirationByRule(terms, { status: 200, fields: noStore }, NOW), NOW + 1)
     assert.equal(terms.staleIfError, Infinity)
   })
 

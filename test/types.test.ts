@@ -34,6 +34,13 @@ test('what is right compiles', () => {
       urlsExpireAfter: {
         'a.com': NEVER_EXPIRE,
         'b.com': { expireAfter: 1000, partitionBy: false },
+        'c.com': { 404: '1m', '5xx': 5000, '*': DO_NOT_CACHE },
+        'd.com': { expireAfter: { 404: NEVER_EXPIRE }, allowedCodes: [200, '4xx'] },
+        'e.com': {
+          filter: async ({ status, headers, content }) =>
+            status === 200 && headers.etag !== undefined && (await content()).length > 0,
+        },
+        'f.com': { mode: 'replay', missing: 'status' },
       },
       cacheControl: true,
       partitionBy: ['authorization'],
@@ -122,6 +129,22 @@ test('what is wrong does not', () => {
     cachingAgent({ urlsExpireAfter: [[async () => true, '1h']] })
     // @ts-expect-error only true would switch credentials off, and false does
     cachingAgent({ partitionBy: true })
+    // @ts-expect-error there is no such class of status codes
+    cachingAgent({ expireAfter: { '6xx': '1h' } })
+    // @ts-expect-error expirations by status code do not nest
+    cachingAgent({ expireAfter: { 404: { 404: '1h' } } })
+    // @ts-expect-error a class is a class
+    cachingAgent({ allowedCodes: ['40x'] })
+    // @ts-expect-error a filter says yes or no
+    cachingAgent({ filter: ({ url }) => url })
+    // @ts-expect-error there is no such mode
+    cachingAgent({ mode: 'online' })
+    // @ts-expect-error a status is not chosen by its number
+    cachingAgent({ missing: 504 })
+    // @ts-expect-error a ceiling is a duration
+    cachingAgent({ maxExpireAfter: new Date() })
+    // @ts-expect-error whether a use starts a duration anew, not which one
+    cachingAgent({ slidingExpiration: '1h' })
     // @ts-expect-error there is no such event
     cachingAgent().cache.on('lookups', () => {})
     // @ts-expect-error a reason is one of a list

@@ -1,6 +1,8 @@
 import type { Duplex } from 'node:stream'
 import type { Dispatcher } from 'undici'
+import { contextTerms, runInTerms } from '../context.ts'
 import type { Fields } from '../rfc9111/message.ts'
+import type { ParsedTerms } from '../terms.ts'
 import { readHeaders, toHandlerHeaders, toRawHeaders } from './raw-headers.ts'
 
 type Controller = Dispatcher.DispatchController
@@ -16,11 +18,15 @@ export interface RelayObserver {
   ended(bytes: number): void
 }
 
-/** Relays everything between a dispatcher and a handler, and says in `Cache-Status` that the cache had no part in it. */
+/**
+ * Relays everything between a dispatcher and a handler, and says in `Cache-Status` that the cache had no part
+ * in it. The handler is called in the terms of its own request.
+ */
 export class RelayingHandler implements Handler {
   readonly #handler: Handler
   readonly #cacheStatus: string | undefined
   readonly #observer: RelayObserver
+  readonly #terms: ParsedTerms | undefined = contextTerms()
   #hasStarted = false
   #received = 0
   readonly onBodySent?: (chunk: Buffer) => void
@@ -54,37 +60,38 @@ export class RelayingHandler implements Handler {
     headers: object,
     statusText?: string,
   ): void {
-    if (status < 200) {
-      this.#handler.onResponseStart?.(controller, status, headers as never, statusText)
-      return
-    }
+    const told = status < 200 ? headers : this.#told(controller, status, headers)
+    runInTerms(this.#terms, () =>
+      this.#handler.onResponseStart?.(controller, status, told as never, statusText),
+    )
+  }
+
+  /** The fields of a final response with what the cache did. */
+  #told(controller: Controller, status: number, headers: object): object {
     const fields = readHeaders(headers)
     this.#hasStarted = true
     this.#observer.answered(status, fields)
-    if (this.#cacheStatus === undefined) {
-      this.#handler.onResponseStart?.(controller, status, headers as never, statusText)
-      return
-    }
+    if (this.#cacheStatus === undefined) return headers
     const told = withCacheStatus(fields, this.#cacheStatus)
     if (controller) controller.rawHeaders = toRawHeaders(told)
-    this.#handler.onResponseStart?.(controller, status, toHandlerHeaders(told), statusText)
+    return toHandlerHeaders(told)
   }
 
   onResponseData(controller: Controller, chunk: Buffer): void {
     this.#received += chunk.length
-    this.#handler.onResponseData?.(controller, chunk)
+    runInTerms(this.#terms, () => this.#handler.onResponseData?.(controller, chunk))
   }
 
   onResponseEnd(controller: Controller, trailers: object): void {
     this.#observer.ended(this.#received)
-    this.#handler.onResponseEnd?.(controller, trailers as never)
+    runInTerms(this.#terms, () => this.#handler.onResponseEnd?.(controller, trailers as never))
   }
 
   /** The controller is null where the request failed before it began. */
   onResponseError(controller: Controller, error: Error): void {
     if (!this.#hasStarted && !controller?.aborted) this.#observer.failed(error)
     this.#observer.ended(this.#received)
-    this.#handler.onResponseError?.(controller, error)
+    runInTerms(this.#terms, () => this.#handler.onResponseError?.(controller, error))
   }
 }
 

@@ -133,7 +133,9 @@ export class RequestControl implements Controller {
   informational(status: number, headers: Fields, statusText?: string): void {
     this.#headers = headers
     this.#rawHeaders = undefined
-    this.#handler.onResponseStart?.(this, status, toHandlerHeaders(headers), statusText)
+    runInTerms(this.#terms, () =>
+      this.#handler.onResponseStart?.(this, status, toHandlerHeaders(headers), statusText),
+    )
   }
 
   responseStart(status: number, headers: Fields, statusText = ''): void {
@@ -145,7 +147,7 @@ export class RequestControl implements Controller {
   }
 
   responseData(chunk: Buffer): void {
-    this.#handler.onResponseData?.(this, chunk)
+    runInTerms(this.#terms, () => this.#handler.onResponseData?.(this, chunk))
   }
 
   responseEnd(trailers: Fields): void {

@@ -160,11 +160,20 @@ export class StoringHandler implements Dispatcher.DispatchHandler {
 
     const stored = this.#exchange.storing(received)
     if (typeof stored !== 'string') this.#record(stored, fields)
-    this.#exchange.flight.settle(typeof stored === 'string' ? 'unusable' : 'answered')
+    this.#settle(typeof stored !== 'string')
 
     const member = this.#exchange.answered(received, stored)
     const told = member === undefined ? fields : withCacheStatus(fields, member)
     this.#control.responseStart(status, told, statusText)
+  }
+
+  /** Tells those that wait whether they can use the response, as soon as that is known. */
+  #settle(isStored: boolean): void {
+    const { flight } = this.#exchange
+    const settle = (isUsable: boolean) => flight.settle(isUsable ? 'answered' : 'unusable')
+    const agreed = this.#recording?.agreed
+    if (isStored && agreed) void agreed.then(settle)
+    else settle(isStored)
   }
 
   #record(entry: NewEntry, fields: Fields): void {

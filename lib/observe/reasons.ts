@@ -21,7 +21,10 @@ export type Reason =
   | ForwardReason
   | BypassReason
   | NotStored
+  | 'filter'
+  | 'offline'
   | 'only-if-cached'
+  | 'replay'
   | 'rule-failed'
   | 'stale-if-error'
   | 'stale-while-revalidate'
@@ -36,7 +39,10 @@ export const REASONS: Readonly<Record<Reason, string>> = {
   stale: 'what is stored is not fresh any more, or must be validated each time',
   request: 'the request wants something newer: no-cache, max-age, min-fresh',
   partial: 'what is stored does not have the range that is asked for',
+  filter: 'the user’s filter does not let be used what is stored',
   'only-if-cached': 'nothing that may be used is stored, and the request does not want the origin',
+  offline: 'nothing is stored, and the mode is offline',
+  replay: 'nothing was recorded, and the mode is replay',
   // Why a stale response was used.
   'stale-while-revalidate': 'it is being validated in the background',
   'stale-if-error': 'the origin failed',
@@ -54,6 +60,7 @@ export const REASONS: Readonly<Record<Reason, string>> = {
   redirected: 'an interceptor under the cache followed redirects',
   invalidated: 'what is stored for the URL was deleted or invalidated meanwhile',
   freshened: 'it confirmed what is stored, which is kept instead',
+  'read-only': 'the cache is only read',
   endless: 'it is a stream of events, without an end to wait for',
   'do-not-cache': 'a rule or the request’s own terms say so',
   // Why a request passed by.

@@ -16,11 +16,15 @@ export function isHeuristicallyCacheable(status: number): boolean {
 const lifetimes = new WeakMap<StoredResponse, number>()
 const initialAges = new WeakMap<StoredResponse, number>()
 
-/** §4.2: how long a stored response is fresh, in milliseconds from its generation (§4.2.3). */
+/**
+ * §4.2: how long a stored response is fresh, in milliseconds from its generation (§4.2.3); where the
+ * origin decides, no longer than the user lets it.
+ */
 export function freshnessLifetime(stored: StoredResponse): number {
   if (stored.expires !== undefined) return Math.max(0, stored.expires - stored.responseTime)
   return once(lifetimes, stored, () => {
-    return explicitLifetime(stored, stored.responseTime) ?? heuristicLifetime(stored)
+    const lifetime = explicitLifetime(stored, stored.responseTime) ?? heuristicLifetime(stored)
+    return Math.min(lifetime, stored.maxLifetime ?? Infinity)
   })
 }
 

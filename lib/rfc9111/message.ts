@@ -41,4 +41,6 @@ export interface StoredResponse extends ResponseMessage {
    * in milliseconds since the epoch; `Infinity` for never.
    */
   readonly expires?: number
+  /** The longest freshness lifetime that the origin was allowed to ask for, in milliseconds. */
+  readonly maxLifetime?: number
 }

@@ -14,6 +14,7 @@ import {
   acceptedStaleness,
   forbidsStale,
   isFromTheFuture,
+  mayUseOnError,
   mayUseWhileValidating,
   type StaleTerms,
 } from './staleness.ts'
@@ -39,8 +40,29 @@ export type Reuse<S extends StoredResponse> =
   | { readonly action: 'forward'; readonly reason: ForwardReason; readonly stored: S | undefined }
   | { readonly action: 'refuse' }
 
+/** What the cache is for: see `Terms.mode`. */
+export type Mode = 'default' | 'offline' | 'record' | 'replay'
+
+/** Whether nothing is sent in a mode, but everything answered from what is stored. */
+export function isOffline(mode: Mode | undefined): boolean {
+  return mode === 'offline' || mode === 'replay'
+}
+
+/** What the user says about validation. */
+export interface ValidationTerms {
+  /** Whether requests are answered from the cache alone. */
+  readonly onlyIfCached?: boolean
+  /** Whether what is stored is validated, however fresh it is. */
+  readonly refresh?: boolean
+  /** Whether requests are sent as if nothing were stored. */
+  readonly forceRefresh?: boolean
+  /** Whether each use of a stored response that has a validator is validated. */
+  readonly alwaysRevalidate?: boolean
+  readonly mode?: Mode
+}
+
 /** What the user says about reuse. */
-export interface ReuseTerms extends StaleTerms {
+export interface ReuseTerms extends StaleTerms, ValidationTerms {
   /** The request fields that hold credentials. */
   readonly partitionBy: readonly string[]
 }
@@ -52,18 +74,27 @@ export function reuse<S extends StoredResponse>(
   now: number,
   terms: ReuseTerms,
 ): Reuse<S> {
-  const directives = requestDirectives(request)
-  const isOnlyIfCached = directives.has('only-if-cached')
+  const { mode } = terms
+  if (mode === 'record') return { action: 'forward', reason: 'request', stored: undefined }
   const stored = select(request, candidates)
-  const obstacle = stored && whyNotReusable(stored, directives, now)
+  if (isOffline(mode)) return stored ? { action: 'reuse', stored } : { action: 'refuse' }
+
+  const directives = requestDirectives(request)
+  const isOnlyIfCached = terms.onlyIfCached || directives.has('only-if-cached')
+  const isToBeValidated = stored && !isOnlyIfCached && asksForValidation(request, stored, terms)
+  const obstacle = isToBeValidated ? 'request' : stored && whyNotReusable(stored, directives, now)
   if (stored && obstacle === undefined) return { action: 'reuse', stored }
   if (stored && obstacle === 'stale' && mayUseWhileValidating(request, stored, now, terms)) {
     return { action: isOnlyIfCached ? 'reuse' : 'reuse-and-validate', stored }
   }
-  if (isOnlyIfCached) return { action: 'refuse' }
+  if (isOnlyIfCached) {
+    // What the user says of errors also holds for the one that the user asks for.
+    const mayBeUsed = terms.onlyIfCached && stored && mayUseOnError(request, stored, now, terms)
+    return mayBeUsed ? { action: 'reuse', stored } : { action: 'refuse' }
+  }
 
   const reason = obstacle ?? (candidates.length === 0 ? 'uri-miss' : 'vary-miss')
-  const valid = validationCandidates(request, stored, candidates, terms)
+  const valid = terms.forceRefresh ? [] : validationCandidates(request, stored, candidates, terms)
   if (valid.length === 0) return { action: 'forward', reason, stored }
   return { action: 'validate', reason, stored, candidates: valid }
 }
@@ -112,6 +143,16 @@ function validationCandidates<S extends StoredResponse>(
   return others.length > 1 && tags.size === others.length ? others : []
 }
 
+/** Whether the user wants a stored response to be validated, even if it could be reused. */
+function asksForValidation(
+  { method }: RequestMessage,
+  stored: StoredResponse,
+  terms: ValidationTerms,
+): boolean {
+  if (terms.refresh || terms.forceRefresh) return true
+  return terms.alwaysRevalidate === true && isRetrieval(method) && hasValidator(stored)
+}
+
 function whyNotReusable(
   stored: StoredResponse,
   request: Directives,
@@ -153,17 +194,21 @@ export type BypassReason = 'method' | 'content' | 'no-store' | 'range' | 'condit
  * Why a request is neither answered from the cache nor its response stored; undefined where it may be.
  *
  * @param hasContent whether the request itself has content, which means nothing to GET and HEAD
- * @param isAllowed whether requests of its method may be cached
+ * @param isAllowed whether requests of its method may be cached; to be recorded and replayed all may
  */
 export function whyBypass(
   request: RequestMessage,
   hasContent: boolean,
   isAllowed: boolean = isRetrieval(request.method),
+  mode: Mode = 'default',
 ): BypassReason | undefined {
   const { method, fields } = request
-  if (!isAllowed) return 'method'
+  const isRecorded = mode === 'record' || mode === 'replay'
+  if (!isAllowed && !isRecorded) return 'method'
   if (hasContent && isRetrieval(method)) return 'content'
-  if (parseCacheControl(fields).has('no-store')) return 'no-store'
+  // All that is left is about what the origin has now, or about what is worth keeping.
+  if (isRecorded) return undefined
+  if (mode !== 'offline' && parseCacheControl(fields).has('no-store')) return 'no-store'
   // RFC 9110 §13.1.1 and §13.1.4: these are about what the origin has now.
   if (fields['if-match'] !== undefined || fields['if-unmodified-since'] !== undefined) {
     return 'conditional'
@@ -178,9 +223,10 @@ export function whyBypass(
 /**
  * §4: whether a request may wait for the answer to another one that is already under way. Not where
  * it asks for an answer that was generated after it or for a part that can be had at once, nor where
- * the origin is asked to take its time (RFC 7240 §4.3).
+ * the origin is asked to take its time (RFC 7240 §4.3), nor where the user wants each request to be sent.
  */
-export function mayCollapse(request: RequestMessage): boolean {
+export function mayCollapse(request: RequestMessage, terms: ValidationTerms = {}): boolean {
+  if (terms.refresh || terms.forceRefresh || terms.mode === 'record') return false
   const directives = requestDirectives(request)
   if (directives.has('no-cache') || directiveTime(directives, 'max-age') === 0) return false
   if (request.fields.range !== undefined) return false

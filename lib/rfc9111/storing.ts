@@ -8,8 +8,8 @@ import {
 import { fieldValue, listMembers, withoutFields } from './fields.ts'
 import {
   explicitLifetime,
+  freshnessLifetime,
   hasValidator,
-  heuristicLifetime,
   isHeuristicallyCacheable,
 } from './freshness.ts'
 import {
@@ -37,6 +37,7 @@ export type NotStored =
   | 'no-store'
   | 'no-validator'
   | 'private'
+  | 'read-only'
   | 'redirected'
   | 'request-no-store'
   | 'request-too-large'
@@ -48,8 +49,24 @@ export type NotStored =
 /** Status codes that may be stored when a rule of the user decides, whatever the origin says. */
 const STORABLE_BY_RULE = new Set([200, 203, 204, 300, 301, 302, 303, 307, 308])
 
-/** Status codes that say something of the conditions and ranges of their request, and nothing for others. */
-const ABOUT_THE_REQUEST = new Set([304, 412, 416])
+/** The request fields that the responses with some status codes are about: they say nothing to requests with others. */
+const ABOUT_FIELDS: Readonly<Record<number, readonly string[]>> = {
+  206: ['range'],
+  304: ['if-modified-since', 'if-none-match'],
+  412: ['if-match', 'if-modified-since', 'if-none-match', 'if-unmodified-since'],
+  416: ['range'],
+}
+
+/** The request fields that a response with this status code is about: ranges and conditions. */
+export function fieldsAbout(status: number): readonly string[] {
+  return ABOUT_FIELDS[status] ?? []
+}
+
+/** What the user says about storing. */
+export interface StoringTerms extends StaleTerms {
+  /** Whether responses with this status code may be stored; undefined where nothing is said of it. */
+  readonly isStatusAllowed?: boolean | undefined
+}
 
 /**
  * §3: whether a response may be stored. `response.expires` is defined where a rule of the user
@@ -58,19 +75,22 @@ const ABOUT_THE_REQUEST = new Set([304, 412, 416])
 export function mayStore(
   request: RequestMessage,
   response: StoredResponse,
-  terms: StaleTerms = {},
+  terms: StoringTerms = {},
 ): true | NotStored {
   const { status, shared, expires } = response
+  const { isStatusAllowed } = terms
   if (parseCacheControl(request.fields).has('no-store')) return 'request-no-store'
   if (isEndless(response)) return 'endless'
   if (status === 206 && !isReplayable(request, response)) return 'incomplete'
-  if (status < 200 || ABOUT_THE_REQUEST.has(status)) return 'status'
+  const isForItsRequest = status !== 206 && fieldsAbout(status).length > 0
+  if (status < 200 || isForItsRequest) return 'status'
+  if (isStatusAllowed === false) return 'status'
   if (nominatedNames(response) === '*') return 'vary-any'
 
   // Only GET and HEAD can be made conditional without meaning something else (RFC 9110 §13.1.2).
   const canBeValidated = isRetrieval(request.method) && hasValidator(response)
   if (expires !== undefined) {
-    if (!STORABLE_BY_RULE.has(status)) return 'status'
+    if (!isStatusAllowed && !STORABLE_BY_RULE.has(status)) return 'status'
     return expires > response.responseTime || canBeValidated ? true : 'no-validator'
   }
 
@@ -91,9 +111,16 @@ export function mayStore(
   // What must be validated at each use, but cannot be, could never be reused either.
   if (concernsAll(directives, 'no-cache') && !canBeValidated) return 'no-freshness'
   // Never fresh, without a validator, and of no use when it is stale: it could never be reused.
-  const isFresh = (explicit ?? heuristicLifetime(response)) > 0
-  const isUseful = isFresh || canBeValidated || longestStaleUse(response, terms) > 0
+  const isUseful =
+    freshnessLifetime(response) > 0 || canBeValidated || longestStaleUse(response, terms) > 0
   return isUseful ? true : 'no-freshness'
+}
+
+/** Whether a response may be recorded to be replayed: whatever it and the request say about storing. */
+export function mayRecord(request: RequestMessage, response: StoredResponse): true | NotStored {
+  const { status } = response
+  if (status === 206 && !isReplayable(request, response)) return 'incomplete'
+  return status < 200 ? 'status' : true
 }
 
 /** §3.5: whether a response to a request with `Authorization` may be stored by a shared cache. */

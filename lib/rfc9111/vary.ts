@@ -15,8 +15,12 @@ export function nominatedNames(response: Pick<ResponseMessage, 'fields'>): strin
   const { fields } = response
   const names = listMembers(fieldValue(fields, 'vary') ?? '').map((name) => name.toLowerCase())
   if (names.includes('*')) return '*'
-  const implied = fields['content-encoding'] === undefined ? [] : ['accept-encoding']
-  return [...new Set([...names, ...implied])].sort()
+  return [...new Set([...names, ...impliedNames(response)])].sort()
+}
+
+/** The request fields that are nominated even where `Vary` does not name them. */
+export function impliedNames({ fields }: Pick<ResponseMessage, 'fields'>): string[] {
+  return fields['content-encoding'] === undefined ? [] : ['accept-encoding']
 }
 
 /** The values of nominated fields in a request, normalised; `null` where a field is absent. */
@@ -33,6 +37,16 @@ export function nominatedMatch(nominated: Nominated, request: RequestMessage): b
   return true
 }
 
+/** The nominated fields in which a request differs: name, value of the request it was stored for, its own. */
+export function differingFields(
+  nominated: Nominated,
+  request: RequestMessage,
+): (readonly [name: string, stored: string | null, asked: string | null])[] {
+  return Object.entries(nominated)
+    .map(([name, value]) => [name, value, normalised(request.fields, name)] as const)
+    .filter(([, stored, asked]) => stored !== asked)
+}
+
 /**
  * Whether a stored response differs from what a request asks for by no more than preferences, so that the
  * origin may say that it is what it would send: not by credentials, nor by content codings (§4.3.1).
@@ -42,7 +56,7 @@ export function differsByNegotiation(
   request: RequestMessage,
   partitionBy: readonly string[],
 ): boolean {
-  const codings = stored.fields['content-encoding'] === undefined ? [] : ['accept-encoding']
+  const codings = impliedNames(stored)
   return Object.entries(stored.nominated).every(
     ([name, value]) =>
       normalised(request.fields, name) === value ||

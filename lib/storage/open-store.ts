@@ -29,14 +29,17 @@ export const DEFAULT_STORE = 'sqlite://http_cache.sqlite'
 /**
  * Opens the stores of a cache.
  *
+ * @param isOnlyRead whether a file is left as it is until there is something to be written
  * @throws TypeError where the option is no store; Error where there can be no file at its path
  */
 export function openStore(
   option: StoreOption,
   events: Events,
   deadlines: Deadlines = DEFAULT_DEADLINES,
+  isOnlyRead = false,
 ): Stores {
-  const stores = typeof option === 'string' ? openUrl(option, events) : openKeyv(option, events)
+  const stores =
+    typeof option === 'string' ? openUrl(option, events, isOnlyRead) : openKeyv(option, events)
   return {
     ...stores,
     heads: guardStore(stores.heads, events, deadlines),
@@ -44,7 +47,7 @@ export function openStore(
   }
 }
 
-function openUrl(url: string, events: Events): Stores {
+function openUrl(url: string, events: Events, isOnlyRead: boolean): Stores {
   if (url === 'memory:' || url === 'memory://') return openMemory()
   const server = openServer(url, events)
   if (server !== undefined) return server
@@ -58,7 +61,7 @@ function openUrl(url: string, events: Events): Stores {
   }
   const file = path === ':memory:' ? path : resolve(path.replace(/^~(?=\/|$)/, homedir()))
   try {
-    return openSqlite(file, events)
+    return openSqlite(file, events, isOnlyRead)
   } catch (error) {
     const reason = error instanceof Error ? error.message : String(error)
     throw new Error(`store: cannot use ${inspect(url)} as a cache file: ${reason}`, {

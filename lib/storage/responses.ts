@@ -1,9 +1,10 @@
-import { setTimeout as delay } from 'node:timers/promises'
+import { setTimeout as delay, setImmediate as nextTurn } from 'node:timers/promises'
 import { type Awaitable, after } from '../awaitable.ts'
 import type { Events } from '../observe/events.ts'
 import type { DeletionCause, EvictEvent } from '../observe/payloads.ts'
 import { expirationTime } from '../rfc9111/freshness.ts'
 import type { Nominated, RequestMessage } from '../rfc9111/message.ts'
+import { fieldsAbout } from '../rfc9111/storing.ts'
 import { nominatedMatch } from '../rfc9111/vary.ts'
 import type { Stores } from './byte-store.ts'
 import {
@@ -58,6 +59,8 @@ interface Recent {
 export interface Recording {
   readonly entry: Entry
   readonly content: GrowingContent
+  /** Whether it is stored after all; undefined where that is not asked. Until then it is not found. */
+  readonly agreed: Promise<boolean> | undefined
   /** There is no more content: the response is stored, if it is whole. */
   complete(isWhole: boolean): void
   /** The content will not be complete: nothing is stored. */
@@ -78,6 +81,8 @@ export class Responses {
   readonly #limits: Limits | undefined
   readonly #recent = new Map<string, Set<Recent>>()
   readonly #changes = new Map<string, Promise<unknown>>()
+  /** What will become changes once it has been agreed to. */
+  readonly #asking = new Set<Promise<unknown>>()
   readonly #deletions = new Map<string, Promise<unknown>>()
   /** The generations of responses that are being removed. */
   readonly #removing = new Set<string>()
@@ -208,11 +213,17 @@ export class Responses {
   }
 
   /**
-   * Begins to store a response. From now on it is found, and its content can be read as it arrives.
+   * Begins to store a response. From now on it is found, and its content can be read as it arrives;
+   * where it takes an agreement, it is found when that has been given.
    *
    * @param maxLength of its content, in bytes: with more it is not stored after all
+   * @param agree whether it is stored: asked when it is complete, in a turn of its own
    */
-  record(response: NewEntry, maxLength: number = Infinity): Recording {
+  record(
+    response: NewEntry,
+    maxLength: number = Infinity,
+    agree?: (entry: Entry) => Promise<boolean>,
+  ): Recording {
     const now = response.responseTime
     // Chunks cannot be given more time later, so they get enough for the response to be freshened.
     const timeToLive = keptUntil(response) - now + STALE_RETENTION
@@ -227,23 +238,49 @@ export class Responses {
       },
       isObsolete: false,
     }
-    this.#add(recent)
     content.onGivenUp = () => this.#remove(recent)
+    const agreement = agree && Promise.withResolvers<boolean>()
+    if (agree === undefined) this.#add(recent)
     return {
       entry: recent.entry,
       content,
+      agreed: agreement?.promise,
       complete: (isWhole) => {
         content.complete()
         if (!isWhole) content.giveUp(new GivenUpError('the content has not its announced length'))
-        void this.#commit(recent, content)
+        if (agree === undefined) void this.#commit(recent, content)
+        else agreement?.resolve(this.#commitIfAgreed(recent, content, agree))
       },
       abandon: (error) => {
         if (content.isComplete) return
         content.fail(error)
         this.#remove(recent)
         this.#discard(content)
+        agreement?.resolve(false)
       },
     }
+  }
+
+  /** Stores a complete response if that is agreed to. */
+  #commitIfAgreed(
+    recent: Recent,
+    content: GrowingContent,
+    agree: (entry: Entry) => Promise<boolean>,
+  ): Promise<boolean> {
+    const asking = (async () => {
+      // In a turn of its own: whoever receives the response is told its end first.
+      await nextTurn()
+      const isGivenUp = content.givenUp !== undefined
+      if (!isGivenUp && !(await agree(recent.entry))) {
+        this.#discard(content)
+        return false
+      }
+      if (!isGivenUp) this.#add(recent)
+      void this.#commit(recent, content)
+      return !isGivenUp
+    })().finally(() => this.#asking.delete(asking))
+    this.#asking.add(asking)
+    return asking
   }
 
   /** Stores a response whose fields have been freshened, unless another one has taken its place. */
@@ -374,8 +411,8 @@ export class Responses {
       previous === undefined ||
       Object.keys(nominated).length === 0 ||
       (previous.kind === 'response' && !mayCoexist(previous.entry.nominated, nominated))
-    const isWhole = previous?.kind === 'response' && previous.entry.status !== 206
-    if (isAlone && isWhole && entry.status === 206) {
+    const isWhole = previous?.kind === 'response' && !isPart(previous.entry)
+    if (isAlone && isWhole && isPart(entry)) {
       // A part takes the place of nothing that is whole.
       await this.#dispose(cacheKey, { kind: 'response', entry })
     } else if (isAlone) {
@@ -548,6 +585,7 @@ export class Responses {
 
   /** Waits until all that has been received by now is written. */
   async settled(): Promise<void> {
+    await Promise.all(this.#asking)
     await Promise.all(this.#changes.values())
   }
 
@@ -580,6 +618,11 @@ export class Responses {
   secret(mayMake: boolean): Buffer | Promise<Buffer> {
     return this.#heads.secret(mayMake)
   }
+}
+
+/** Whether a response is an answer to no more than the ranges or conditions of its request. */
+function isPart({ status }: Entry): boolean {
+  return fieldsAbout(status).length > 0
 }
 
 /** How long a response of unknown length may be on its way before it seems endless, in milliseconds. */

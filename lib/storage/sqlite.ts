@@ -1,5 +1,14 @@
 import { randomUUID } from 'node:crypto'
-import { closeSync, existsSync, mkdirSync, openSync, renameSync, statSync } from 'node:fs'
+import {
+  accessSync,
+  closeSync,
+  constants,
+  existsSync,
+  mkdirSync,
+  openSync,
+  renameSync,
+  statSync,
+} from 'node:fs'
 import { dirname } from 'node:path'
 import type { DatabaseSync, StatementSync } from 'node:sqlite'
 import { setTimeout as delay, setImmediate as nextTurn } from 'node:timers/promises'
@@ -64,10 +73,11 @@ const PASSING = new Set([SQLITE_BUSY, SQLITE_IOERR, SQLITE_FULL])
 /**
  * Opens the two stores of a cache in an SQLite file, through Keyv and its SQLite adapter.
  *
+ * @param isOnlyRead whether the file is left as it is until there is something to be written
  * @throws Error where there can be no such file
  */
-export function openSqlite(path: string, events: Events): Stores {
-  const database = new SqliteDatabase(path, events)
+export function openSqlite(path: string, events: Events, isOnlyRead = false): Stores {
+  const database = new SqliteDatabase(path, events, isOnlyRead)
   let connection: Promise<Record<'heads' | 'chunks', ByteStore>> | undefined
 
   function connect(): Promise<Record<'heads' | 'chunks', ByteStore>> {
@@ -79,19 +89,26 @@ export function openSqlite(path: string, events: Events): Stores {
     return connection
   }
 
+  /** As {@link connect}, for what writes. */
+  function connectToWrite(): Promise<Record<'heads' | 'chunks', ByteStore>> {
+    if (database.beginWriting()) connection = undefined
+    return connect()
+  }
+
   const storeNamed = (name: 'heads' | 'chunks'): ByteStore => ({
     get: (key) =>
       database.isReady
         ? database.get(TABLES[name], key)
         : connect().then(() => database.get(TABLES[name], key)),
-    set: async (key, bytes, timeToLive) => (await connect())[name].set(key, bytes, timeToLive),
-    delete: async (keys) => (await connect())[name].delete(keys),
+    set: async (key, bytes, timeToLive) =>
+      (await connectToWrite())[name].set(key, bytes, timeToLive),
+    delete: async (keys) => (await connectToWrite())[name].delete(keys),
     expire: async (keys, timeToLive) => {
-      await connect()
+      await connectToWrite()
       await database.expire(TABLES[name], keys, timeToLive)
     },
     clear: async () => {
-      const stores = await connect()
+      const stores = await connectToWrite()
       // Other processes may be reading content.
       if (name === 'chunks' && (await database.hasOthers())) await database.expireAll(TABLES.chunks)
       else await stores[name].clear()
@@ -103,15 +120,21 @@ export function openSqlite(path: string, events: Events): Stores {
       })(),
   })
 
-  /** Runs a statement once the tables are there. */
-  async function run<T>(sql: string, ...parameters: unknown[]): Promise<T[]> {
+  /** Runs a query once the tables are there. */
+  async function read<T>(sql: string, ...parameters: unknown[]): Promise<T[]> {
     await connect()
     return (await database.query(sql, parameters)) as T[]
   }
 
+  /** Runs a statement that writes. */
+  async function write(sql: string, ...parameters: unknown[]): Promise<unknown[]> {
+    await connectToWrite()
+    return database.query(sql, parameters)
+  }
+
   const usage: Usage = {
     async totals() {
-      const [row] = await run<{ count: number; size: number }>(
+      const [row] = await read<{ count: number; size: number }>(
         `SELECT coalesce(sum(count), 0) AS count, coalesce(sum(size), 0) AS size FROM ${TOTALS}`,
       )
       return row ?? { count: 0, size: 0 }
@@ -119,12 +142,12 @@ export function openSqlite(path: string, events: Events): Stores {
     async touch(keys, age) {
       const sql = `UPDATE ${USED} SET used = ${NOW} WHERE used <= ${NOW} - ? AND key IN (SELECT value FROM json_each(?))`
       for (let index = 0; index < keys.length; index += TOUCH_STEP) {
-        await run(sql, age, JSON.stringify(keys.slice(index, index + TOUCH_STEP)))
+        await write(sql, age, JSON.stringify(keys.slice(index, index + TOUCH_STEP)))
         await nextTurn()
       }
     },
     async oldest(limit) {
-      const rows = await run<{ key: string }>(
+      const rows = await read<{ key: string }>(
         `SELECT key FROM ${USED} ORDER BY used LIMIT ?`,
         limit,
       )
@@ -140,24 +163,24 @@ export function openSqlite(path: string, events: Events): Stores {
   const unreferenced: Unreferenced = {
     add: async (generation, grace) => {
       const sql = `INSERT OR REPLACE INTO ${UNREFERENCED} VALUES (?, ?, ${NOW} + ?)`
-      await run(sql, generation, process.pid, grace)
+      await write(sql, generation, process.pid, grace)
     },
     remove: async (generation) => {
-      await run(`DELETE FROM ${UNREFERENCED} WHERE generation = ?`, generation)
+      await write(`DELETE FROM ${UNREFERENCED} WHERE generation = ?`, generation)
     },
   }
 
   const leases: LeaseStore = {
     async take(key, holder, duration) {
-      await connect()
+      await connectToWrite()
       if (!(await database.hasOthers())) return 'alone'
       const isOver = `until <= ${NOW} OR until > ${NOW} + ${LONGEST_LEASE}`
-      const taken = await run(
+      const taken = await write(
         `INSERT INTO ${LEASES} VALUES (?, ?, ${NOW} + ?) ON CONFLICT DO UPDATE SET holder = excluded.holder, until = excluded.until WHERE ${isOver} RETURNING key`,
         ...[key, holder, duration],
       )
       if (taken.length > 0) return 'taken'
-      const [lease] = await run<{ holder: string }>(
+      const [lease] = await read<{ holder: string }>(
         `SELECT holder FROM ${LEASES} WHERE key = ?`,
         key,
       )
@@ -165,10 +188,10 @@ export function openSqlite(path: string, events: Events): Stores {
     },
     async give(key, holder, uselessFor) {
       const mine = 'WHERE key = ? AND holder = ?'
-      if (uselessFor === 0) await run(`DELETE FROM ${LEASES} ${mine}`, key, holder)
+      if (uselessFor === 0) await write(`DELETE FROM ${LEASES} ${mine}`, key, holder)
       else {
         const sql = `UPDATE ${LEASES} SET holder = '', until = ${NOW} + ? ${mine}`
-        await run(sql, uselessFor, key, holder)
+        await write(sql, uselessFor, key, holder)
       }
     },
   }
@@ -181,7 +204,7 @@ export function openSqlite(path: string, events: Events): Stores {
     unreferenced,
     isWaitedFor: true,
     shrink: async () => {
-      await connect()
+      await connectToWrite()
       await database.prune()
       await database.shrink()
     },
@@ -214,8 +237,14 @@ async function createTables(
     return keyvStore(keyv, 'bytes', new KeyvErrors(keyv, (error) => events.error('open', error)))
   }
   const stores = { heads: await open(TABLES.heads), chunks: await open(TABLES.chunks) }
-  for (const statement of SCHEMA) await database.query(statement, [])
+  for (const statement of SCHEMA) {
+    await database.query(statement, []).catch((error: unknown) => {
+      // A file of another release may lack what only those who write need.
+      if (!database.isOnlyRead) throw error
+    })
+  }
   await database.learnSchema()
+  if (database.isOnlyRead) return stores
   await database.introduce()
   database.pruneLater(PRUNE_DELAY)
   return stores
@@ -324,12 +353,16 @@ class SqliteDatabase {
   /** How many bytes have been written. */
   #written = 0
   #isWritable = true
+  #isOnlyRead: boolean
+  /** Whether there is no file to be read yet. */
+  #isStandIn = false
   #pruning: NodeJS.Timeout | undefined
 
-  constructor(path: string, events: Events) {
+  constructor(path: string, events: Events, isOnlyRead: boolean) {
     this.#path = path
     this.#events = events
-    if (path !== ':memory:') mkdirSync(dirname(path), { recursive: true })
+    this.#isOnlyRead = isOnlyRead
+    if (path !== ':memory:' && !isOnlyRead) mkdirSync(dirname(path), { recursive: true })
     const deadline = Date.now() + OPEN_PATIENCE
     for (;;) {
       try {
@@ -357,14 +390,36 @@ class SqliteDatabase {
     const sql = `SELECT value, expires FROM ${table} WHERE key = ? AND namespace = ''`
     const read = ([row]: unknown[]) => {
       const { value, expires } = (row ?? {}) as { value?: Buffer; expires?: number | null }
-      const isThere = Buffer.isBuffer(value) && (expires ?? Infinity) > Date.now()
-      return isThere ? value : undefined
+      if (!Buffer.isBuffer(value)) return undefined
+      // What is only read is there for as long as it is there.
+      return this.#isOnlyRead || (expires ?? Infinity) > Date.now() ? value : undefined
     }
     try {
       return read(this.#run(sql, [key]))
     } catch {
       return this.query(sql, [key]).then(read)
     }
+  }
+
+  /** Whether the file is left as it is: until {@link beginWriting}. */
+  get isOnlyRead(): boolean {
+    return this.#isOnlyRead
+  }
+
+  /** Opens the file anew if it was only read. @returns whether it was */
+  beginWriting(): boolean {
+    if (!this.#isOnlyRead) return false
+    this.#isOnlyRead = this.#isStandIn = false
+    this.#letGo()
+    if (this.#path !== ':memory:') mkdirSync(dirname(this.#path), { recursive: true })
+    return true
+  }
+
+  /** Lets the file be opened anew. */
+  #letGo(): void {
+    this.#statements.clear()
+    this.#database?.close()
+    this.#database = undefined
   }
 
   /** Runs a statement: rows of a query, none for others. Another process's lock is waited for without blocking. */
@@ -406,7 +461,7 @@ class SqliteDatabase {
   /** Whether what failed may succeed before long: damage is mended, and locks pass. */
   #mayTryAgain(error: unknown, isLate: boolean): boolean {
     if (isLate) return false
-    const isDamage = this.#isDamage(error)
+    const isDamage = !this.#isOnlyRead && this.#isDamage(error)
     if (isDamage) this.#startAnew(error)
     return isDamage || resultCode(error) === SQLITE_BUSY
   }
@@ -447,6 +502,8 @@ class SqliteDatabase {
   }
 
   #run(sql: string, parameters: readonly unknown[]): unknown[] {
+    // Somebody else may have made the file meanwhile.
+    if (this.#isStandIn && existsSync(this.#path)) this.#letGo()
     const database = this.#database ?? this.#open()
     let statement = this.#statements.get(sql)
     if (statement === undefined) {
@@ -466,6 +523,7 @@ class SqliteDatabase {
 
   #open(): DatabaseSync {
     if (this.#closed) throw new Error('the store is closed')
+    if (this.#isOnlyRead) return this.#openUntouched()
     try {
       return this.#openFile()
     } catch (error) {
@@ -494,6 +552,21 @@ class SqliteDatabase {
     )
   }
 
+  /** Opens the file so that not one byte of it is changed. While there is none, nothing is stored. */
+  #openUntouched(): DatabaseSync {
+    this.#isStandIn = !existsSync(this.#path)
+    if (this.#isStandIn) return this.#use(':memory:', {})
+    try {
+      // One who may write can also look after the files that SQLite needs beside this one.
+      accessSync(this.#path, constants.W_OK)
+      accessSync(dirname(this.#path), constants.W_OK)
+      return this.#use(this.#path, {}, ['PRAGMA query_only = ON'])
+    } catch (error) {
+      if (resultCode(error) !== undefined) throw error
+      return this.#openReadOnly()
+    }
+  }
+
   /** Where the folder cannot be written either, SQLite insists on being told that nobody changes the file. */
   #openReadOnly(): DatabaseSync {
     try {
@@ -508,9 +581,10 @@ class SqliteDatabase {
   #use(path: string | URL, options: object, pragmas: readonly string[] = []): DatabaseSync {
     const { DatabaseSync } = process.getBuiltinModule('node:sqlite')
     const database = new DatabaseSync(path, { timeout: BUSY_TIMEOUT, ...options })
-    this.#isWritable = this.#path !== ':memory:' && !('readOnly' in options)
+    this.#isWritable = this.#path !== ':memory:' && !this.#isOnlyRead && !('readOnly' in options)
     try {
-      for (const statement of [...pragmas, ...this.#schema]) database.exec(statement)
+      const schema = this.#isOnlyRead ? [] : this.#schema
+      for (const statement of [...pragmas, ...schema]) database.exec(statement)
       database.prepare('SELECT count(*) FROM sqlite_master').get()
     } catch (error) {
       database.close()

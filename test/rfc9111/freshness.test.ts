@@ -128,6 +128,10 @@ suite('§4.2.1 Calculating Freshness Lifetime: freshnessLifetime', () => {
     ['also for ever', stored({ 'cache-control': 'max-age=60' }, { expires: Infinity }), Infinity],
     ['also that it has expired', stored({ 'cache-control': 'max-age=60' }, { expires: NOW - HOUR }), 0],
     ['also in a shared cache', stored({ 'cdn-cache-control': 'max-age=60' }, { expires: NOW + HOUR, shared: true }), HOUR],
+    ['a ceiling of the user limits what the origin asks for', stored({ 'cache-control': 'max-age=60' }, { maxLifetime: 5000 }), 5 * SECOND],
+    ['and a heuristic', stored(modified, { maxLifetime: 5000 }), 5 * SECOND],
+    ['and adds nothing', stored({ 'cache-control': 'max-age=60' }, { maxLifetime: HOUR }), 60 * SECOND],
+    ['it may be nothing', stored({ 'cache-control': 'max-age=60' }, { maxLifetime: 0 }), 0],
   ]
   for (const [rule, response, lifetime] of rows) {
     test(rule, () => assert.equal(freshnessLifetime(response), lifetime))

@@ -10,6 +10,7 @@ import {
   type Reuse,
   type ReuseTerms,
   reuse,
+  type ValidationTerms,
   whyBypass,
 } from '../../lib/rfc9111/reuse.ts'
 import { NOW, stored } from '../helpers/stored.ts'
@@ -697,6 +698,76 @@ suite('Laws of reuse', () => {
   }
 })
 
+suite('What the user says of validation: reuse', () => {
+  const etag = { etag: '"1"' }
+  const fresh = cc('max-age=60')
+  const stale = (more: object) => ({ staleIfError: Infinity, ...more })
+
+  // biome-ignore format: one rule a row
+  const rows: [rule: string, terms: object, fields: Fields, stored: StoredResponse | undefined, seconds: number, decision: string][] = [
+    ['refresh validates what is fresh', { refresh: true }, {}, stored({ ...fresh, ...etag }), 0, 'validate (request)'],
+    ['where it cannot be validated the request is sent', { refresh: true }, {}, stored(fresh), 0, 'forward (request)'],
+    ['refresh is no use of what is stale', { refresh: true, staleWhileRevalidate: Infinity }, {}, stored({ ...fresh, ...etag }), 70, 'validate (request)'],
+    ['refresh does not use what never expires', { refresh: true }, {}, stored(etag, { expires: Infinity }), 0, 'validate (request)'],
+    ['nor does immutable help', { refresh: true }, {}, stored({ ...cc('immutable, max-age=60'), ...etag }), 0, 'validate (request)'],
+    ['a condition of the caller is its own', { refresh: true }, { 'if-none-match': '"2"' }, stored({ ...fresh, ...etag }), 0, 'forward (request)'],
+    ['forceRefresh asks without conditions', { forceRefresh: true }, {}, stored({ ...fresh, ...etag }), 0, 'forward (request)'],
+    ['also about what is stale', { forceRefresh: true }, {}, stored({ ...fresh, ...etag }), 70, 'forward (request)'],
+    ['it counts before refresh', { forceRefresh: true, refresh: true }, {}, stored({ ...fresh, ...etag }), 0, 'forward (request)'],
+    ['without anything stored it is a miss', { forceRefresh: true }, {}, undefined, 0, 'forward (uri-miss)'],
+    ['alwaysRevalidate validates what is fresh', { alwaysRevalidate: true }, {}, stored({ ...fresh, ...etag }), 0, 'validate (request)'],
+    ['what has no validator is used', { alwaysRevalidate: true }, {}, stored(fresh), 0, 'reuse'],
+    ['while it is fresh', { alwaysRevalidate: true }, {}, stored(fresh), 60, 'forward (stale)'],
+    ['false is nothing', { refresh: false, forceRefresh: false, alwaysRevalidate: false }, {}, stored({ ...fresh, ...etag }), 0, 'reuse'],
+
+    ['onlyIfCached uses what is fresh', { onlyIfCached: true }, {}, stored(fresh), 59, 'reuse'],
+    ['not what is stale', { onlyIfCached: true }, {}, stored({ ...fresh, ...etag }), 60, 'refuse'],
+    ['nothing stored is refused', { onlyIfCached: true }, {}, undefined, 0, 'refuse'],
+    ['fresh counts before refresh', { onlyIfCached: true, refresh: true }, {}, stored({ ...fresh, ...etag }), 0, 'reuse'],
+    ['and before all others', { onlyIfCached: true, forceRefresh: true, alwaysRevalidate: true }, {}, stored({ ...fresh, ...etag }), 0, 'reuse'],
+    ['staleIfError lets stale ones do', stale({ onlyIfCached: true }), {}, stored(fresh), 999, 'reuse'],
+    ['for as long as it says', { onlyIfCached: true, staleIfError: 5000 }, {}, stored(fresh), 64, 'reuse'],
+    ['and no longer', { onlyIfCached: true, staleIfError: 5000 }, {}, stored(fresh), 65, 'refuse'],
+    ['so does the response’s own word', { onlyIfCached: true }, {}, stored(cc('max-age=60, stale-if-error=10')), 64, 'reuse'],
+    ['but never against must-revalidate', stale({ onlyIfCached: true }), {}, stored(cc('max-age=60, must-revalidate')), 61, 'refuse'],
+    ['nor against the request', stale({ onlyIfCached: true }), cc('no-cache'), stored(fresh), 61, 'refuse'],
+    ['max-age of the request still counts', { onlyIfCached: true }, cc('max-age=5'), stored(fresh), 6, 'refuse'],
+    ['what may be used while it is validated is used', { onlyIfCached: true, staleWhileRevalidate: 10_000 }, {}, stored(fresh), 65, 'reuse'],
+
+    ['offline what is stale is used', { mode: 'offline' }, {}, stored(fresh), 999, 'reuse'],
+    ['against must-revalidate', { mode: 'offline' }, {}, stored(cc('max-age=60, must-revalidate')), 999, 'reuse'],
+    ['against no-cache', { mode: 'offline' }, cc('no-cache'), stored({ ...cc('no-cache'), ...etag }), 0, 'reuse'],
+    ['against refresh', { mode: 'offline', refresh: true, forceRefresh: true }, {}, stored({ ...fresh, ...etag }), 0, 'reuse'],
+    ['not against Vary', { mode: 'offline' }, {}, stored(fresh, { nominated: { accept: 'a/a' } }), 0, 'refuse'],
+    ['nothing is missing that is not', { mode: 'offline' }, {}, undefined, 0, 'refuse'],
+    ['in a replay all is used', { mode: 'replay' }, cc('no-cache, max-age=0'), stored(cc('no-store, must-revalidate')), 1e9, 'reuse'],
+    ['not against Vary either', { mode: 'replay' }, {}, stored(fresh, { nominated: { accept: 'a/a' } }), 0, 'refuse'],
+    ['conditions of the caller are answered from it', { mode: 'replay' }, { 'if-none-match': '"1"' }, stored({ ...fresh, ...etag }), 999, 'reuse'],
+    ['a part only for who asks for it', { mode: 'replay' }, {}, stored(fresh, { status: 206, nominated: { range: 'bytes=0-1' } }), 0, 'refuse'],
+    ['to be recorded everything is sent', { mode: 'record' }, {}, stored({ ...fresh, ...etag }), 0, 'forward (request)'],
+    ['against only-if-cached', { mode: 'record', onlyIfCached: true }, cc('only-if-cached'), stored(fresh), 0, 'forward (request)'],
+    ['the default mode is none', { mode: 'default' }, {}, stored(fresh), 0, 'reuse'],
+  ]
+  for (const [rule, terms, fields, candidate, seconds, decision] of rows) {
+    test(rule, () => {
+      const candidates = candidate ? [candidate] : []
+      const found = reuse(request(fields), candidates, NOW + seconds * SECOND, {
+        ...TERMS,
+        ...terms,
+      })
+      assert.equal(inWords(found), decision)
+    })
+  }
+
+  test('what is asked for without conditions may still do if the origin fails', () => {
+    const candidate = stored(fresh)
+    const found = reuse(request(), [candidate], NOW, { ...TERMS, forceRefresh: true })
+    assert.ok(found.action === 'forward' && found.stored === candidate)
+    const recorded = reuse(request(), [candidate], NOW, { ...TERMS, mode: 'record' })
+    assert.ok(recorded.action === 'forward' && recorded.stored === undefined)
+  })
+})
+
 suite('RFC 9110 §13.1 Preconditions: isConditional', () => {
   // biome-ignore format: one rule a row
   const rows: [rule: string, fields: Fields, isConditional: boolean][] = [
@@ -749,6 +820,23 @@ suite('Requests that pass the cache by: whyBypass', () => {
   ]
   for (const [rule, message, hasContent, reason] of rows) {
     test(rule, () => assert.equal(whyBypass(message, hasContent), reason))
+  }
+
+  // biome-ignore format: one rule a row
+  const modes: [rule: string, request: RequestMessage, byMode: (string | undefined)[]][] = [
+    ['no-store is about what the origin sends', request(cc('no-store')), [undefined, undefined, undefined]],
+    ['conditions are about what it has', request({ 'if-match': '"1"' }), ['conditional', undefined, undefined]],
+    ['ranges that are not understood need not be', request({ range: 'lines=0-1' }), ['range', undefined, undefined]],
+    ['a stream of events may have an end', request({ accept: 'text/event-stream' }), ['endless', undefined, undefined]],
+    ['any method is allowed', request({}, 'FOO'), ['method', undefined, undefined]],
+  ]
+  for (const [rule, message, byMode] of modes) {
+    test(`offline, recorded and replayed: ${rule}`, () => {
+      const reasons = (['offline', 'record', 'replay'] as const).map((mode) =>
+        whyBypass(message, false, undefined, mode),
+      )
+      assert.deepEqual(reasons, byMode)
+    })
   }
 
   // biome-ignore format: one rule a row
@@ -808,6 +896,18 @@ suite('§4 Collapsing Requests: mayCollapse', () => {
   ]
   for (const [rule, fields, expected] of rows) {
     test(rule, () => assert.equal(mayCollapse(request(fields)), expected))
+  }
+
+  // biome-ignore format: one rule a row
+  const byTerms: [rule: string, terms: ValidationTerms, mayCollapse: boolean][] = [
+    ['not where it is to be refreshed', { refresh: true }, false],
+    ['nor by force', { forceRefresh: true }, false],
+    ['nor where each request is to be recorded', { mode: 'record' }, false],
+    ['but where each use is validated', { alwaysRevalidate: true }, true],
+    ['and where there is nothing of the kind', { refresh: false, mode: 'default' }, true],
+  ]
+  for (const [rule, terms, expected] of byTerms) {
+    test(rule, () => assert.equal(mayCollapse(request(), terms), expected))
   }
 })
 

@@ -5,7 +5,9 @@ import type { Fields, RequestMessage, StoredResponse } from '../../lib/rfc9111/m
 import type { StaleTerms } from '../../lib/rfc9111/staleness.ts'
 import {
   credentialNames,
+  fieldsAbout,
   isEndless,
+  mayRecord,
   mayStore,
   type NotStored,
   reusableFields,
@@ -142,6 +144,66 @@ suite('§3.3 Storing Incomplete Responses: mayStore', () => {
   for (const [rule, method, fields, stored, verdict] of rows) {
     test(rule, () => assert.equal(mayStore({ ...GET, method, fields }, stored), verdict))
   }
+})
+
+suite('Which status codes the user allows: mayStore', () => {
+  const byRule = (status: number, fields: Fields = {}) =>
+    response(status, fields, { expires: NOW + 1 })
+
+  // biome-ignore format: one rule a row
+  const rows: [rule: string, response: StoredResponse, isStatusAllowed: boolean | undefined, verdict: true | NotStored][] = [
+    ['by default a rule stores no errors', byRule(404), undefined, 'status'],
+    ['it does where they are allowed', byRule(404), true, true],
+    ['of any kind', byRule(599), true, true],
+    ['and none that are not', byRule(200), false, 'status'],
+    ['also where the origin decides', response(200, cc('max-age=60')), false, 'status'],
+    ['where the origin decides nothing more is stored', response(500, { etag: '"1"' }), true, 'status'],
+    ['what is about the request is never stored', byRule(304), true, 'status'],
+    ['nor that there is no such part', byRule(416), true, 'status'],
+    ['nor that a condition is not met', byRule(412), true, 'status'],
+    ['nor what is interim', byRule(103), true, 'status'],
+    ['a part only as the answer to a request for it', byRule(206), true, 'incomplete'],
+    ['Vary is obeyed', byRule(404, { vary: '*' }), true, 'vary-any'],
+  ]
+  for (const [rule, stored, isStatusAllowed, verdict] of rows) {
+    test(rule, () => assert.equal(mayStore(GET, stored, { isStatusAllowed }), verdict))
+  }
+
+  test('a part that is the answer to a request for it, where it is allowed', () => {
+    const asked = { ...GET, fields: { range: 'bytes=0-4' } }
+    const part = byRule(206, { 'content-range': 'bytes 0-4/10' })
+    assert.equal(mayStore(asked, part, { isStatusAllowed: true }), true)
+  })
+
+  test('what the user lets be fresh for no time is stored with a validator only', () => {
+    const limited = (fields: Fields) => response(200, { ...cc('max-age=60'), ...fields }, { maxLifetime: 0 }) // biome-ignore format: one line
+    assert.equal(mayStore(GET, limited({})), 'no-freshness')
+    assert.equal(mayStore(GET, limited({ etag: '"1"' })), true)
+  })
+})
+
+suite('What is recorded: mayRecord and fieldsAbout', () => {
+  // biome-ignore format: one rule a row
+  const rows: [rule: string, request: Fields, response: StoredResponse, verdict: true | NotStored][] = [
+    ['against no-store', {}, response(200, cc('no-store')), true],
+    ['also of the request', cc('no-store'), response(200, {}), true],
+    ['errors', {}, response(500, {}), true],
+    ['what varies by anything', {}, response(200, { vary: '*' }), true],
+    ['what is usually endless, if it ends', {}, response(200, { 'content-type': 'text/event-stream' }), true],
+    ['that the caller has it already', { 'if-none-match': '"1"' }, response(304, {}), true],
+    ['a part for who asked for it', { range: 'bytes=0-4' }, response(206, { 'content-range': 'bytes 0-4/10' }), true],
+    ['not a part that nobody asked for', {}, response(206, { 'content-range': 'bytes 0-4/10' }), 'incomplete'],
+    ['nor what is interim', {}, response(103, {}), 'status'],
+  ]
+  for (const [rule, fields, stored, verdict] of rows) {
+    test(rule, () => assert.equal(mayRecord({ ...GET, fields }, stored), verdict))
+  }
+
+  test('some status codes are about fields of the request', () => {
+    assert.deepEqual(fieldsAbout(206), ['range'])
+    assert.deepEqual(fieldsAbout(304), ['if-modified-since', 'if-none-match'])
+    assert.deepEqual(fieldsAbout(200), [])
+  })
 })
 
 suite('§3 Storing Responses in Shared Caches: mayStore', () => {

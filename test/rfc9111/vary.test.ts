@@ -3,6 +3,7 @@ import { suite, test } from 'node:test'
 import fc from 'fast-check'
 import type { Fields, Nominated, RequestMessage } from '../../lib/rfc9111/message.ts'
 import {
+  differingFields,
   differsByNegotiation,
   nominate,
   nominatedMatch,
@@ -120,6 +121,17 @@ suite('§4.1 Calculating Cache Keys with the Vary Header Field: nominatedMatch',
     assert.equal(nominatedMatch(nominated, request({ a: '1', b: '2', c: '4' })), true)
     assert.equal(nominatedMatch(nominated, request({ a: '1', b: '3' })), false)
     assert.equal(nominatedMatch({}, request({ a: '1' })), true)
+  })
+
+  test('in which fields two requests differ, and how', () => {
+    const nominated = nominate(['accept', 'x', 'y'], request({ accept: 'a/a, b/b', x: '1' }))
+    const differing = (fields: Fields) => differingFields(nominated, request(fields))
+    assert.deepEqual(differing({ accept: 'b/b,a/a', x: '1', z: '1' }), [])
+    assert.deepEqual(differing({ accept: 'b/b', y: '2' }), [
+      ['accept', 'a/a,b/b', 'b/b'],
+      ['x', '1', null],
+      ['y', null, '2'],
+    ])
   })
 
   test('the name of a property of every object is a name like any other', () => {
