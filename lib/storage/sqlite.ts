@@ -155,7 +155,7 @@ export function openSqlite(path: string, events: Events, isOnlyRead = false): St
     },
     async sizeOf(keys) {
       const sql = `SELECT coalesce(sum(length(value)), 0) AS size FROM ${TABLES.chunks} WHERE namespace = '' AND key IN (SELECT value FROM json_each(?))`
-      const [row] = await run<{ size: number }>(sql, JSON.stringify(keys))
+      const [row] = await read<{ size: number }>(sql, JSON.stringify(keys))
       return row?.size ?? 0
     },
   }
