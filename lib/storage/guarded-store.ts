@@ -92,7 +92,12 @@ class DeadlineError extends Error {
   override name = 'DeadlineError'
 }
 
-async function withDeadline<T>(call: Promise<T>, deadline: number, operation: string): Promise<T> {
+/** Waits for a call to a store. @throws DeadlineError where it takes longer than `deadline`, in milliseconds */
+export async function withDeadline<T>(
+  call: Promise<T>,
+  deadline: number,
+  operation: string,
+): Promise<T> {
   let timer: NodeJS.Timeout | undefined
   const late = new Promise<never>((_, reject) => {
     timer = setTimeout(() => {

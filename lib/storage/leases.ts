@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import { setTimeout as delay } from 'node:timers/promises'
 import { asError, type Events } from '../observe/events.ts'
+import { withDeadline } from './guarded-store.ts'
 
 /** What comes of an attempt to take a lease. */
 export type Lease =
@@ -83,20 +84,12 @@ export class Leases {
 
   async #take(key: string, holder: string): Promise<Lease> {
     if (performance.now() < this.#restsUntil) return 'alone'
-    const late = new AbortController()
     try {
-      return await Promise.race([
-        this.#store.take(key, holder, MAX_WAIT),
-        delay(this.#deadline, undefined, { signal: late.signal }).then(() => {
-          throw new Error(`the store did not answer within ${this.#deadline} ms`)
-        }),
-      ])
+      return await withDeadline(this.#store.take(key, holder, MAX_WAIT), this.#deadline, 'answer')
     } catch (error) {
       this.#restsUntil = performance.now() + REST
       this.#events.error('write', asError(error))
       return 'alone'
-    } finally {
-      late.abort()
     }
   }
 
