@@ -271,10 +271,11 @@ export class HttpCache {
       )
     }
     // What is malformed leaves no file behind.
-    const { shared, leases, deadlines, ...limits } = parseCacheOptions(options)
+    const { shared, leases, deadlines, sealing, ...limits } = parseCacheOptions(options)
     this.shared = shared
     const stores = openStore(options.store ?? DEFAULT_STORE, this.events, deadlines, isOnlyRead)
-    this.responses = new Responses(stores, this.events, limits)
+    const kept = { ...limits, sealing: { ...sealing, isOnlyRead } }
+    this.responses = new Responses(stores, this.events, kept)
     if (leases && stores.leases) {
       this.leases = new Leases(stores.leases, this.events, deadlines.read)
     }
@@ -282,7 +283,7 @@ export class HttpCache {
       shared,
       (mayMake) => this.responses.secret(mayMake),
       this.events,
-      limits.sealing.encryption,
+      sealing.encryption,
     )
     const limit = (['maxSize', 'maxEntries'] as const).find((name) => options[name] !== undefined)
     if (limit !== undefined && !this.responses.isLimited) {

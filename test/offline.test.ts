@@ -751,6 +751,35 @@ suite('a committed store', () => {
     }
   })
 
+  test('that is encrypted stays as it is: under another key, a wrong one or none', async (t) => {
+    const [first, second] = ['1', '2'].map((letter) => Buffer.alloc(32, letter)) as [Buffer, Buffer]
+    const { url } = await forbidding(t)
+    const path = join(folder(t), 'recorded.sqlite')
+    const options = { store: `sqlite://${path}`, partitionBy: false } as const
+    const recorder = cachingAgent({ ...options, mode: 'record', encrypt: first })
+    const asked = `${url}/?api_key=topsecret`
+    await get(recorder, asked)
+    await recorder.close()
+    const before = digest(path)
+    const keys = { second, default: first }
+    const replay = async (encrypt: object) => {
+      const player = cachingAgent({ ...options, mode: 'replay', ...encrypt })
+      const errors: string[] = []
+      player.cache.on('error', ({ error }) => errors.push(error.message))
+      const status = await get(player, asked).then(
+        (answer) => answer.status,
+        ({ cause }: Error) => (cause as Error).name,
+      )
+      await player.close()
+      await new Promise(setImmediate)
+      assert.equal(digest(path), before)
+      return [status, errors.length > 0]
+    }
+    assert.deepEqual(await replay({ encrypt: { keys } }), [200, false])
+    assert.deepEqual(await replay({ encrypt: second }), ['NotStoredError', true])
+    assert.deepEqual(await replay({}), ['NotStoredError', true])
+  })
+
   test('that is in no log format stays as it is, too', async (t) => {
     const { url, path, store } = await recorded(t)
     const database = new DatabaseSync(path)

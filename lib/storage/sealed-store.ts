@@ -11,6 +11,8 @@ import { contentStart, METADATA_START, VERSIONS } from './records.ts'
 export interface Sealing {
   readonly compression: Compression | undefined
   readonly encryption: Encryption | undefined
+  /** Whether what cannot be read is left for others to see, and what is old as it is. */
+  readonly isOnlyRead?: boolean
 }
 
 /** More chunks than these are not removed with a head that cannot be read: somebody may have made it up. */
@@ -95,19 +97,20 @@ class SealedStore implements ByteStore {
 
   #refuse(key: string, bytes: Buffer, error: unknown): undefined {
     this.#tell(`the stored record ${key} ${reasonOf(error)}`, error)
-    if (this.#sealing.encryption && error instanceof UnreadableError) this.#remove(key, bytes)
+    const { encryption, isOnlyRead } = this.#sealing
+    if (encryption && !isOnlyRead && error instanceof UnreadableError) this.#remove(key, bytes)
   }
 
   /** @throws where a record cannot be read; or rejects */
   #open(key: string, bytes: Buffer): Awaitable<Buffer> {
-    const { encryption } = this.#sealing
+    const { encryption, isOnlyRead } = this.#sealing
     if (encryption === undefined && isEncrypted(bytes)) {
       throw new UnreadableError('is encrypted, and this cache has no key')
     }
     const record = encryption ? encryption.decrypt(this.#placeOf(key), bytes) : bytes
     // It has to be there still when its key is not any more.
     const isOutdated = key === SECRET_KEY && encryption && !encryption.isCurrent(bytes)
-    if (isOutdated) this.set(key, Buffer.from(record), undefined).catch(() => {})
+    if (isOutdated && !isOnlyRead) this.set(key, Buffer.from(record), undefined).catch(() => {})
     return record[0] === VERSIONS.compressed ? decompress(record) : record
   }
 
