@@ -32,11 +32,11 @@ export async function benchSeal({ isQuick }: Settings): Promise<void> {
   const folder = await newFolder(join(tmpdir(), 'caching-agent-bench-'))
   process.once('exit', () => rmSync(folder, { recursive: true, force: true }))
   const origin = await startOrigin()
-  const seconds = isQuick ? 1 : 3
+  const seconds = isQuick ? 1 : 2
   /** By turns, so that whatever else the machine does is the same for all. */
   const rounds = async (task: (contender: ContenderName, folder: string) => Promise<Found>) => {
     const found = new Map<ContenderName, Found[]>(NAMES.map((name) => [name, []]))
-    for (let round = 0; round < (isQuick ? 1 : 5); round++) {
+    for (let round = 0; round < (isQuick ? 1 : 3); round++) {
       for (const name of NAMES) {
         const inside = await newFolder(join(folder, 'round-'))
         found.get(name)?.push(await task(name, inside))
