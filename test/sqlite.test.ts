@@ -212,6 +212,14 @@ suite('a damaged file', () => {
     ['that is no database', (path) => writeFileSync(path, 'no database at all '.repeat(1000))],
     ['that was cut off', (path) => truncateSync(path, 6000)],
     [
+      'with a header of a format that there is not',
+      (path) => {
+        const bytes = readFileSync(path)
+        bytes.fill(0xff, 42, 60)
+        writeFileSync(path, bytes)
+      },
+    ],
+    [
       'with other bytes in the middle',
       (path) => {
         const bytes = readFileSync(path)

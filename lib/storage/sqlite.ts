@@ -468,7 +468,7 @@ class SqliteDatabase {
 
   #isDamage(error: unknown): boolean {
     const code = resultCode(error)
-    if (code === SQLITE_CORRUPT || code === SQLITE_NOTADB) return true
+    if (isNoDatabase(error)) return true
     if (code === SQLITE_IOERR) return extendedCode(error) === SQLITE_IOERR_SHORT_READ
     // A table that was there is not any more: the file is damaged where its schema is.
     return this.#schema.length > 0 && /^no such table/.test((error as Error).message)
@@ -528,7 +528,7 @@ class SqliteDatabase {
       return this.#openFile()
     } catch (error) {
       const code = resultCode(error)
-      if (code === SQLITE_CORRUPT || code === SQLITE_NOTADB) return this.#startAnew(error)
+      if (isNoDatabase(error)) return this.#startAnew(error)
       const isReadOnly = code === SQLITE_READONLY || code === SQLITE_CANTOPEN
       if (!isReadOnly || !existsSync(this.#path)) throw error
       const database = this.#openReadOnly()
@@ -798,6 +798,14 @@ function isAlive(pid: number): boolean {
 /** What is cached may be private: nobody else needs to read it. */
 function createPrivately(path: string): void {
   if (!existsSync(path)) closeSync(openSync(path, 'a', 0o600))
+}
+
+/** Whether a file is no database, or one whose pages or header are not as they were written. */
+function isNoDatabase(error: unknown): boolean {
+  const code = resultCode(error)
+  if (code === SQLITE_CORRUPT || code === SQLITE_NOTADB) return true
+  // For a header that names a format which there is not, SQLite has no code of its own.
+  return error instanceof Error && error.message === 'unsupported file format'
 }
 
 /** The primary result code of an SQLite error; undefined for other errors. */
