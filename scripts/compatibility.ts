@@ -106,7 +106,7 @@ async function testCombination(combination: string): Promise<Outcome> {
       '--conditions=source',
       '--test',
       '--test-concurrency=2',
-      '--test-timeout=60000',
+      '--test-timeout=240000',
       '--test-reporter=spec',
     ]
     const result = await run(node.path, [...args, 'test/**/*.test.ts'], {
