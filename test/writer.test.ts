@@ -8,6 +8,8 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { promisify } from 'node:util'
 import { cachingAgent } from 'caching-agent'
 import { request } from 'undici'
+import { Events } from '../lib/observe/events.ts'
+import { openStore } from '../lib/storage/open-store.ts'
 import { WriteQueue } from '../lib/storage/write-queue.ts'
 import { get, testAgent } from './helpers/agent.ts'
 import { folder } from './helpers/folder.ts'
@@ -205,6 +207,17 @@ suite('a thread that writes', () => {
     await agent.cache.responses.settled()
     assert.equal(await outcome(agent, `${url}/19`), 'hit')
     assert.deepEqual(errors, [])
+  })
+
+  test('keeps even a value of no bytes', async (t) => {
+    const stores = openStore(`sqlite://${join(folder(t), 'cache.sqlite')}`, new Events())
+    for (let number = 0; number < 8; number++) {
+      await stores.chunks.set(`${number}`, Buffer.alloc(300_000), undefined)
+    }
+    await delay(500)
+    await stores.chunks.set('empty', Buffer.alloc(0), undefined)
+    assert.equal((await stores.chunks.get('empty'))?.length, 0)
+    await stores.close()
   })
 
   test('is begun anew with a file that is damaged', async (t) => {

@@ -20,7 +20,15 @@ function run(sql: string, parameters: readonly unknown[]): unknown[] {
     if (statements.size > 64) statements.clear()
     statements.set(sql, statement)
   }
-  return statement.all(...(parameters as (string | number | Uint8Array | null)[]))
+  const values = parameters.map((value) => (isEmpty(value) ? NO_BYTES : value))
+  return statement.all(...(values as (string | number | Uint8Array | null)[]))
+}
+
+/** What has come without any memory would be taken for NULL. */
+const NO_BYTES = new Uint8Array(1).subarray(1)
+
+function isEmpty(value: unknown): boolean {
+  return value instanceof Uint8Array && value.length === 0
 }
 
 /** How often anybody has changed what is counted. */
