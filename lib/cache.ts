@@ -43,6 +43,7 @@ import {
   type EncryptionOptions,
   parseSealing,
 } from './storage/sealing.ts'
+import type { Inspection } from './storage/sqlite/inspect.ts'
 import { meantRequests, type StoredRequest } from './stored-request.ts'
 import {
   describe,
@@ -165,6 +166,20 @@ export interface HarImportOptions {
   readonly signal?: AbortSignal
   /** Called for each entry that is not stored, with the reason. */
   readonly onSkip?: (url: string | undefined, reason: HarSkipReason) => void
+}
+
+/** What is found when an SQLite store is looked through. */
+export interface CacheCheck {
+  /** Whether nothing was found. */
+  readonly isSound: boolean
+  /** What SQLite itself finds to be damaged, in its words. Nothing else is looked for then. */
+  readonly damage: readonly string[]
+  /** How many contents there are that no response refers to. */
+  readonly orphans: number
+  /** How many responses there are whose content is not all there. */
+  readonly incomplete: number
+  /** Whether the number of responses, their size or their last use is not known rightly. */
+  readonly isMiscounted: boolean
 }
 
 /** The names of {@link HttpCacheOptions}. */
@@ -691,6 +706,48 @@ export class HttpCache {
     return this.responses.prune()
   }
 
+  /**
+   * Gives the space of what has been deleted back to the file system, in small steps. Stores other than
+   * SQLite do so by themselves, or not at all.
+   *
+   * @throws Error where the store fails
+   */
+  async vacuum(): Promise<void> {
+    await this.responses.vacuum()
+  }
+
+  /**
+   * Looks through all of an SQLite store, in a thread of its own: whether SQLite itself finds damage, whether
+   * there is content that nothing refers to or a response whose content is not all there, and whether what
+   * is counted is right.
+   *
+   * @throws Error where the store is none of SQLite, or cannot be opened
+   */
+  async check(): Promise<CacheCheck> {
+    return checkOf(await this.#inspect())
+  }
+
+  /**
+   * Mends what {@link check} finds: content that nothing refers to is removed, as are responses whose content
+   * is not all there; what is counted is counted anew. Indices are made anew; a file that is damaged beyond
+   * that is set aside, and a new one begun.
+   *
+   * @returns what was found
+   * @throws as {@link check} does
+   */
+  async repair(): Promise<CacheCheck> {
+    const found = await this.#inspect()
+    const check = checkOf(found)
+    if (!check.isSound) await this.responses.mend(found)
+    return check
+  }
+
+  async #inspect(): Promise<Inspection> {
+    const found = await this.responses.inspect()
+    if (found) return found
+    throw new Error('only an SQLite store can be checked and repaired here')
+  }
+
   async #parse(
     query: ResponseQuery,
     who: string,
@@ -793,4 +850,16 @@ export class HttpCache {
 
 function isUrl(value: string | URL | object): value is string | URL {
   return typeof value === 'string' || value instanceof URL
+}
+
+function checkOf({ damage, orphans, incomplete, ...counted }: Inspection): CacheCheck {
+  const isMiscounted = Object.values(counted).some((list) => list.length > 0)
+  const isSound = damage.length + orphans.length + incomplete.length === 0 && !isMiscounted
+  return {
+    isSound,
+    damage,
+    orphans: orphans.length,
+    incomplete: incomplete.length,
+    isMiscounted,
+  }
 }

@@ -1,5 +1,6 @@
 export { type CachingAgent, cachingAgent, type Installation, install } from './agent.ts'
 export {
+  type CacheCheck,
   type HarExportOptions,
   type HarImportOptions,
   HttpCache,

@@ -5,8 +5,10 @@ import {
   type CopyProgress,
   cachingAgent,
   HttpCache,
+  type HttpCacheOptions,
   type ResponseQuery,
   type SavedResponse,
+  type StoreOption,
   type Terms,
 } from 'caching-agent'
 import { fetchWith, get, testAgent } from './helpers/agent.ts'
@@ -77,7 +79,21 @@ const SAVED: readonly Saved[] = [
   },
 ]
 
-const KEEPS_USE = new Set(['memory:', 'sqlite://', 'sqlite://:memory:'])
+/** Caches of all kinds: in all stores, and in some of them compressed or encrypted. */
+const caches: Record<string, () => HttpCacheOptions> = {}
+for (const [name, store] of Object.entries(stores)) caches[name] = () => ({ store: store() })
+const KEY = Buffer.alloc(32, 'key')
+for (const name of ['sqlite://', 'memory:', 'a Map']) {
+  const store = stores[name] as () => StoreOption
+  caches[`${name}, compressed`] = () => ({ store: store(), compress: 'zstd' })
+  caches[`${name}, encrypted`] = () => ({ store: store(), compress: 'gzip', encrypt: KEY })
+}
+
+/** Those that know when a response was used. */
+const KEEPS_USE = /^(?:memory:|sqlite:)/
+
+/** Those that are gone with the cache that they were made for. */
+const IN_MEMORY = /memory:/
 
 /** A cache in which all of {@link SAVED} is stored. The clock stands still; tests may move it. */
 async function filled(t: TestContext, store: () => HttpCache): Promise<HttpCache> {
@@ -122,10 +138,10 @@ const ALL = [
   'HEAD /news/1 0',
 ]
 
-for (const [name, store] of Object.entries(stores)) {
+for (const [name, options] of Object.entries(caches)) {
   if (name === UNLISTED) continue
   suite(`management of a cache in ${name}`, () => {
-    const open = () => new HttpCache({ store: store() })
+    const open = () => new HttpCache(options())
 
     // biome-ignore format: one rule a row
     const queries: [query: ResponseQuery, lines: string[]][] = [
@@ -197,7 +213,7 @@ for (const [name, store] of Object.entries(stores)) {
         isExpired: true,
         tags: ['news', 'first'],
       })
-      assert.equal(usedAt instanceof Date, KEEPS_USE.has(name))
+      assert.equal(usedAt instanceof Date, KEEPS_USE.test(name))
       assert.equal(Buffer.concat(await all(content())).toString(), 'n'.repeat(200))
       const info = await response()
       assert.equal(info?.headers['cache-tag'], 'news,first')
@@ -258,7 +274,7 @@ for (const [name, store] of Object.entries(stores)) {
         else if (request.headers['if-none-match']) response.writeHead(304).end()
         else response.end('x'.repeat(request.url === '/large' ? 300_000 : 10))
       })
-      const agent = testAgent(t, { store: store(), tags: 'Cache-Tag' })
+      const agent = testAgent(t, { ...options(), tags: 'Cache-Tag' })
       const statuses = async (path: string) => {
         const { info, body } = await get(agent, url + path)
         await agent.cache.responses.settled()
@@ -306,7 +322,7 @@ for (const [name, store] of Object.entries(stores)) {
 
     test('what is stored by hand is a hit, however it is handed over', async (t) => {
       const { url, seen } = await origin(t, (_, response) => response.end('of the origin'))
-      const agent = testAgent(t, { store: store() })
+      const agent = testAgent(t, options())
       const { cache } = agent
       await cache.clear()
       await cache.save(`${url}/plain`, { body: 'plain' })
@@ -339,10 +355,10 @@ for (const [name, store] of Object.entries(stores)) {
     })
 
     test('two caches see what the other one does to many', async (t) => {
-      const shared = store()
-      const [one, other] = [new HttpCache({ store: shared }), new HttpCache({ store: shared })]
+      if (IN_MEMORY.test(name)) return
+      const shared = options()
+      const [one, other] = [new HttpCache(shared), new HttpCache(shared)]
       t.after(() => Promise.all([one.close(), other.close()]))
-      if (name === 'memory:' || name === 'sqlite://:memory:') return
       for (const path of ['/a', '/b', '/c']) {
         await one.save(
           SITE + path,
@@ -375,7 +391,7 @@ for (const [name, store] of Object.entries(stores)) {
     test('what is copied to another cache and back is the same, and copied once', async (t) => {
       const cache = await filled(t, open)
       const there = new HttpCache({ store: 'memory:' })
-      const back = new HttpCache({ store: store() })
+      const back = new HttpCache(options())
       t.after(() => Promise.all([there.close(), back.close()]))
       await back.clear()
       if (name === 'a KeyvValkey') return
@@ -671,14 +687,14 @@ suite('copies of a cache', () => {
 })
 
 suite('keys that are made anew', () => {
-  for (const [name, store] of Object.entries(stores).filter(([name]) => name !== UNLISTED)) {
+  for (const [name, options] of Object.entries(caches).filter(([name]) => name !== UNLISTED)) {
     test(`after the rules for them have changed, in ${name}`, async (t) => {
       const { url, seen } = await origin(t, (request, response) => {
         response.setHeader('Cache-Control', 'max-age=60').setHeader('Vary', 'Accept')
         response.end(request.url === '/large?id=1' ? 'x'.repeat(300_000) : request.headers.accept)
       })
-      const kept = store()
-      const before = testAgent(t, { store: kept })
+      const kept = options()
+      const before = testAgent(t, kept)
       await before.cache.clear()
       const as = (accept: string) => ({ headers: { accept } })
       for (const accept of ['a/a', 'b/b']) await get(before, `${url}/?id=1&session=2`, as(accept))
@@ -686,10 +702,8 @@ suite('keys that are made anew', () => {
       await get(before, `${url}/large?id=1`)
       await before.cache.responses.settled()
       const terms = { ignoredParameters: ['session'] }
-      const after = name.endsWith('memory:')
-        ? testAgent(t, { cache: new HttpCache({ store: kept }), ...terms })
-        : testAgent(t, { store: kept, ...terms })
-      if (name.endsWith('memory:')) await before.cache.copyTo(after.cache)
+      const after = testAgent(t, { ...kept, ...terms })
+      if (IN_MEMORY.test(name)) await before.cache.copyTo(after.cache)
       assert.deepEqual(await after.cache.rekey(), { moved: 2, unchanged: 2, unknown: 0 })
       assert.deepEqual(await after.cache.rekey(), { moved: 0, unchanged: 4, unknown: 0 })
       for (const accept of ['a/a', 'b/b']) {

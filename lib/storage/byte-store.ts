@@ -4,6 +4,7 @@ import type { Fields } from '../rfc9111/message.ts'
 import type { ChunksRecord } from './content.ts'
 import type { LeaseStore } from './leases.ts'
 import type { Coherence } from './memory-tier.ts'
+import type { Inspection } from './sqlite/inspect.ts'
 import type { Summary } from './summary.ts'
 
 /** What a record is about, for stores that do more with it than to keep it. */
@@ -83,6 +84,13 @@ export interface ResponseIndex {
   unchanged(summaries: readonly Summary[]): Promise<readonly Summary[]>
 }
 
+/** Looks after what may have gone wrong in a store. */
+export interface Upkeep {
+  inspect(): Promise<Inspection>
+  /** Mends what an inspection has found, but for heads whose content is not there: these are to be deleted. */
+  mend(found: Inspection): Promise<void>
+}
+
 /** The two stores of a cache: small records that are listed, and the chunks of large content. */
 export interface Stores {
   readonly heads: ByteStore
@@ -108,6 +116,8 @@ export interface Stores {
    * @returns how many responses were removed
    */
   prune?(): Promise<number>
+  /** Absent where nothing can be found out about what may have gone wrong. */
+  readonly upkeep?: Upkeep
   /** Removes what has expired and gives its space back; absent where the store does so by itself. */
   shrink?(): Promise<void>
   /** Gives back what the stores hold: files, and connections if they are ours. */

@@ -33,6 +33,7 @@ import { finite, type Head, Heads, type Variant } from './heads.ts'
 import { type LimitOptions, Limits } from './limits.ts'
 import { MemoryTier } from './memory-tier.ts'
 import { type Sealing, sealStores } from './sealed-store.ts'
+import type { Inspection } from './sqlite/inspect.ts'
 import { type Summary, summaryOf } from './summary.ts'
 
 /** How much of the responses is kept, and where. */
@@ -44,6 +45,9 @@ export interface ResponsesOptions extends LimitOptions {
   /** What is done to what is stored. */
   readonly sealing: Sealing
 }
+
+/** After how long it is looked again whether something is wrong, in milliseconds. */
+const CONFIRMATION = 200
 
 /** How many variants for other requests are looked at, where none is for the request. */
 const MAX_OTHERS = 8
@@ -726,6 +730,35 @@ export class Responses {
       count += await this.#bulk.remove([summaryOf(key, entry)], () => true)
     }
     return count
+  }
+
+  /** Gives space that is free back to the file system. @throws where the store fails */
+  async vacuum(): Promise<void> {
+    await this.freed()
+  }
+
+  /** What is wrong in the store; undefined where nothing can be found out. @throws where the store fails */
+  async inspect(): Promise<Inspection | undefined> {
+    const { upkeep } = this.#stores
+    if (upkeep === undefined) return undefined
+    await this.settled()
+    const found = await upkeep.inspect()
+    if (found.orphans.length + found.incomplete.length === 0) return found
+    // What is being replaced or removed looks like that for a moment.
+    await delay(CONFIRMATION)
+    const again = await upkeep.inspect()
+    const left = new Set(found.incomplete.map(({ generation }) => generation))
+    return {
+      ...again,
+      orphans: again.orphans.filter((generation) => found.orphans.includes(generation)),
+      incomplete: again.incomplete.filter(({ generation }) => left.has(generation)),
+    }
+  }
+
+  /** Mends what is wrong in the store. @throws where the store fails */
+  async mend(found: Inspection): Promise<void> {
+    for (const { key } of found.incomplete) await this.#heads.delete(key)
+    await this.#stores.upkeep?.mend(found)
   }
 
   /** What is being received or written, and is meant. */

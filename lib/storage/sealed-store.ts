@@ -39,13 +39,23 @@ export function sealStores(
   }
   if (sealing.encryption === undefined) return { ...stores, heads, chunks, close }
   // Whatever else a store may offer would have to see what is hidden from it.
-  const { usage, unreferenced, leases, coherence, isWaitedFor = false, prune, shrink } = stores
+  const {
+    usage,
+    unreferenced,
+    leases,
+    coherence,
+    isWaitedFor = false,
+    prune,
+    shrink,
+    upkeep,
+  } = stores
   return {
     ...{ heads, chunks, isWaitedFor, close },
     ...(usage && { usage }),
     ...(unreferenced && { unreferenced }),
     ...(leases && { leases }),
     ...(coherence && { coherence }),
+    ...(upkeep && { upkeep }),
     ...(prune && { prune }),
     ...(shrink && { shrink }),
   }

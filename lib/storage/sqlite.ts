@@ -101,6 +101,16 @@ export function openSqlite(path: string, events: Events, isOnlyRead = false): St
     index: summaries,
     leases: sqliteLeases(database, connectToWrite),
     isWaitedFor: true,
+    upkeep: {
+      inspect: async () => {
+        await connect()
+        return database.inspect()
+      },
+      mend: async (found) => {
+        await connectToWrite()
+        await maintenance.mend(found)
+      },
+    },
     prune: async () => {
       await connectToWrite()
       return maintenance.prune()

@@ -18,6 +18,8 @@ import type { Events } from '../../observe/events.ts'
 import { WriteQueue } from '../write-queue.ts'
 import { Writer } from '../writer.ts'
 import { type Run, transact } from '../writes.ts'
+import { type Inspection, inspect } from './inspect.ts'
+import { inspectFile } from './inspect-file.ts'
 import { isAlive } from './is-alive.ts'
 import { CHANGES, PROCESSES } from './schema.ts'
 
@@ -392,6 +394,20 @@ export class SqliteDatabase {
   #changes(): number {
     const [row] = this.#run(COUNTER, []) as { number: number }[]
     return row?.number ?? 0
+  }
+
+  /** Looks through all that is in the file, in a thread of its own if it is one. */
+  async inspect(): Promise<Inspection> {
+    const now = Date.now()
+    if (this.#path === ':memory:') {
+      return inspect((sql, ...parameters) => this.#run(sql, parameters) as never, now)
+    }
+    return inspectFile(this.#path, now)
+  }
+
+  /** Sets the file aside, and begins a new one. */
+  replace(reason: string): void {
+    this.#startAnew(new Error(reason))
   }
 
   get isClosed(): boolean {

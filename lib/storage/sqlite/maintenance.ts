@@ -1,8 +1,9 @@
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { READERS_GRACE } from '../content.ts'
 import type { SqliteDatabase } from './database.ts'
+import type { Inspection } from './inspect.ts'
 import { isAlive } from './is-alive.ts'
-import { isResponse, LEASES, NOW, PROCESSES, TABLES, UNREFERENCED } from './schema.ts'
+import { isResponse, LEASES, NOW, PROCESSES, TABLES, TOTALS, UNREFERENCED, USED } from './schema.ts'
 
 /** How long after opening the file, or after rows were given little time, expired rows are removed, in milliseconds. */
 const PRUNE_DELAY = 1000
@@ -170,6 +171,37 @@ export class Maintenance {
     // Its keys are all those that begin with the generation and a dot.
     const some = `SELECT rowid FROM ${TABLES.chunks} WHERE key > ? AND key < ? LIMIT ${STEP}`
     await this.#remove(TABLES.chunks, some, `${generation}.`, `${generation}/`)
+  }
+
+  /** Mends what an inspection has found. */
+  async mend(found: Inspection): Promise<void> {
+    if (found.damage.length > 0) return this.#mendDamage(found.damage)
+    const left = found.incomplete.map(({ generation }) => generation)
+    for (const generation of [...found.orphans, ...left]) await this.#removeChunks(generation)
+    for (const { table, count, size } of found.drift) {
+      const sql = `INSERT INTO ${TOTALS} VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET count = count + excluded.count, size = size + excluded.size`
+      await this.#database.query(sql, table, count, size)
+    }
+    for (let index = 0; index < found.unlisted.length; index += STEP) {
+      const keys = JSON.stringify(found.unlisted.slice(index, index + STEP))
+      const sql = `INSERT OR IGNORE INTO ${USED} (key, used, record) SELECT key, ${NOW}, '' FROM ${TABLES.heads} WHERE key IN (SELECT value FROM json_each(?))`
+      await this.#database.query(sql, keys)
+      await nextTurn()
+    }
+    for (let index = 0; index < found.dangling.length; index += STEP) {
+      const keys = JSON.stringify(found.dangling.slice(index, index + STEP))
+      const sql = `DELETE FROM ${USED} WHERE key IN (SELECT value FROM json_each(?)) AND NOT EXISTS (SELECT 1 FROM ${TABLES.heads} WHERE ${TABLES.heads}.key = ${USED}.key)`
+      await this.#database.query(sql, keys)
+      await nextTurn()
+    }
+    await this.shrink()
+  }
+
+  /** An index can be made anew; of what else is damaged nobody knows what it was. */
+  async #mendDamage(damage: readonly string[]): Promise<void> {
+    const isMended = async () => (await this.#database.inspect()).damage.length === 0
+    const isReindexed = await this.#database.alter(['REINDEX']).then(isMended, () => false)
+    if (!isReindexed) this.#database.replace(damage.join('; '))
   }
 
   /** Gives the space of deleted rows back to the file system. */
