@@ -128,9 +128,12 @@ suite('check and repair', () => {
       }
     }
     const working = [1, 2, 3].map(work)
-    for (let round = 0; round < 5; round++) assert.deepEqual(await cache.check(), SOUND)
-    isOver = true
-    await Promise.all(working)
+    try {
+      for (let round = 0; round < 5; round++) assert.deepEqual(await cache.check(), SOUND)
+    } finally {
+      isOver = true
+      await Promise.all(working)
+    }
     assert.deepEqual(await cache.check(), SOUND)
   })
 
@@ -150,14 +153,18 @@ suite('check and repair', () => {
 suite('after a process was killed', () => {
   const PROGRAM = `
 import { HttpCache } from 'caching-agent'
+// It ends with the test, however that ends, and by itself.
+process.on('disconnect', () => process.exit())
+setTimeout(() => process.exit(), 5000)
 const cache = new HttpCache({ store: process.argv[1], memory: false })
 process.send('begun')
-for (let n = 0; ; n++) {
-  const body = Buffer.alloc(n % 3 ? 2000 : 700_000, 'x')
-  cache.save('http://site.invalid/' + (n % 20), { body }).catch(() => {})
-  if (n % 5 === 0) cache.delete({ url: 'http://site.invalid/' + (n % 7) }).catch(() => {})
-  await new Promise((resolve) => setTimeout(resolve, 1))
-}`
+const work = async (worker) => {
+  for (let n = worker; ; n += 4) {
+    await cache.save('http://site.invalid/' + (n % 20), { body: Buffer.alloc(n % 3 ? 2000 : 700_000, 'x') })
+    if (n % 5 === 0) await cache.delete({ url: 'http://site.invalid/' + (n % 7) })
+  }
+}
+await Promise.all([0, 1, 2, 3].map(work))`
 
   test('what is counted is right, and what is listed is there', async (t) => {
     const store = `sqlite://${join(folder(t), 'cache.sqlite')}`

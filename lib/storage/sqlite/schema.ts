@@ -121,10 +121,11 @@ function accounting(table: string, countOf: (row: 'OLD' | 'NEW') => string): str
   ]
 }
 
-/** Notes the use of heads. A summary of what was there before is not kept, whoever writes. */
+/** Notes the use of heads. Of what was there before nothing is kept, whoever writes. */
 function lastUse(table: string): string[] {
+  const record = recordMark('NEW.value')
   const url = `CASE WHEN ${isResponse('NEW')} THEN NULL ELSE '' END`
-  const use = `INSERT INTO ${USED} (key, used, record, url) VALUES (NEW.key, ${NOW}, ${recordMark('NEW.value')}, ${url}) ON CONFLICT DO UPDATE SET used = excluded.used, record = excluded.record, url = CASE WHEN record = excluded.record THEN url ELSE excluded.url END WHERE record IS NOT excluded.record OR used < excluded.used - ${EXACT};`
+  const use = `DELETE FROM ${USED} WHERE key = NEW.key AND record IS NOT ${record}; INSERT INTO ${USED} (key, used, record, url) VALUES (NEW.key, ${NOW}, ${record}, ${url}) ON CONFLICT DO UPDATE SET used = excluded.used WHERE used < excluded.used - ${EXACT};`
   const isOurs = `WHEN NEW.key <> '${SECRET_KEY}'`
   return [
     trigger(table, 'INSERT', 'used', isOurs, use),
