@@ -1,22 +1,35 @@
 import { inspect } from 'node:util'
-import { parseDuration } from './expiration.ts'
+import { type CopyOptions, type CopyProgress, copyResponses } from './copy.ts'
+import {
+  type Expiration,
+  expiresAt,
+  NEVER_EXPIRE,
+  parseDuration,
+  parseExpiration,
+} from './expiration.ts'
 import { type ExplainedRequest, explain } from './explain.ts'
 import type { Explanation } from './explanation.ts'
 import { Flights } from './handlers/flights.ts'
+import type { HarTarget } from './har/export.ts'
+import type { HarImportResult, HarSkipReason } from './har/import.ts'
+import type { HarSource } from './har/read.ts'
+import type { HarExportResult } from './har/write.ts'
 import { Identities, type PossibleIdentity } from './identities.ts'
 import { Events } from './observe/events.ts'
 import type { CacheEvents } from './observe/payloads.ts'
 import type { CacheStatistics } from './observe/statistics.ts'
 import type { PrecacheOptions, PrecacheTarget } from './precache/options.ts'
 import type { PrecacheResult } from './precache/report.ts'
-import { REDACTED, redactFields } from './redaction.ts'
+import { onlyKeys, type ParsedQuery, parseQuery, type ResponseQuery } from './query.ts'
+import { REDACTED } from './redaction.ts'
+import { type RekeyResult, rekeyResponses } from './rekey.ts'
 import { effectiveMethod, type Request } from './request.ts'
-import { expirationTime } from './rfc9111/freshness.ts'
 import { invalidatedUrls } from './rfc9111/invalidation.ts'
 import { isRetrieval, type ResponseMessage } from './rfc9111/message.ts'
 import { fieldsAbout } from './rfc9111/storing.ts'
 import { nominatedMatch } from './rfc9111/vary.ts'
 import { compileRules, type Rules } from './rules.ts'
+import { type SavedRequest, type SavedResponse, save } from './save.ts'
 import { parseCount, parseSize, type Size } from './size.ts'
 import type { CompressionAlgorithm } from './storage/compression.ts'
 import type { Entry } from './storage/entry.ts'
@@ -30,8 +43,15 @@ import {
   type EncryptionOptions,
   parseSealing,
 } from './storage/sealing.ts'
+import type { Inspection } from './storage/sqlite/inspect.ts'
 import { meantRequests, type StoredRequest } from './stored-request.ts'
-import { parseBoolean } from './terms.ts'
+import {
+  describe,
+  describeSummary,
+  type ListedResponse,
+  type StoredResponseInfo,
+} from './stored-response.ts'
+import { checkNames, parseBoolean, parseTerms, refuse, type Terms } from './terms.ts'
 
 /** The options of {@link HttpCache}. */
 export interface HttpCacheOptions {
@@ -118,23 +138,48 @@ export interface MemoryOptions {
   readonly maxSize?: Size
 }
 
-/** A stored response, as the cache's management shows it. */
-export interface StoredResponseInfo {
-  readonly key: string
-  readonly method: string
-  readonly url: string
-  readonly status: number
-  readonly statusText: string
-  readonly headers: Readonly<Record<string, string | readonly string[]>>
-  /** The number of bytes of content; undefined while it is still being received. */
-  readonly size: number | undefined
-  /** When the response was received, or last validated. */
-  readonly storedAt: Date
-  /** When the response ceases to be fresh; undefined for never. */
-  readonly expires: Date | undefined
-  readonly isExpired: boolean
-  /** The content as it came: encoded as `Content-Encoding` says. */
-  content(): AsyncIterable<Buffer>
+/** How stored responses are exported. */
+export interface HarExportOptions {
+  /** Which of them. @default all */
+  readonly filter?: ResponseQuery
+  /**
+   * Whether what is likely to be a secret is left out: the values of cookies, and of header fields and URL
+   * parameters with names such as `x-api-key` and `access_token`.
+   *
+   * @default true
+   */
+  readonly redact?: boolean
+  readonly signal?: AbortSignal
+}
+
+/** How the entries of a HAR are stored. */
+export interface HarImportOptions {
+  /** As for requests. @default { expireAfter: NEVER_EXPIRE } */
+  readonly terms?: Terms
+  /**
+   * Whether the header fields of the requests count, as they do for what is fetched: then only requests with
+   * the same credentials, and the same fields that `Vary` names, are answered.
+   *
+   * @default false
+   */
+  readonly matchFields?: boolean
+  readonly signal?: AbortSignal
+  /** Called for each entry that is not stored, with the reason. */
+  readonly onSkip?: (url: string | undefined, reason: HarSkipReason) => void
+}
+
+/** What is found when an SQLite store is looked through. */
+export interface CacheCheck {
+  /** Whether nothing was found. */
+  readonly isSound: boolean
+  /** What SQLite itself finds to be damaged, in its words. Nothing else is looked for then. */
+  readonly damage: readonly string[]
+  /** How many contents there are that no response refers to. */
+  readonly orphans: number
+  /** How many responses there are whose content is not all there. */
+  readonly incomplete: number
+  /** Whether the number of responses, their size or their last use is not known rightly. */
+  readonly isMiscounted: boolean
 }
 
 /** The names of {@link HttpCacheOptions}. */
@@ -380,10 +425,14 @@ export class HttpCache {
     const found: PossibleIdentity[] = []
     if (!asked.target.search.includes(`=${REDACTED}`)) return found
     const [terms] = this.identities.termsFor(asked.target)
+    const conditions = { methods: [asked.method] }
+    const query = { conditions, descending: false, limit: Infinity }
     try {
-      for await (const { cacheKey, method, url } of this.responses.entries()) {
-        if (terms === undefined || method !== asked.method || url !== asked.url) continue
-        found.push({ terms, identity: { cacheKey, url, hidden: [] } })
+      for await (const some of this.responses.select(query, Date.now())) {
+        for (const { cacheKey, url } of some) {
+          if (terms === undefined || url !== asked.url) continue
+          found.push({ terms, identity: { cacheKey, url, hidden: [] } })
+        }
       }
     } catch {
       return []
@@ -399,26 +448,152 @@ export class HttpCache {
    * @throws Error where the store cannot list them
    */
   async *unused(): AsyncGenerator<StoredResponseInfo> {
-    for await (const entry of this.responses.entries()) {
+    for await (const entry of this.#entries({
+      conditions: {},
+      descending: false,
+      limit: Infinity,
+    })) {
       if (!this.used.has(entry.generation)) yield describe(entry)
     }
   }
 
   /**
-   * Deletes the responses stored for a URL (all its variants, for all credentials, of GET and HEAD, or of
-   * the method and content that are named), or for a cache key as `cacheInfo` tells it.
+   * The stored responses that a query means, one by one; all of them by default. However many there are,
+   * only a few are in memory at a time, and none of their contents.
    *
-   * @returns whether there were any
-   * @throws TypeError where the URL is not one; Error where the store fails
+   * @throws TypeError where the query is malformed; Error where the store fails, cannot list what it has,
+   *   or does not know when a response was last used
    */
-  async delete(
-    which: string | URL | { readonly url: string | URL } | { readonly key: string },
-    request: StoredRequest = {},
-  ): Promise<boolean> {
-    const isKey = typeof which === 'object' && 'key' in which
-    const keys = isKey ? [which.key] : await this.#keysOf(isUrl(which) ? which : which.url, request)
-    const deletions = await Promise.all([...keys].map((key) => this.responses.delete(key)))
-    return deletions.includes(true)
+  entries(query: ResponseQuery = {}): AsyncIterableIterator<ListedResponse> {
+    // What is malformed is refused at once.
+    parseQuery(query, 'entries', { now: Date.now() })
+    return this.#list(query)
+  }
+
+  async *#list(query: ResponseQuery): AsyncGenerator<ListedResponse, undefined> {
+    const { parsed, now } = await this.#parse(query, 'entries')
+    for await (const some of this.responses.select(parsed, now)) {
+      for (const summary of some) {
+        yield describeSummary(summary, () => this.responses.get(summary))
+      }
+    }
+  }
+
+  /**
+   * The URLs of the stored responses that a query means, sorted, each once.
+   *
+   * @throws as {@link entries} does
+   */
+  async urls(query: ResponseQuery = {}): Promise<string[]> {
+    const { parsed, now } = await this.#parse(query, 'urls')
+    const urls = new Set<string>()
+    for await (const some of this.responses.select(parsed, now)) {
+      for (const { url } of some) urls.add(url)
+    }
+    return query.sort === undefined ? [...urls].sort() : [...urls]
+  }
+
+  /**
+   * The number of stored responses that a query means. Without one it is known at once with SQLite and in
+   * memory.
+   *
+   * @throws as {@link entries} does
+   */
+  async count(query?: ResponseQuery): Promise<number> {
+    const { parsed, now } = await this.#parse(query ?? {}, 'count')
+    const totals = query === undefined ? await this.responses.totals() : undefined
+    return (totals ?? (await this.responses.totalsOf(parsed, now))).count
+  }
+
+  /**
+   * How many bytes the store takes, which only SQLite and memory stores know; with a query: how many bytes
+   * of content the stored responses have that it means.
+   *
+   * @throws as {@link entries} does; Error where the store does not know
+   */
+  async size(query?: ResponseQuery): Promise<number> {
+    if (query !== undefined) {
+      const { parsed, now } = await this.#parse(query, 'size')
+      return (await this.responses.totalsOf(parsed, now)).size
+    }
+    const totals = await this.responses.totals()
+    if (totals === undefined) throw new Error('this store cannot tell how many bytes it takes')
+    return totals.size
+  }
+
+  /**
+   * Deletes stored responses: those for a URL (in all variants, for all credentials, of GET and HEAD, or of
+   * the method and content that are named), or those that a query means. Answers under way that may be meant as well are not stored.
+   *
+   * @returns how many there were
+   * @throws as {@link entries} does; TypeError where the query means everything, which {@link clear} is for
+   */
+  async delete(which: string | URL | ResponseQuery, request: StoredRequest = {}): Promise<number> {
+    const query = isUrl(which) ? { url: which } : which
+    const { parsed, now } = await this.#parse(query, 'delete', request)
+    if (Object.keys(parsed.conditions).length === 0 && parsed.limit === Infinity) {
+      throw new TypeError('delete: expected what to delete; clear() deletes everything')
+    }
+    const keys = onlyKeys(parsed)
+    if (keys === undefined) return this.responses.deleteAll(parsed, now)
+    const counts = await Promise.all([...keys].map((key) => this.responses.delete(key)))
+    return counts.reduce((sum, count) => sum + count, 0)
+  }
+
+  /**
+   * Marks stored responses as stale, as {@link delete} would delete them: the next request for each validates it, or
+   * fetches it anew; meanwhile it may still be used where a stale one may (`staleWhileRevalidate`,
+   * `staleIfError`). Answers under way that may be meant as well are not stored.
+   *
+   * @returns how many were fresh until now
+   * @throws as {@link entries} does
+   */
+  async expire(which: string | URL | ResponseQuery, request: StoredRequest = {}): Promise<number> {
+    const query = isUrl(which) ? { url: which } : which
+    const { parsed, now } = await this.#parse(query, 'expire', request)
+    if (parsed.conditions.isFresh === false) return 0
+    const fresh = { ...parsed, conditions: { ...parsed.conditions, isFresh: true } }
+    return this.responses.reviseAll(fresh, now, (entry) => ({ ...entry, staleFrom: now }))
+  }
+
+  /**
+   * Gives the stored responses that a query means another expiration, which counts from now on and decides
+   * against their own fields; all of them by default.
+   *
+   * @returns how many there are
+   * @throws TypeError where the expiration is none, or DO_NOT_CACHE; otherwise as {@link entries} does
+   */
+  async resetExpiration(expireAfter: Expiration, query: ResponseQuery = {}): Promise<number> {
+    const lifetime = parseExpiration(expireAfter, 'expireAfter')
+    if (lifetime.kind === 'do-not-cache') {
+      throw new TypeError(
+        'expireAfter: what is stored already cannot become DO_NOT_CACHE; delete it',
+      )
+    }
+    const { parsed, now } = await this.#parse(query, 'resetExpiration')
+    const expires = expiresAt(lifetime, now)
+    return this.responses.reviseAll(parsed, now, ({ staleFrom: _, ...entry }) => ({
+      ...entry,
+      expires,
+    }))
+  }
+
+  /**
+   * Stores a response by hand, as the answer to a request: what `fetch` returned, or an object with
+   * `status`, `headers` and `body`. Its own fields decide how long it is fresh, and one that says nothing
+   * stays so for ever; `expireAfter` decides against both.
+   *
+   * @param terms as for requests
+   * @throws TypeError where something is malformed; Error where the response may not be stored, its content
+   *   cannot be read, or the store fails
+   */
+  async save(
+    request: string | URL | SavedRequest,
+    response: SavedResponse,
+    terms: Terms = {},
+  ): Promise<void> {
+    const { identities, responses, shared } = this
+    await save({ identities, responses, shared, rules: this.#rules }, request, response, terms)
   }
 
   async #keysOf(url: string | URL, request: StoredRequest): Promise<Set<string>> {
@@ -430,40 +605,161 @@ export class HttpCache {
     return new Set(possible.flat().map(({ identity }) => identity.cacheKey))
   }
 
+  /**
+   * Copies stored responses to another cache, in whatever store: all of them, or those that `filter` means.
+   * What is there already, as new or newer, is left as it is, so that a copy which was interrupted is
+   * resumed by another one. What is for credentials can be used there if the other cache has none of these
+   * yet, or got them from this one.
+   *
+   * @throws TypeError where the other cache is none, of another kind (`shared`) or this one, or the filter is
+   *   malformed; Error where one of the stores fails; the reason of the signal where it is aborted
+   */
+  async copyTo(other: HttpCache, options: CopyOptions = {}): Promise<CopyProgress> {
+    checkNames('copyTo', options, ['filter', 'signal', 'onProgress'])
+    if (!(other instanceof HttpCache) || other === this)
+      refuse('copyTo', 'another HttpCache', other)
+    if (other.shared !== this.shared) {
+      throw new TypeError('copyTo: a shared cache and a private one store different responses')
+    }
+    const { filter = {}, signal, onProgress } = options
+    const { parsed, now } = await this.#parse(filter, 'copyTo.filter')
+    const copying = {
+      signal,
+      onProgress,
+      isPlain: (entry: Entry) => this.identities.isPlain(entry),
+    }
+    return copyResponses(this.responses, other.responses, parsed, now, copying)
+  }
+
+  /**
+   * Makes the keys of stored responses anew, after the rules for keys have changed (`ignoredParameters`,
+   * `secretParameters`, `cacheKey`), so that they are found by them: those of the first agent that was made
+   * with this cache. What a key was made of is not stored but for the method and the URL, so that all others
+   * stay as they are.
+   *
+   * @throws as {@link entries} does; what a function of the user's throws
+   */
+  async rekey(query: ResponseQuery = {}): Promise<RekeyResult> {
+    const { parsed, now } = await this.#parse(query, 'rekey')
+    const rules = this.#rules ?? compileRules({})
+    return rekeyResponses(this.responses, this.identities, rules, parsed, now)
+  }
+
+  /**
+   * Writes stored responses as a HAR (version 1.2), which developer tools and other HAR tools open: all of
+   * them, or those that `filter` means; without what is likely to be a secret, unless `redact` is false.
+   *
+   * @throws TypeError where an option is malformed; Error where the target cannot be written or the store fails
+   */
+  async exportHar(target: HarTarget, options: HarExportOptions = {}): Promise<HarExportResult> {
+    checkNames('exportHar', options, ['filter', 'redact', 'signal'])
+    const { filter = {}, redact = true, signal } = options
+    parseBoolean(redact, 'redact')
+    const { parsed, now } = await this.#parse(filter, 'exportHar.filter')
+    const { exportHar } = await import('./har/export.ts')
+    return exportHar(target, this.#entries(parsed, now), redact, signal)
+  }
+
+  async *#entries(query: ParsedQuery, now = Date.now()): AsyncGenerator<Entry> {
+    for await (const some of this.responses.select(query, now)) {
+      for (const summary of some) {
+        const entry = await this.responses.get(summary)
+        if (entry) yield entry
+      }
+    }
+  }
+
+  /**
+   * Stores the responses of a HAR (version 1.2), such as developer tools save, so that they can be replayed
+   * offline. They are the answers to requests for their URLs without credentials, whatever their other header
+   * fields are, and stay fresh for ever, unless the options say otherwise.
+   *
+   * @throws TypeError where an option is malformed; Error where the source cannot be read or is no HAR, or
+   *   the store fails: what has been stored until then stays
+   */
+  async importHar(source: HarSource, options: HarImportOptions = {}): Promise<HarImportResult> {
+    checkNames('importHar', options, ['terms', 'matchFields', 'signal', 'onSkip'])
+    const { terms = {}, matchFields = false, signal, onSkip } = options
+    parseBoolean(matchFields, 'matchFields')
+    parseTerms(terms, 'importHar.terms')
+    const { identities, responses, shared } = this
+    const { importHar } = await import('./har/import.ts')
+    const saving = { identities, responses, shared, rules: this.#rules }
+    const all = { expireAfter: NEVER_EXPIRE, ...terms }
+    return importHar(saving, source, { terms: all, matchFields, signal, onSkip })
+  }
+
   /** Deletes all stored responses. @throws Error where the store fails */
   async clear(): Promise<void> {
     await this.responses.clear()
   }
 
-  /** The URLs of all stored responses, sorted, each once. @throws Error where the store cannot list them */
-  async urls(): Promise<string[]> {
-    const urls = new Set<string>()
-    for await (const { url } of this.responses.entries()) urls.add(url)
-    return [...urls].sort()
+  /**
+   * Removes what is of no use any more: responses that have been stale for so long that they are not kept,
+   * and what a crash has left. SQLite stores do so by themselves now and then, others whenever they come
+   * across something.
+   *
+   * @returns how many responses were removed
+   * @throws Error where the store fails
+   */
+  async prune(): Promise<number> {
+    return this.responses.prune()
   }
 
   /**
-   * The number of stored responses: at once with SQLite and in memory, by listing them with any other store.
+   * Gives the space of what has been deleted back to the file system, in small steps. Stores other than
+   * SQLite do so by themselves, or not at all.
    *
-   * @throws Error where the store cannot list them
+   * @throws Error where the store fails
    */
-  async count(): Promise<number> {
-    const totals = await this.responses.totals()
-    if (totals) return totals.count
-    let count = 0
-    for await (const _ of this.responses.entries()) count += 1
-    return count
+  async vacuum(): Promise<void> {
+    await this.responses.vacuum()
   }
 
   /**
-   * How many bytes the store takes, with SQLite or in memory.
+   * Looks through all of an SQLite store, in a thread of its own: whether SQLite itself finds damage, whether
+   * there is content that nothing refers to or a response whose content is not all there, and whether what
+   * is counted is right.
    *
-   * @throws Error where the store fails, or cannot tell
+   * @throws Error where the store is none of SQLite, or cannot be opened
    */
-  async size(): Promise<number> {
-    const totals = await this.responses.totals()
-    if (totals === undefined) throw new Error('this store cannot tell how many bytes it takes')
-    return totals.size
+  async check(): Promise<CacheCheck> {
+    return checkOf(await this.#inspect())
+  }
+
+  /**
+   * Mends what {@link check} finds: content that nothing refers to is removed, as are responses whose content
+   * is not all there; what is counted is counted anew. Indices are made anew; a file that is damaged beyond
+   * that is set aside, and a new one begun.
+   *
+   * @returns what was found
+   * @throws as {@link check} does
+   */
+  async repair(): Promise<CacheCheck> {
+    const found = await this.#inspect()
+    const check = checkOf(found)
+    if (!check.isSound) await this.responses.mend(found)
+    return check
+  }
+
+  async #inspect(): Promise<Inspection> {
+    const found = await this.responses.inspect()
+    if (found) return found
+    throw new Error('only an SQLite store can be checked and repaired here')
+  }
+
+  async #parse(
+    query: ResponseQuery,
+    who: string,
+    request: StoredRequest = {},
+  ): Promise<{ readonly parsed: ParsedQuery; readonly now: number }> {
+    const now = Date.now()
+    const parsed = parseQuery(query, who, { now })
+    if (query.url === undefined) return { parsed, now }
+    const urls = [query.url].flat()
+    const keys = await Promise.all(urls.map((url) => this.#keysOf(url, request)))
+    const keysOfUrls = new Set(keys.flatMap((some) => [...some]))
+    return { parsed: parseQuery(query, who, { now, keysOfUrls }), now }
   }
 
   /**
@@ -556,26 +852,14 @@ function isUrl(value: string | URL | object): value is string | URL {
   return typeof value === 'string' || value instanceof URL
 }
 
-function describe(entry: Entry): StoredResponseInfo {
-  const expires = expirationTime(entry)
+function checkOf({ damage, orphans, incomplete, ...counted }: Inspection): CacheCheck {
+  const isMiscounted = Object.values(counted).some((list) => list.length > 0)
+  const isSound = damage.length + orphans.length + incomplete.length === 0 && !isMiscounted
   return {
-    key: entry.cacheKey,
-    method: entry.method,
-    url: entry.url,
-    status: entry.status,
-    statusText: entry.statusText,
-    headers: structuredClone(redactFields(entry.fields)),
-    size: entry.content.length,
-    storedAt: new Date(entry.responseTime),
-    expires: expires === Infinity ? undefined : new Date(expires),
-    isExpired: Date.now() >= expires,
-    async *content() {
-      const reader = entry.content.open()
-      try {
-        for (let bytes = await reader.read(); bytes; bytes = await reader.read()) yield bytes
-      } finally {
-        reader.close()
-      }
-    },
+    isSound,
+    damage,
+    orphans: orphans.length,
+    incomplete: incomplete.length,
+    isMiscounted,
   }
 }

@@ -46,6 +46,7 @@ import {
   adoption,
   freshening,
   isPartitioned,
+  type Place,
   type Revision,
   slid,
   storing,
@@ -483,8 +484,7 @@ export class CachedRequest implements ToldRequest {
     const valid = confirmed(validation, notModified.fields)
     this.#tellValidation(valid !== undefined, 304)
     if (valid === undefined) return this.#forward('stale', flight, stored)
-    const revise = valid === stored ? freshening : adoption
-    const revision = revise(this.#request, valid, notModified, this.#terms)
+    const revision = this.#revise(valid === stored ? freshening : adoption, valid, notModified)
     const { entry } = revision
     let isStorable = revision.isStorable && !this.#isOutdated && !this.#terms.readOnly
     if (valid === stored) this.#keep(revision)
@@ -500,6 +500,17 @@ export class CachedRequest implements ToldRequest {
     if (outcome === 'played') return
     this.#isUnreadable = true
     this.#forward(outcome === 'lost' ? 'uri-miss' : 'partial', this.#openFlight())
+  }
+
+  /** A stored response as an answer has revised it; not to be kept where a function of the user's fails. */
+  #revise(revise: typeof freshening, stored: Entry, answer: Received): Revision {
+    try {
+      return revise(this.#request, stored, answer, this.#terms)
+    } catch (error) {
+      this.#caching.cache.events.error('rule', error)
+      const { tags: _, ...terms } = this.#terms
+      return { ...revise(this.#request, stored, answer, terms), isStorable: false }
+    }
   }
 
   /** RFC 5861 §3: validates a stale response that has been used already; one at a time. */
@@ -641,7 +652,7 @@ export class CachedRequest implements ToldRequest {
     if (this.#terms.readOnly) return 'read-only'
     if (this.#isOutdated) return 'invalidated'
     if (stored && this.#confirms(received, stored)) {
-      this.#keep(freshening(this.#request, stored, received, this.#terms))
+      this.#keep(this.#revise(freshening, stored, received))
       flight.settle('answered')
       this.#tellValidation(true, received.status)
       return 'freshened'
@@ -650,7 +661,7 @@ export class CachedRequest implements ToldRequest {
     if (received.status === 206 && stored && stored.status !== 206) return 'incomplete'
     const { cacheKey, url } = this.#identity
     const place = { cacheKey, url, shared: this.#caching.cache.shared }
-    const verdict = storing(this.#request, received, this.#terms, place)
+    const verdict = this.#verdict(received, place)
     if (stored && typeof verdict === 'string') this.#endStale(stored, received)
     if (!this.#isInBackground) return verdict
     // A failure that nobody waited for takes nothing away, even if it may be stored.
@@ -658,6 +669,16 @@ export class CachedRequest implements ToldRequest {
     if (!unusable) return verdict
     queueMicrotask(() => this.#control.abort(new NotNeededError(unusable)))
     return unusable
+  }
+
+  #verdict(received: Received, place: Place): NewEntry | NotStored {
+    try {
+      return storing(this.#request, received, this.#terms, place)
+    } catch (error) {
+      // A function of the user's threw.
+      this.#caching.cache.events.error('rule', error)
+      return 'rule-failed'
+    }
   }
 
   /**

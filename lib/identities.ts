@@ -7,6 +7,7 @@ import type { Events } from './observe/events.ts'
 import type { HiddenValue } from './redaction.ts'
 import type { RequestMessage } from './rfc9111/message.ts'
 import { compileRules, type RequestTerms, type Rules } from './rules.ts'
+import type { Entry } from './storage/entry.ts'
 
 /** Of how many agents it is known by what rules they key requests. */
 const MAX_RULES = 1000
@@ -111,6 +112,19 @@ export class Identities {
         return onError(error)
       }
     })
+  }
+
+  /** Whether a response has the key that requests have of which nothing counts but their method and URL. */
+  isPlain({ cacheKey, method, url }: Pick<Entry, 'cacheKey' | 'method' | 'url'>): boolean {
+    const target = new URL(url)
+    const asked = { method, target, server: undefined, fields: {} }
+    const identity = this.identify(
+      asked,
+      this.#byDefault.termsFor(target, undefined),
+      undefined,
+      false,
+    )
+    return !(identity instanceof Promise) && identity.cacheKey === cacheKey
   }
 
   /** The terms that requests for a URL may have. */

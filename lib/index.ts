@@ -1,11 +1,14 @@
 export { type CachingAgent, cachingAgent, type Installation, install } from './agent.ts'
 export {
+  type CacheCheck,
+  type HarExportOptions,
+  type HarImportOptions,
   HttpCache,
   type HttpCacheOptions,
   type MemoryOptions,
-  type StoredResponseInfo,
 } from './cache.ts'
 export { disabled, withTerms } from './context.ts'
+export type { CopyOptions, CopyProgress } from './copy.ts'
 export {
   DO_NOT_CACHE,
   EXPIRE_IMMEDIATELY,
@@ -24,6 +27,10 @@ export type {
   TermSource,
 } from './explanation.ts'
 export type { FilteredResponse, ResponseFilter } from './filter.ts'
+export type { HarTarget } from './har/export.ts'
+export type { HarImportResult, HarSkipReason } from './har/import.ts'
+export type { HarSource } from './har/read.ts'
+export type { HarExportResult } from './har/write.ts'
 export { type CacheInterceptor, cacheInterceptor } from './interceptor.ts'
 export type { CacheKeyFunction, KeyRequest } from './key/identity.ts'
 export type { FormDataLike } from './key/multipart.ts'
@@ -52,13 +59,22 @@ export type {
   PrecacheUrl,
 } from './precache/options.ts'
 export type { PrecacheFailure, PrecacheRemark, PrecacheResult } from './precache/report.ts'
+export type { ResponseQuery, SortOrder } from './query.ts'
+export type { RekeyResult } from './rekey.ts'
 export type { Mode } from './rfc9111/reuse.ts'
 export type { UrlRule, UrlRules } from './rules.ts'
+export type { HeadersLike, SavedContent, SavedRequest, SavedResponse } from './save.ts'
 export type { Size } from './size.ts'
 export type { CompressionAlgorithm } from './storage/compression.ts'
 export type { KeyvAdapterLike, KeyvLike } from './storage/keyv-store.ts'
 export type { StoreOption } from './storage/open-store.ts'
 export type { CompressionOptions, EncryptionKey, EncryptionOptions } from './storage/sealing.ts'
 export type { StoredRequest, StoredRequestBody } from './stored-request.ts'
+export type {
+  ListedResponse,
+  StoredResponseInfo,
+  StoredResponseSummary,
+} from './stored-response.ts'
+export type { TaggedResponse, TagSource } from './tags.ts'
 export type { Terms } from './terms.ts'
 export type { UrlMatcher } from './url-patterns.ts'

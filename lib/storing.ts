@@ -3,6 +3,7 @@ import type { Received } from './handlers/storing-handler.ts'
 import { OTHER_CREDENTIALS } from './key/fields.ts'
 import type { Request } from './request.ts'
 import { fieldValue, withoutFields } from './rfc9111/fields.ts'
+import { expirationTime } from './rfc9111/freshness.ts'
 import type { Fields, ResponseMessage, StoredResponse } from './rfc9111/message.ts'
 import { longestStaleUse } from './rfc9111/staleness.ts'
 import {
@@ -62,7 +63,7 @@ export function storing(
   const length = Number(fieldValue(received.fields, 'content-length') ?? 0)
   if (request.method !== 'HEAD' && length > terms.maxContentSize) return 'too-large'
   const verdict = isRecording ? mayRecord(request, entry) : isStorable(request, entry, terms)
-  return verdict === true ? entry : verdict
+  return verdict === true ? withTags(entry, terms) : verdict
 }
 
 /** Fields without those that set cookies, if the user does not want them to be stored. */
@@ -141,8 +142,15 @@ export function freshening(
     ),
   }
   const expires = expirationByRule(terms, revised, responseTime)
-  const { expires: _, maxLifetime: __, staleUse: ___, ...unlimited } = stored
-  const entry = withLimits(
+  const {
+    expires: _,
+    maxLifetime: __,
+    staleUse: ___,
+    staleFrom: ____,
+    tags: _____,
+    ...unlimited
+  } = stored
+  const limited = withLimits(
     {
       ...unlimited,
       fields: storedFields(revised),
@@ -153,6 +161,7 @@ export function freshening(
     },
     terms,
   )
+  const entry = withTags(limited, terms)
   const mayBeStored = isStorable(request, entry, terms) === true
   // Where it is kept, and who may have it, depends on the fields by which it differs from others.
   const names = distinguishingNames(revised, terms)
@@ -166,6 +175,8 @@ export function freshening(
     isStorable: expires !== 'do-not-cache' && mayBeStored && isInPlace,
     isUnchanged:
       stored.expires === Infinity &&
+      stored.staleFrom === undefined &&
+      isDeepStrictEqual(entry.tags, stored.tags) &&
       entry.expires === Infinity &&
       isDeepStrictEqual(withoutFields(entry.fields, DATING), withoutFields(stored.fields, DATING)),
   }
@@ -212,13 +223,22 @@ const GAIN_AT_LEAST = 1000
  * Undefined where it does not, and where its expiration is none of the user's durations.
  */
 export function slid(stored: Entry, terms: RequestTerms, now: number): Entry | undefined {
-  if (stored.expires === undefined || stored.expires <= now) return undefined
+  if (stored.expires === undefined || expirationTime(stored) <= now) return undefined
   const lifetime = lifetimeByRule(terms, stored, stored.responseTime)
   if (lifetime?.kind !== 'duration' || lifetime.milliseconds === Infinity) return undefined
   const { milliseconds } = lifetime
   const expires = now + milliseconds
   const gain = Math.max(milliseconds * GAIN, Math.min(GAIN_AT_LEAST, milliseconds / 10))
   return expires - stored.expires >= gain ? { ...stored, expires } : undefined
+}
+
+/** A response with the tags by which it is found. @throws where a function of the user's does */
+function withTags<T extends StoredResponse>(
+  response: T,
+  { tags: tagsOf }: RequestTerms,
+): T & Pick<Entry, 'tags'> {
+  const tags = tagsOf?.(response) ?? []
+  return tags.length === 0 ? response : { ...response, tags }
 }
 
 /** RFC 9110 §6.6.1: a response without a date gets that of its receipt. */

@@ -17,6 +17,7 @@ import { Parameters } from './key/parameters.ts'
 import { isToken } from './rfc9111/fields.ts'
 import type { Mode } from './rfc9111/reuse.ts'
 import { parseSize, type Size } from './size.ts'
+import { type ParsedTagSource, parseTagSource, type TagSource } from './tags.ts'
 
 /** The configuration that applies to one request. All of it can be written as JSON. */
 export interface Terms {
@@ -200,6 +201,13 @@ export interface Terms {
    * @default 'error' in the mode 'replay', else 'status'
    */
   readonly missing?: 'status' | 'error'
+  /**
+   * By what responses can be deleted or marked stale together: the header fields that name their tags, such
+   * as `'Cache-Tag'` or `['Surrogate-Key', 'xkey']`, or a function that does.
+   *
+   * @default none
+   */
+  readonly tags?: TagSource
 }
 
 /** Terms that have been understood: durations in milliseconds, sizes in bytes, names in their one case. */
@@ -228,6 +236,7 @@ export interface ParsedTerms {
   readonly stripSetCookie?: boolean
   readonly mode?: Mode
   readonly missing?: 'status' | 'error'
+  readonly tags?: ParsedTagSource
 }
 
 type Parsers = {
@@ -263,6 +272,7 @@ const PARSERS: Parsers = {
   stripSetCookie: parseBoolean,
   mode: oneOf(['default', 'offline', 'record', 'replay']),
   missing: oneOf(['status', 'error']),
+  tags: parseTagSource,
 }
 
 /** The names of all {@link Terms}. */

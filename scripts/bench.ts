@@ -4,12 +4,14 @@
 //   npm run bench                       everything, in about 25 minutes
 //   npm run bench -- storage --quick    a part, in about 4 minutes
 import { parseArgs } from 'node:util'
+import { benchManage } from './bench/manage.ts'
 import { benchSeal } from './bench/seal.ts'
 import { benchStorage } from './bench/storage.ts'
 
 const PARTS = new Map([
   ['storage', benchStorage],
   ['seal', benchSeal],
+  ['manage', benchManage],
 ])
 
 const { values, positionals } = parseArgs({

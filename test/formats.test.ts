@@ -43,8 +43,10 @@ suite('a cache file that an older release has written', () => {
       assert.equal((await get('/small', { 'x-api-key': 'any' })).status, 504)
 
       assert.equal(await agent.cache.count(), 6)
+      assert.equal(await agent.cache.count({ status: 200, pattern: 'fixture.invalid' }), 6)
+      assert.equal(await agent.cache.count({ largerThan: 50_000 }), 1)
       assert.ok((await agent.cache.size()) > (fixture.startsWith('records') ? 100_000 : 2000))
-      assert.equal(await agent.cache.delete('http://fixture.invalid/large'), true)
+      assert.equal(await agent.cache.delete('http://fixture.invalid/large'), 1)
       assert.equal(await agent.cache.count(), 5)
       assert.deepEqual(errors, [])
     })

@@ -596,8 +596,8 @@ suite('basic RFC 9111, where no expiration is given', () => {
     }
     assert.equal(seen.length, 3)
     assert.equal(await agent.cache.count(), 3)
-    assert.equal(await agent.cache.delete({ url }), true)
-    assert.equal(await agent.cache.delete({ key: 'no such key' }), false)
+    assert.equal(await agent.cache.delete({ url }), 3)
+    assert.equal(await agent.cache.delete({ key: 'no such key' }), 0)
     assert.equal(await agent.cache.count(), 0)
   })
 

@@ -119,8 +119,8 @@ for (const [name, store] of Object.entries(stores)) {
         assert.equal(await agent.cache.count(), 4)
         assert.deepEqual(await agent.cache.urls(), [`${url}/large`, `${url}/small`])
       }
-      assert.equal(await agent.cache.delete(`${url}/large`), true)
-      assert.equal(await agent.cache.delete(`${url}/large`), false)
+      assert.equal(await agent.cache.delete(`${url}/large`), 2)
+      assert.equal(await agent.cache.delete(`${url}/large`), 0)
       assert.equal(await agent.cache.has(`${url}/large`), false)
       if (name === UNLISTED) await agent.cache.delete(`${url}/small`)
       else await agent.cache.clear()

@@ -127,6 +127,12 @@ test('what is wrong does not', () => {
     withTerms({ urlsExpireAfter: {} }, () => {})
     // @ts-expect-error a matcher is asked at once
     cachingAgent({ urlsExpireAfter: [[async () => true, '1h']] })
+    // @ts-expect-error tags are told at once
+    cachingAgent({ tags: async () => ['news'] })
+    // @ts-expect-error there is no such condition
+    cachingAgent().cache.delete({ stauts: 404 })
+    // @ts-expect-error a class of status codes is text
+    cachingAgent().cache.count({ status: true })
     // @ts-expect-error only true would switch credentials off, and false does
     cachingAgent({ partitionBy: true })
     // @ts-expect-error there is no such class of status codes

@@ -32,6 +32,9 @@ type ToldResponse = StoredResponse & {
   readonly content: { readonly length: number | undefined }
 }
 
+/** What events tell of any response. */
+type DescribedResponse = Pick<ToldResponse, 'cacheKey' | 'method' | 'url' | 'content'>
+
 type Listener = (...args: unknown[]) => void
 
 /** Counts what happens in a cache, and tells those who listen. Nobody has to listen, not even to errors. */
@@ -161,7 +164,7 @@ export class Events {
   }
 
   /** A stored response has been deleted; all of them where none is given. */
-  deleted(response: ToldResponse | undefined, cause: DeletionCause): void {
+  deleted(response: DescribedResponse | undefined, cause: DeletionCause): void {
     this.#statistics.deleted += 1
     if (this.#isWanted('delete')) {
       this.#emit('delete', { ...(response ? described(response) : EVERYTHING), cause })
@@ -212,7 +215,7 @@ function latency({ requestTime, responseTime }: StoredResponse): number {
 
 const EVERYTHING = { key: undefined, method: undefined, url: undefined, size: undefined }
 
-function described({ method, url, cacheKey, content }: ToldResponse) {
+function described({ method, url, cacheKey, content }: DescribedResponse) {
   return { method, url, key: cacheKey, size: content.length ?? 0 }
 }
 

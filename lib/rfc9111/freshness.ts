@@ -21,6 +21,14 @@ const initialAges = new WeakMap<StoredResponse, number>()
  * origin decides, no longer than the user lets it.
  */
 export function freshnessLifetime(stored: StoredResponse): number {
+  const { staleFrom } = stored
+  const lifetime = originalLifetime(stored)
+  if (staleFrom === undefined || staleFrom < stored.responseTime) return lifetime
+  return Math.min(lifetime, currentAge(stored, staleFrom))
+}
+
+/** As long as nobody marks it as stale. */
+function originalLifetime(stored: StoredResponse): number {
   if (stored.expires !== undefined) return Math.max(0, stored.expires - stored.responseTime)
   return once(lifetimes, stored, () => {
     const lifetime = explicitLifetime(stored, stored.responseTime) ?? heuristicLifetime(stored)
@@ -114,8 +122,10 @@ export function remainingFreshness(stored: StoredResponse, now: number): number 
 
 /** The time at which a stored response ceases to be fresh, in milliseconds since the epoch. */
 export function expirationTime(stored: StoredResponse): number {
-  if (stored.expires !== undefined) return stored.expires
-  return stored.responseTime + freshnessLifetime(stored) - correctedInitialAge(stored)
+  const { expires, responseTime, staleFrom = -Infinity } = stored
+  if (expires !== undefined)
+    return staleFrom < responseTime ? expires : Math.min(expires, staleFrom)
+  return responseTime + freshnessLifetime(stored) - correctedInitialAge(stored)
 }
 
 /** Whether a response has a validator, so that it can be validated when it is stale (RFC 9110 §8.8). */

@@ -43,4 +43,6 @@ export interface StoredResponse extends ResponseMessage {
   readonly expires?: number
   /** The longest freshness lifetime that the origin was allowed to ask for, in milliseconds. */
   readonly maxLifetime?: number
+  /** When it was marked as stale, in milliseconds since the epoch; without a meaning if it was received since. */
+  readonly staleFrom?: number
 }

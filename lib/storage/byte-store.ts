@@ -1,15 +1,20 @@
 import type { Awaitable } from '../awaitable.ts'
+import type { Conditions } from '../query.ts'
 import type { Fields } from '../rfc9111/message.ts'
 import type { ChunksRecord } from './content.ts'
 import type { LeaseStore } from './leases.ts'
 import type { Coherence } from './memory-tier.ts'
+import type { Inspection } from './sqlite/inspect.ts'
+import type { Summary } from './summary.ts'
 
-/** What a record is about, for a store that compresses or encrypts it. */
+/** What a record is about, for stores that do more with it than to keep it. */
 export interface About {
   /** The fields of the response whose content is in the record. */
   readonly fields?: Fields
   /** Where the content is that is not in the record. */
   readonly chunks?: ChunksRecord | undefined
+  /** Sums up the response that the record is of. */
+  readonly summary?: () => Summary
 }
 
 /**
@@ -20,7 +25,10 @@ export interface About {
 export interface ByteStore {
   /** @param deadline how long it may take, in milliseconds, for a store that has deadlines */
   get(key: string, deadline?: number): Awaitable<Buffer | undefined>
-  /** @param timeToLive in milliseconds; undefined for ever */
+  /**
+   * @param timeToLive in milliseconds; undefined for ever
+   * @param about what the bytes are about
+   */
   set(key: string, bytes: Buffer, timeToLive: number | undefined, about?: About): Promise<void>
   delete(keys: readonly string[]): Promise<void>
   /**
@@ -45,6 +53,8 @@ export interface Usage {
   oldest(limit: number): Promise<string[]>
   /** How many bytes some chunks take. */
   sizeOf(chunks: readonly string[]): Promise<number>
+  /** When what is at some keys of heads was last used, in milliseconds since the epoch. */
+  usedAt(keys: readonly string[]): Promise<ReadonlyMap<string, number>>
 }
 
 /** Keeps in mind which contents no head refers to yet, or any more, so that they are removed even after a crash. */
@@ -54,12 +64,41 @@ export interface Unreferenced {
   remove(generation: string): Promise<void>
 }
 
+/** Finds stored responses without reading them. */
+export interface ResponseIndex {
+  /**
+   * Makes sure that all responses are in it; false where that cannot be.
+   *
+   * @param summarise sums up what is at the key of a head: undefined where that is no response, or cannot be read
+   */
+  isComplete(summarise: (key: string) => Promise<Summary | undefined>): Promise<boolean>
+  /**
+   * Those of which all conditions are true, a few at a time, without an order.
+   *
+   * @param now in milliseconds since the epoch
+   */
+  select(conditions: Conditions, now: number): AsyncIterable<readonly Summary[]>
+  /** The number of those of which all conditions are true, and the length of their content in bytes. */
+  totals(conditions: Conditions, now: number): Promise<{ count: number; size: number }>
+  /** Those of some responses that are still where they were, and neither replaced nor validated since. */
+  unchanged(summaries: readonly Summary[]): Promise<readonly Summary[]>
+}
+
+/** Looks after what may have gone wrong in a store. */
+export interface Upkeep {
+  inspect(): Promise<Inspection>
+  /** Mends what an inspection has found, but for heads whose content is not there: these are to be deleted. */
+  mend(found: Inspection): Promise<void>
+}
+
 /** The two stores of a cache: small records that are listed, and the chunks of large content. */
 export interface Stores {
   readonly heads: ByteStore
   readonly chunks: ByteStore
   /** Absent where the store looks after its size by itself. */
   readonly usage?: Usage
+  /** Absent where responses can only be found by reading all of them. */
+  readonly index?: ResponseIndex
   /** Absent where what is left after a crash can only expire. */
   readonly unreferenced?: Unreferenced
   /** Absent where processes cannot agree on anything. */
@@ -71,6 +110,14 @@ export interface Stores {
    * Others are given up where content comes faster than they take it.
    */
   readonly isWaitedFor?: boolean
+  /**
+   * Removes what is of no use any more; absent where the store does so by itself.
+   *
+   * @returns how many responses were removed
+   */
+  prune?(): Promise<number>
+  /** Absent where nothing can be found out about what may have gone wrong. */
+  readonly upkeep?: Upkeep
   /** Removes what has expired and gives its space back; absent where the store does so by itself. */
   shrink?(): Promise<void>
   /** Gives back what the stores hold: files, and connections if they are ours. */

@@ -153,6 +153,19 @@ export class Chunks {
     await this.#unreferenced?.remove(generation)
   }
 
+  /** Gives chunks another time to live, in milliseconds; undefined for ever. */
+  async keep(record: ChunksRecord, timeToLive: number | undefined): Promise<void> {
+    const keys = chunkKeys(record)
+    if (this.#store.expire && timeToLive !== undefined) {
+      await this.#store.expire(keys, timeToLive)
+      return
+    }
+    for (const key of keys) {
+      const bytes = await this.#store.get(key, MIDWAY_DEADLINE)
+      if (bytes) await this.#store.set(key, bytes, timeToLive)
+    }
+  }
+
   retain(generation: string): void {
     this.#readers.set(generation, (this.#readers.get(generation) ?? 0) + 1)
   }

@@ -20,6 +20,8 @@ export interface Entry extends StoredResponse {
   readonly hasOwnPartition?: true
   /** Whether its fields have marks in place of values of its request. */
   readonly hasHiddenValues?: true
+  /** What it is found by, to be deleted or marked stale together with others. */
+  readonly tags?: readonly string[]
   /** For how long it may be used once it is stale, in milliseconds; it is kept no less long. */
   readonly staleUse?: number
 }

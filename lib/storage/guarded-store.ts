@@ -67,8 +67,8 @@ export function guardStore(store: ByteStore, events: Events, deadlines: Deadline
       failures = 0
       return found
     },
-    set: (key, bytes, timeToLive) =>
-      guarded('write', deadlines.write, async () => store.set(key, bytes, timeToLive)),
+    set: (key, bytes, timeToLive, about) =>
+      guarded('write', deadlines.write, async () => store.set(key, bytes, timeToLive, about)),
     delete: (keys) => guarded('delete', deadlines.write, async () => store.delete(keys)),
     ...(store.expire && {
       expire: (keys, timeToLive) =>

@@ -13,6 +13,7 @@ import {
 import { type Entry, keptUntil, variantKey } from './entry.ts'
 import type { MemoryTier } from './memory-tier.ts'
 import { decodeRecord, encodeRecord, METADATA_START } from './records.ts'
+import { type Summary, summaryOf } from './summary.ts'
 
 /** One of several responses for a cache key. */
 export interface Variant {
@@ -26,6 +27,13 @@ export type Head =
   | { readonly kind: 'response'; readonly entry: Entry }
   /** The most recently stored comes first. */
   | { readonly kind: 'variants'; readonly variants: readonly Variant[] }
+
+/** A stored response, and where it is. */
+export interface Placed {
+  /** Of its head. */
+  readonly key: string
+  readonly entry: Entry
+}
 
 /** A time in JSON, which has no infinity. */
 type Time = number | 'never'
@@ -148,12 +156,15 @@ export class Heads {
       chunksUntil: toJson(chunksUntil),
     }
     const inline = chunks ? NOTHING : (content.bytes ?? (await readAll(content)))
-    const timeToLive = Math.min(keptUntil(entry), chunksUntil) - Date.now()
-    const bytes = encodeRecord(key, record, inline)
-    await this.#set(key, bytes, timeToLive, { fields: entry.fields, chunks }, () => ({
+    const timeToLive = entryUntil(entry) - Date.now()
+    const head = (): Head => ({
       kind: 'response',
       entry: chunks ? entry : { ...entry, content: inlineContent(inline) },
-    }))
+    })
+    const bytes = encodeRecord(key, record, inline)
+    const { fields } = entry
+    const about = { fields, chunks, summary: () => summaryOf(key, entry) }
+    await this.#set(key, bytes, timeToLive, head, about)
   }
 
   /** What is written is remembered as well, unless somebody else has written meanwhile. */
@@ -161,8 +172,8 @@ export class Heads {
     key: string,
     bytes: Buffer,
     timeToLive: number,
-    about: About,
     head: () => Head,
+    about: About,
   ): Promise<void> {
     this.#memory?.forgetHead(key)
     const seen = this.#memory?.now() ?? 0
@@ -177,7 +188,8 @@ export class Heads {
     }
     const until = Math.max(...variants.map((variant) => variant.until))
     const bytes = encodeRecord(cacheKey, record, NOTHING)
-    await this.#set(cacheKey, bytes, until - Date.now(), {}, () => ({ kind: 'variants', variants }))
+    const head = (): Head => ({ kind: 'variants', variants })
+    await this.#set(cacheKey, bytes, until - Date.now(), head, {})
   }
 
   /** Which response or variants a key belongs to, and what is there. */
@@ -187,10 +199,10 @@ export class Heads {
     return head && { cacheKey: head.kind === 'response' ? head.entry.cacheKey : key, head }
   }
 
-  async delete(key: string): Promise<void> {
-    this.#memory?.forgetHead(key)
-    await this.#store.delete([key])
-    this.#memory?.forgetHead(key)
+  async delete(...keys: readonly string[]): Promise<void> {
+    for (const key of keys) this.#memory?.forgetHead(key)
+    await this.#store.delete(keys)
+    for (const key of keys) this.#memory?.forgetHead(key)
   }
 
   async clear(): Promise<void> {
@@ -201,13 +213,49 @@ export class Heads {
     this.#knownSecret = undefined
   }
 
-  /** All stored responses, without an order. @throws where the store cannot list what it has */
-  async *entries(): AsyncGenerator<Entry> {
+  /** Sums up what is at a key; undefined where that is no response, or cannot be read. */
+  async summary(key: string): Promise<Summary | undefined> {
+    const bytes = await this.#store.get(key)
+    const head = bytes && this.#decode(key, bytes)
+    return head?.kind === 'response' ? summaryOf(key, head.entry) : undefined
+  }
+
+  /** The responses under some cache keys. */
+  async *under(cacheKeys: Iterable<string>): AsyncGenerator<Placed> {
+    for (const cacheKey of cacheKeys) {
+      const head = await this.read(cacheKey, cacheKey)
+      if (head?.kind === 'response') yield { key: cacheKey, entry: head.entry }
+      if (head?.kind !== 'variants') continue
+      for (const { nominated } of head.variants) {
+        const key = variantKey(cacheKey, nominated)
+        const variant = await this.read(key, cacheKey)
+        if (variant?.kind === 'response') yield { key, entry: variant.entry }
+      }
+    }
+  }
+
+  /** Sums up all stored responses, without an order. @throws where the store cannot list what it has */
+  async *summaries(): AsyncGenerator<Summary> {
+    for await (const { key, head } of this.#list()) {
+      const isThere = head.kind === 'response' && Date.now() < until(head)
+      if (isThere) yield summaryOf(key, head.entry)
+    }
+  }
+
+  /** The keys of what is not kept any more, but still there: stores forget at their own pace. */
+  async *outdated(): AsyncGenerator<Placed> {
+    for await (const { key, head } of this.#list()) {
+      const isThere = head.kind === 'response' && Date.now() >= until(head)
+      if (isThere) yield { key, entry: head.entry }
+    }
+  }
+
+  async *#list(): AsyncGenerator<{ readonly key: string; readonly head: Head }> {
     const entries = this.#store.entries()
     if (entries === undefined) throw new Error('the store cannot list what it has')
     for await (const [key, bytes] of entries) {
-      const head = this.#decode(key, bytes)
-      if (head?.kind === 'response') yield head.entry
+      const head = key === SECRET_KEY ? undefined : this.#decode(key, bytes)
+      if (head) yield { key, head }
     }
   }
 
@@ -223,7 +271,7 @@ export class Heads {
 
   async #askSecret(mayMake: boolean): Promise<Buffer> {
     if (!mayMake && this.#secret === undefined) {
-      this.#knownSecret = await this.#readSecret().catch(() => undefined)
+      this.#knownSecret = await this.keptSecret().catch(() => undefined)
       return this.#knownSecret ?? this.#substituteSecret
     }
     this.#secret ??= this.#loadSecret()
@@ -237,15 +285,24 @@ export class Heads {
   }
 
   async #loadSecret(): Promise<Buffer> {
-    const kept = await this.#readSecret()
+    const kept = await this.keptSecret()
     if (kept) return kept
     const made = encodeRecord(SECRET_KEY, null, randomBytes(32))
     await this.#store.set(SECRET_KEY, made, undefined)
     // Another process may have made one at the same time: the one that is kept counts.
-    return (await this.#readSecret()) ?? this.#substituteSecret
+    return (await this.keptSecret()) ?? this.#substituteSecret
   }
 
-  async #readSecret(): Promise<Buffer | undefined> {
+  /** Another store's secret becomes this one's, if there is none yet: what is hashed under it can be moved here. */
+  async adoptSecret(secret: Buffer): Promise<void> {
+    if (await this.keptSecret()) return
+    await this.#store.set(SECRET_KEY, encodeRecord(SECRET_KEY, null, secret), undefined)
+    this.#secret = undefined
+    this.#knownSecret = undefined
+  }
+
+  /** The secret as it is kept in the store. */
+  async keptSecret(): Promise<Buffer | undefined> {
     const bytes = await this.#store.get(SECRET_KEY)
     return bytes && decodeRecord(SECRET_KEY, bytes)?.content
   }
@@ -258,7 +315,12 @@ function belongsTo(head: Head, cacheKey: string): boolean {
 /** Until when a head is worth keeping, in milliseconds since the epoch. */
 function until(head: Head): number {
   if (head.kind === 'variants') return Math.max(...head.variants.map((variant) => variant.until))
-  return Math.min(keptUntil(head.entry), head.entry.chunksUntil)
+  return entryUntil(head.entry)
+}
+
+/** Content that is kept with it lasts as long as it does. */
+function entryUntil(entry: Entry): number {
+  return Math.min(keptUntil(entry), entry.content.chunks ? entry.chunksUntil : Infinity)
 }
 
 function toJson(time: number): Time {

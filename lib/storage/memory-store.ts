@@ -1,11 +1,20 @@
-import type { ByteStore, Stores, Usage } from './byte-store.ts'
+import { type Conditions, matches } from '../query.ts'
+import type { About, ByteStore, ResponseIndex, Stores, Usage } from './byte-store.ts'
 import { SECRET_KEY, tellsVariants } from './heads.ts'
+import { Pace } from './pace.ts'
+import type { Summary } from './summary.ts'
 
 interface Row {
   readonly bytes: Buffer
   /** In milliseconds since the epoch; `Infinity` for never. */
   readonly expires: number
+  /** Of a response. */
+  readonly summary: Summary | undefined
+  readonly usedAt: number
 }
+
+/** How many summaries are found at a time. */
+const STEP = 500
 
 /** A store in memory, which is gone with the process. */
 export function openMemory(): Stores {
@@ -18,6 +27,9 @@ export function openMemory(): Stores {
     async touch(keys) {
       for (const key of keys) heads.touch(key)
     },
+    async usedAt(keys) {
+      return new Map(keys.map((key) => [key, heads.rows.get(key)?.usedAt ?? 0]))
+    },
     async oldest(limit) {
       return [...heads.rows.keys()].filter((key) => key !== SECRET_KEY).slice(0, limit)
     },
@@ -25,11 +37,22 @@ export function openMemory(): Stores {
       return keys.reduce((sum, key) => sum + (chunks.rows.get(key)?.bytes.length ?? 0), 0)
     },
   }
-  return { heads, chunks, usage, coherence: { kind: 'own' }, close: async () => undefined }
+  return {
+    heads,
+    chunks,
+    usage,
+    index: heads,
+    coherence: { kind: 'own' },
+    async prune() {
+      await chunks.prune()
+      return heads.prune()
+    },
+    close: async () => undefined,
+  }
 }
 
 /** Rows in the order of their last use, least recently first. */
-class Rows implements ByteStore {
+class Rows implements ByteStore, ResponseIndex {
   readonly rows = new Map<string, Row>()
   /** The number of bytes, and of rows that are responses. */
   size = 0
@@ -43,9 +66,15 @@ class Rows implements ByteStore {
     return undefined
   }
 
-  async set(key: string, bytes: Buffer, timeToLive = Infinity): Promise<void> {
+  async set(key: string, bytes: Buffer, timeToLive = Infinity, about: About = {}): Promise<void> {
     this.#remove(key)
-    this.rows.set(key, { bytes: Buffer.from(bytes), expires: Date.now() + timeToLive })
+    const usedAt = Date.now()
+    this.rows.set(key, {
+      bytes: Buffer.from(bytes),
+      expires: usedAt + timeToLive,
+      summary: about.summary?.(),
+      usedAt,
+    })
     this.size += bytes.length
     if (isResponse(key, bytes)) this.count += 1
   }
@@ -67,11 +96,63 @@ class Rows implements ByteStore {
     }
   }
 
+  async isComplete(): Promise<boolean> {
+    return true
+  }
+
+  async *select(conditions: Conditions, now: number): AsyncGenerator<readonly Summary[]> {
+    const pace = new Pace()
+    // What is used meanwhile changes its place.
+    const keys = [...this.rows.keys()]
+    for (let index = 0; index < keys.length; index += STEP) {
+      const found = keys.slice(index, index + STEP).flatMap((key) => this.#summary(key, now))
+      const meant = found.filter((summary) => matches(summary, conditions, now))
+      if (meant.length > 0) yield meant
+      await pace.rest()
+    }
+  }
+
+  #summary(key: string, now: number): Summary[] {
+    const row = this.rows.get(key)
+    if (row?.summary === undefined || now >= row.expires) return []
+    return [{ ...row.summary, usedAt: row.usedAt }]
+  }
+
+  async totals(conditions: Conditions, now: number): Promise<{ count: number; size: number }> {
+    let [count, size] = [0, 0]
+    for await (const some of this.select(conditions, now)) {
+      count += some.length
+      for (const summary of some) size += summary.size
+    }
+    return { count, size }
+  }
+
+  async unchanged(summaries: readonly Summary[]): Promise<readonly Summary[]> {
+    return summaries.filter(({ key, generation, storedAt }) => {
+      const summary = this.rows.get(key)?.summary
+      return summary?.generation === generation && summary.storedAt === storedAt
+    })
+  }
+
   touch(key: string): void {
     const row = this.rows.get(key)
     if (row === undefined) return
     this.rows.delete(key)
-    this.rows.set(key, row)
+    this.rows.set(key, { ...row, usedAt: Date.now() })
+  }
+
+  /** Removes what has expired; tells how many responses that were. */
+  async prune(): Promise<number> {
+    const pace = new Pace()
+    const now = Date.now()
+    let count = 0
+    for (const [key, { bytes, expires }] of this.rows) {
+      await pace.rest()
+      if (now < expires) continue
+      this.#remove(key)
+      if (isResponse(key, bytes)) count += 1
+    }
+    return count
   }
 
   #remove(key: string): void {

@@ -1,13 +1,17 @@
 import { setTimeout as delay, setImmediate as nextTurn } from 'node:timers/promises'
 import { type Awaitable, after } from '../awaitable.ts'
-import type { Events } from '../observe/events.ts'
+import { asError, type Events } from '../observe/events.ts'
 import type { DeletionCause, EvictEvent } from '../observe/payloads.ts'
+import { matches, mayMeanNew, type ParsedQuery } from '../query.ts'
 import { expirationTime } from '../rfc9111/freshness.ts'
 import type { Nominated, RequestMessage } from '../rfc9111/message.ts'
 import { fieldsAbout } from '../rfc9111/storing.ts'
 import { nominatedMatch } from '../rfc9111/vary.ts'
+import { Bulk } from './bulk.ts'
 import type { Stores } from './byte-store.ts'
+import { Catalogue } from './catalogue.ts'
 import {
+  CHUNK_SIZE,
   Chunks,
   chunkKeys,
   GivenUpError,
@@ -24,10 +28,13 @@ import {
   STALE_RETENTION,
   variantKey,
 } from './entry.ts'
+import { Exclusive } from './exclusive.ts'
 import { finite, type Head, Heads, type Variant } from './heads.ts'
 import { type LimitOptions, Limits } from './limits.ts'
 import { MemoryTier } from './memory-tier.ts'
 import { type Sealing, sealStores } from './sealed-store.ts'
+import type { Inspection } from './sqlite/inspect.ts'
+import { type Summary, summaryOf } from './summary.ts'
 
 /** How much of the responses is kept, and where. */
 export interface ResponsesOptions extends LimitOptions {
@@ -38,6 +45,9 @@ export interface ResponsesOptions extends LimitOptions {
   /** What is done to what is stored. */
   readonly sealing: Sealing
 }
+
+/** After how long it is looked again whether something is wrong, in milliseconds. */
+const CONFIRMATION = 200
 
 /** How many variants for other requests are looked at, where none is for the request. */
 const MAX_OTHERS = 8
@@ -61,8 +71,12 @@ export interface Recording {
   readonly content: GrowingContent
   /** Whether it is stored after all; undefined where that is not asked. Until then it is not found. */
   readonly agreed: Promise<boolean> | undefined
-  /** There is no more content: the response is stored, if it is whole. */
-  complete(isWhole: boolean): void
+  /**
+   * There is no more content: the response is stored, if it is whole.
+   *
+   * @returns why it could not be stored; undefined where it is, or another one has taken its place
+   */
+  complete(isWhole: boolean): Promise<Error | undefined>
   /** The content will not be complete: nothing is stored. */
   abandon(error: Error): void
 }
@@ -80,9 +94,12 @@ export class Responses {
   readonly #maxVariants: number
   readonly #limits: Limits | undefined
   readonly #recent = new Map<string, Set<Recent>>()
-  readonly #changes = new Map<string, Promise<unknown>>()
   /** What will become changes once it has been agreed to. */
   readonly #asking = new Set<Promise<unknown>>()
+  /** Changes to one cache key happen one after the other. */
+  readonly #exclusive = new Exclusive()
+  readonly #catalogue: Catalogue
+  readonly #bulk: Bulk
   readonly #deletions = new Map<string, Promise<unknown>>()
   /** The generations of responses that are being removed. */
   readonly #removing = new Set<string>()
@@ -104,6 +121,8 @@ export class Responses {
     this.#events = events
     this.#maxVariants = maxVariants
     this.#limits = usage && new Limits(usage, limits, (key, limit) => this.#evict(key, limit))
+    this.#catalogue = new Catalogue(this.#heads, sealed)
+    this.#bulk = new Bulk(this.#heads, this.#chunks, this.#catalogue, this.#exclusive, events)
   }
 
   /** Removes what is at the key of a head, and tells how many bytes of content will follow it. */
@@ -115,7 +134,7 @@ export class Responses {
       return 0
     }
     const { cacheKey, head } = found
-    return this.#exclusively(cacheKey, async () => {
+    return this.#exclusive.run([cacheKey], async () => {
       const chunks = head.kind === 'response' ? head.entry.content.chunks : undefined
       const following = chunks && (await this.#stores.usage?.sizeOf(chunkKeys(chunks)))
       await this.#heads.delete(key)
@@ -248,8 +267,9 @@ export class Responses {
       complete: (isWhole) => {
         content.complete()
         if (!isWhole) content.giveUp(new GivenUpError('the content has not its announced length'))
-        if (agree === undefined) void this.#commit(recent, content)
-        else agreement?.resolve(this.#commitIfAgreed(recent, content, agree))
+        if (agree === undefined) return this.#commit(recent, content)
+        agreement?.resolve(this.#commitIfAgreed(recent, content, agree))
+        return Promise.resolve(undefined)
       },
       abandon: (error) => {
         if (content.isComplete) return
@@ -281,6 +301,32 @@ export class Responses {
     })().finally(() => this.#asking.delete(asking))
     this.#asking.add(asking)
     return asking
+  }
+
+  /**
+   * Stores a response whose content is read from elsewhere, as fast as the store takes it.
+   *
+   * @param maxLength of its content, in bytes
+   * @throws where the content cannot be read or is too long, or the store fails
+   */
+  async store(
+    response: NewEntry,
+    content: AsyncIterable<Uint8Array>,
+    maxLength?: number,
+  ): Promise<void> {
+    const recording = this.record(response, maxLength)
+    // Somebody who waits for it, so that it is not given up.
+    const hold = recording.content.open()
+    try {
+      for await (const bytes of content) await append(recording.content, bytes)
+    } catch (error) {
+      recording.abandon(asError(error))
+      throw error
+    } finally {
+      hold.close()
+    }
+    const failure = await recording.complete(true)
+    if (failure) throw failure
   }
 
   /** Stores a response whose fields have been freshened, unless another one has taken its place. */
@@ -319,7 +365,7 @@ export class Responses {
 
   /** Whether what is stored for a cache key has been deleted since a moment: what was under way then is outdated. */
   isDeletedSince(cacheKey: string, moment: number): boolean {
-    return (this.#deleted.get(cacheKey) ?? this.#allDeleted) > moment
+    return Math.max(this.#deleted.get(cacheKey) ?? 0, this.#allDeleted) > moment
   }
 
   #noteDeletion(cacheKey: string): void {
@@ -332,8 +378,8 @@ export class Responses {
     this.#allDeleted = Math.max(this.#allDeleted, moment)
   }
 
-  async #commit(recent: Recent, content: GrowingContent): Promise<void> {
-    await this.#exclusively(recent.entry.cacheKey, async () => {
+  async #commit(recent: Recent, content: GrowingContent): Promise<Error | undefined> {
+    return this.#exclusive.run([recent.entry.cacheKey], async () => {
       try {
         const saved = await content.saved()
         if (recent.isObsolete) this.#discard(content)
@@ -344,11 +390,13 @@ export class Responses {
           this.#events.stored(entry, expirationTime(entry))
           this.#limits?.check()
         }
+        return undefined
       } catch (error) {
         // What the store refused has been told already.
         const isTrouble = error instanceof GivenUpError && !(error instanceof TooLargeError)
         if (isTrouble) this.#events.error('write', error)
         this.#discard(content)
+        return asError(error)
       } finally {
         this.#remove(recent)
       }
@@ -357,7 +405,7 @@ export class Responses {
 
   async #rewrite(recent: Recent): Promise<void> {
     const { entry } = recent
-    await this.#exclusively(entry.cacheKey, async () => {
+    await this.#exclusive.run([entry.cacheKey], async () => {
       try {
         const kept = await this.#place(entry)
         if (kept && !recent.isObsolete) {
@@ -380,13 +428,15 @@ export class Responses {
       recent.isObsolete = true
       this.#remove(recent)
     }
-    await this.#exclusively(cacheKey, async () => {
-      const kept = await this.#place(entry)
-      if (kept === undefined) return
-      await this.#heads.delete(kept.key)
-      await this.#dispose(cacheKey, { kind: 'response', entry: kept.entry })
-      this.#events.deleted(kept.entry, cause)
-    }).catch(() => {})
+    await this.#exclusive
+      .run([cacheKey], async () => {
+        const kept = await this.#place(entry)
+        if (kept === undefined) return
+        await this.#heads.delete(kept.key)
+        await this.#dispose(cacheKey, { kind: 'response', entry: kept.entry })
+        this.#events.deleted(kept.entry, cause)
+      })
+      .catch(() => {})
     this.#removing.delete(generation)
   }
 
@@ -497,42 +547,30 @@ export class Responses {
     if (all?.size === 0) this.#recent.delete(cacheKey)
   }
 
-  /** Forgets what is being received or written for a cache key, so that it will not be stored. */
-  #forget(cacheKey: string): boolean {
-    const all = this.#recent.get(cacheKey) ?? []
+  /** Forgets what is being received or written for a cache key, so that it will not be stored; tells its generations. */
+  #forget(cacheKey: string): string[] {
+    const all = [...(this.#recent.get(cacheKey) ?? [])]
     for (const recent of all) recent.isObsolete = true
-    return this.#recent.delete(cacheKey)
-  }
-
-  /** Changes to one cache key happen one after the other. */
-  #exclusively<T>(cacheKey: string, change: () => Promise<T>): Promise<T> {
-    const before = this.#changes.get(cacheKey) ?? Promise.resolve()
-    const result = before.then(change, change)
-    const settled = result.then(
-      () => {},
-      () => {},
-    )
-    this.#changes.set(cacheKey, settled)
-    void settled.then(() => {
-      if (this.#changes.get(cacheKey) === settled) this.#changes.delete(cacheKey)
-    })
-    return result
+    this.#recent.delete(cacheKey)
+    return all.map(({ entry }) => entry.generation)
   }
 
   /**
    * Deletes all responses for a cache key. From now on they are not found.
    *
-   * @returns whether there were any
+   * @returns how many there were
    * @throws where the store fails
    */
-  delete(cacheKey: string, cause: DeletionCause = 'management'): Promise<boolean> {
+  delete(cacheKey: string, cause: DeletionCause = 'management'): Promise<number> {
     this.#noteDeletion(cacheKey)
     const forgotten = this.#forget(cacheKey)
-    const deletion = this.#exclusively(cacheKey, async () => {
+    const deletion = this.#exclusive.run([cacheKey], async () => {
       const head = await this.#heads.read(cacheKey, cacheKey)
       await this.#heads.delete(cacheKey)
-      for (const entry of await this.#dispose(cacheKey, head)) this.#events.deleted(entry, cause)
-      return forgotten || head !== undefined
+      const disposed = await this.#dispose(cacheKey, head)
+      for (const entry of disposed) this.#events.deleted(entry, cause)
+      const gone = disposed.map(({ generation }) => generation)
+      return new Set([...forgotten, ...gone]).size
     })
     const settled = deletion
       .then(
@@ -565,20 +603,183 @@ export class Responses {
 
   /** All stored responses for a cache key. */
   async all(cacheKey: string): Promise<Entry[]> {
-    await this.#changes.get(cacheKey)
+    await this.#exclusive.settled(cacheKey)
     return this.#load(cacheKey)
   }
 
-  /** All stored responses, without an order. @throws where the store cannot list what it has */
-  async *entries(): AsyncGenerator<Entry> {
+  /**
+   * Sums up the stored responses that a query means, a few at a time.
+   *
+   * @throws where the store fails, cannot list what it has, or does not know what is asked
+   */
+  async *select(query: ParsedQuery, now: number): AsyncGenerator<readonly Summary[]> {
+    await this.#noteUse(query)
+    yield* this.#catalogue.select(query, now)
+  }
+
+  /** Sums up all stored responses, one by one. @throws as {@link select} does */
+  async *summaries(): AsyncGenerator<Summary> {
+    const all = { conditions: {}, descending: false, limit: Infinity }
+    for await (const some of this.select(all, Date.now())) yield* some
+  }
+
+  /** The number of stored responses that a query means, and the length of their content in bytes. */
+  async totalsOf(query: ParsedQuery, now: number): Promise<{ count: number; size: number }> {
+    await this.#noteUse(query)
+    return this.#catalogue.totals(query, now)
+  }
+
+  /** Writes all that the answer depends on. */
+  async #noteUse({ conditions, sort }: ParsedQuery): Promise<void> {
     await this.settled()
-    yield* this.#heads.entries()
+    if (conditions.usedBefore !== undefined || sort === 'used') await this.#limits?.flush(0)
+  }
+
+  /** The stored response that was summed up; undefined where there is none any more. */
+  async get(summary: Summary): Promise<Entry | undefined> {
+    return (await this.#bulk.place(summary))?.entry
+  }
+
+  /**
+   * Deletes the responses that a query means. What is being received or asked for, and may be meant as well,
+   * is not stored.
+   *
+   * @returns how many there were
+   * @throws where the store fails
+   */
+  async deleteAll(query: ParsedQuery, now: number): Promise<number> {
+    const isMeant = (summary: Summary) => matches(summary, query.conditions, now)
+    let count = 0
+    if (mayMeanNew(query)) {
+      this.#allDeleted = this.moment()
+      for (const recent of this.#recents(isMeant)) {
+        recent.isObsolete = true
+        this.#remove(recent)
+      }
+    }
+    for await (const some of this.select(this.#spooled(query), now)) {
+      for (const { generation } of some) this.#removing.add(generation)
+      try {
+        count += await this.#bulk.remove(some, isMeant, 'management')
+      } finally {
+        for (const { generation } of some) this.#removing.delete(generation)
+      }
+    }
+    return count
+  }
+
+  /**
+   * Changes the responses that a query means.
+   *
+   * @returns how many there were
+   * @throws where the store fails
+   */
+  async reviseAll(
+    query: ParsedQuery,
+    now: number,
+    change: (entry: Entry) => Entry,
+  ): Promise<number> {
+    const isMeant = (summary: Summary) => matches(summary, query.conditions, now)
+    let count = 0
+    if (mayMeanNew(query)) {
+      this.#allDeleted = this.moment()
+      for (const recent of this.#recents(isMeant)) recent.entry = change(recent.entry)
+    }
+    for await (const some of this.select(this.#spooled(query), now)) {
+      count += await this.#bulk.revise(some, isMeant, change)
+    }
+    return count
+  }
+
+  /**
+   * Gives a stored response another cache key. Where something newer is stored for that, it is removed.
+   *
+   * @param change makes it what it is to be there
+   * @returns whether it was still stored
+   * @throws where the store fails
+   */
+  async move(
+    summary: Summary,
+    cacheKey: string,
+    change: (entry: Entry) => Entry,
+  ): Promise<boolean> {
+    return this.#exclusive.run([summary.cacheKey, cacheKey], async () => {
+      const placed = await this.#bulk.place(summary)
+      if (placed === undefined) return false
+      const { entry } = placed
+      const there = await this.#load(cacheKey)
+      const isOutdated = there.some(
+        (other) =>
+          isSameVariant(other.nominated, entry.nominated) &&
+          other.responseTime >= entry.responseTime,
+      )
+      if (!isOutdated) await this.#write(change(entry))
+      await this.#heads.delete(placed.key)
+      if (isOutdated) await this.#dispose(summary.cacheKey, { kind: 'response', entry })
+      return true
+    })
+  }
+
+  /** Removes what is of no use any more; tells how many responses that were. @throws where the store fails */
+  async prune(): Promise<number> {
+    await this.settled()
+    await this.#chunks.flush()
+    if (this.#stores.prune) return this.#stores.prune()
+    let count = 0
+    for await (const { key, entry } of this.#heads.outdated()) {
+      count += await this.#bulk.remove([summaryOf(key, entry)], () => true)
+    }
+    return count
+  }
+
+  /** Gives space that is free back to the file system. @throws where the store fails */
+  async vacuum(): Promise<void> {
+    await this.freed()
+  }
+
+  /** What is wrong in the store; undefined where nothing can be found out. @throws where the store fails */
+  async inspect(): Promise<Inspection | undefined> {
+    const { upkeep } = this.#stores
+    if (upkeep === undefined) return undefined
+    await this.settled()
+    const found = await upkeep.inspect()
+    if (found.orphans.length + found.incomplete.length === 0) return found
+    // What is being replaced or removed looks like that for a moment.
+    await delay(CONFIRMATION)
+    const again = await upkeep.inspect()
+    const left = new Set(found.incomplete.map(({ generation }) => generation))
+    return {
+      ...again,
+      orphans: again.orphans.filter((generation) => found.orphans.includes(generation)),
+      incomplete: again.incomplete.filter(({ generation }) => left.has(generation)),
+    }
+  }
+
+  /** Mends what is wrong in the store. @throws where the store fails */
+  async mend(found: Inspection): Promise<void> {
+    for (const { key } of found.incomplete) await this.#heads.delete(key)
+    await this.#stores.upkeep?.mend(found)
+  }
+
+  /** What is being received or written, and is meant. */
+  #recents(isMeant: (summary: Summary) => boolean): Recent[] {
+    const all = [...this.#recent.values()].flatMap((recents) => [...recents])
+    return all.filter(({ entry }) => isMeant(summaryOf(entry.cacheKey, entry)))
+  }
+
+  /**
+   * A query whose answer is complete before anything is changed: stores without an index may lose their
+   * place where something is removed.
+   */
+  #spooled(query: ParsedQuery): ParsedQuery {
+    const isSafe = this.#stores.index !== undefined || query.sort !== undefined
+    return isSafe ? query : { ...query, sort: 'url' }
   }
 
   /** Waits until nothing is being received or written for a cache key. */
   async quiet(cacheKey: string): Promise<void> {
-    while (this.#recent.has(cacheKey) || this.#changes.has(cacheKey)) {
-      await this.#changes.get(cacheKey)
+    while (this.#recent.has(cacheKey) || this.#exclusive.isBusy(cacheKey)) {
+      await this.#exclusive.settled(cacheKey)
       if (this.#recent.has(cacheKey)) await delay(QUIET_POLL)
     }
   }
@@ -586,7 +787,7 @@ export class Responses {
   /** Waits until all that has been received by now is written. */
   async settled(): Promise<void> {
     await Promise.all(this.#asking)
-    await Promise.all(this.#changes.values())
+    await this.#exclusive.settled()
   }
 
   /** Waits until the store is within its limits. */
@@ -617,6 +818,35 @@ export class Responses {
    */
   secret(mayMake: boolean): Buffer | Promise<Buffer> {
     return this.#heads.secret(mayMake)
+  }
+
+  /** The same, if there is one in the store. @throws where the store fails */
+  async keptSecret(): Promise<Buffer | undefined> {
+    return this.#heads.keptSecret()
+  }
+
+  /** Another store's secret becomes this one's, if there is none yet. @throws where the store fails */
+  async adoptSecret(secret: Buffer): Promise<void> {
+    await this.#heads.adoptSecret(secret)
+  }
+}
+
+/** Appends bytes to content when there is room for them. @throws where the content is not going to be stored */
+async function append(content: GrowingContent, bytes: Uint8Array): Promise<void> {
+  for (let start = 0; start < bytes.length; start += CHUNK_SIZE) {
+    content.append(Buffer.from(bytes.subarray(start, start + CHUNK_SIZE)))
+    if (content.givenUp) throw content.givenUp
+    if (!content.isCongested) continue
+    const { onGivenUp } = content
+    await new Promise<void>((resolve) => {
+      content.onRoom = resolve
+      content.onGivenUp = () => {
+        onGivenUp?.()
+        resolve()
+      }
+    })
+    content.onGivenUp = onGivenUp
+    if (content.givenUp) throw content.givenUp
   }
 }
 

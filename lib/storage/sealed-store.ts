@@ -39,13 +39,24 @@ export function sealStores(
   }
   if (sealing.encryption === undefined) return { ...stores, heads, chunks, close }
   // Whatever else a store may offer would have to see what is hidden from it.
-  const { usage, unreferenced, leases, coherence, isWaitedFor = false, shrink } = stores
+  const {
+    usage,
+    unreferenced,
+    leases,
+    coherence,
+    isWaitedFor = false,
+    prune,
+    shrink,
+    upkeep,
+  } = stores
   return {
     ...{ heads, chunks, isWaitedFor, close },
     ...(usage && { usage }),
     ...(unreferenced && { unreferenced }),
     ...(leases && { leases }),
     ...(coherence && { coherence }),
+    ...(upkeep && { upkeep }),
+    ...(prune && { prune }),
     ...(shrink && { shrink }),
   }
 }
@@ -142,7 +153,7 @@ class SealedStore implements ByteStore {
     const packed = isWorthIt ? compression.compress(record) : record
     const write = (bytes: Buffer) => {
       const sealed = encryption?.encrypt(this.#placeOf(key), bytes, this.#visible(record, about))
-      return this.#store.set(key, sealed ?? bytes, timeToLive)
+      return this.#store.set(key, sealed ?? bytes, timeToLive, sealed ? undefined : about)
     }
     return packed instanceof Promise ? this.#track([key], packed.then(write)) : write(packed)
   }

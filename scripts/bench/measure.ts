@@ -6,6 +6,7 @@ import { cachingAgent, HttpCache } from 'caching-agent'
 import { type Dispatcher, request } from 'undici'
 import { digest, keyParts } from '../../lib/key.ts'
 import { type Contender, type ContenderName, contender, type Place } from './contenders.ts'
+import { generate, type JobName, manage } from './stored-million.ts'
 
 /** Through undici's request(), or through the built-in fetch. */
 export type Client = 'request' | 'fetch'
@@ -51,6 +52,10 @@ export type Task =
       readonly count: number
       readonly samples: number
     }
+  /** Writes a file of so many responses. */
+  | { readonly kind: 'generate'; readonly store: string; readonly count: number }
+  /** What it takes to do something with all responses of a store. */
+  | { readonly kind: 'manage'; readonly store: string; readonly job: JobName }
 
 /** What a measurement finds: its names depend on the task. */
 export type Found = Readonly<Record<string, number>>
@@ -73,6 +78,8 @@ const KINDS: { [K in Task['kind']]: (task: Extract<Task, { kind: K }>) => Promis
   seal,
   fill,
   lookup,
+  generate,
+  manage,
 }
 
 const task = JSON.parse(process.argv[2] ?? '') as Task

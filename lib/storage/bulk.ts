@@ -1,0 +1,130 @@
+import type { Events } from '../observe/events.ts'
+import type { DeletionCause } from '../observe/payloads.ts'
+import type { Catalogue } from './catalogue.ts'
+import type { Chunks } from './content.ts'
+import { type Entry, keptUntil } from './entry.ts'
+import type { Exclusive } from './exclusive.ts'
+import { finite, type Heads, type Placed } from './heads.ts'
+import { Pace } from './pace.ts'
+import { type Summary, summaryOf } from './summary.ts'
+
+/** How many responses are removed at a time, so that nothing else waits for long. */
+const STEP = 100
+
+/** Changes many stored responses, that have been found by their summaries. */
+export class Bulk {
+  readonly #heads: Heads
+  readonly #chunks: Chunks
+  readonly #catalogue: Catalogue
+  readonly #exclusive: Exclusive
+  readonly #events: Events
+
+  constructor(
+    heads: Heads,
+    chunks: Chunks,
+    catalogue: Catalogue,
+    exclusive: Exclusive,
+    events: Events,
+  ) {
+    this.#heads = heads
+    this.#chunks = chunks
+    this.#catalogue = catalogue
+    this.#exclusive = exclusive
+    this.#events = events
+  }
+
+  /** Where a response is now; undefined where it is not stored any more. */
+  async place({ key, cacheKey, generation }: Summary): Promise<Placed | undefined> {
+    const head = await this.#heads.read(key, cacheKey)
+    if (head?.kind === 'response' && head.entry.generation === generation) {
+      return { key, entry: head.entry }
+    }
+    // It makes room for others that way.
+    for await (const placed of this.#heads.under([cacheKey])) {
+      if (placed.entry.generation === generation) return placed
+    }
+    return undefined
+  }
+
+  /**
+   * Removes responses.
+   *
+   * @param isMeant whether what became of a response in the meantime is to be removed as well
+   * @param cause to be told, if it is
+   * @returns how many are gone
+   */
+  async remove(
+    summaries: readonly Summary[],
+    isMeant: (summary: Summary) => boolean,
+    cause?: DeletionCause,
+  ): Promise<number> {
+    const pace = new Pace()
+    let count = 0
+    for (let index = 0; index < summaries.length; index += STEP) {
+      const some = summaries.slice(index, index + STEP)
+      const cacheKeys = [...new Set(some.map(({ cacheKey }) => cacheKey))]
+      count += await this.#exclusive.run(cacheKeys, () => this.#removeSome(some, isMeant, cause))
+      await pace.rest()
+    }
+    return count
+  }
+
+  async #removeSome(
+    summaries: readonly Summary[],
+    isMeant: (summary: Summary) => boolean,
+    cause: DeletionCause | undefined,
+  ): Promise<number> {
+    const unchanged = new Set(await this.#catalogue.unchanged(summaries))
+    const meant: Summary[] = []
+    for (const summary of summaries) {
+      const placed = unchanged.has(summary) ? undefined : await this.place(summary)
+      const current = placed ? summaryOf(placed.key, placed.entry) : summary
+      if (unchanged.has(summary) || (placed && isMeant(current))) meant.push(current)
+    }
+    if (meant.length === 0) return 0
+    await this.#heads.delete(...meant.map(({ key }) => key))
+    for (const summary of meant) {
+      if (summary.chunks) this.#chunks.remove(summary.chunks)
+      const content = { length: summary.size }
+      if (cause) this.#events.deleted({ ...summary, content }, cause)
+    }
+    return meant.length
+  }
+
+  /**
+   * Changes responses in place.
+   *
+   * @param isMeant whether what became of a response in the meantime is to be changed as well
+   * @returns how many were changed
+   */
+  async revise(
+    summaries: readonly Summary[],
+    isMeant: (summary: Summary) => boolean,
+    change: (entry: Entry) => Entry,
+  ): Promise<number> {
+    const pace = new Pace()
+    let count = 0
+    for (const summary of summaries) {
+      const isChanged = await this.#exclusive.run([summary.cacheKey], async () => {
+        const placed = await this.place(summary)
+        if (placed === undefined) return false
+        const current = summaryOf(placed.key, placed.entry)
+        if (current.storedAt !== summary.storedAt && !isMeant(current)) return false
+        await this.#write(placed.key, change(placed.entry))
+        return true
+      })
+      if (isChanged) count += 1
+      await pace.rest()
+    }
+    return count
+  }
+
+  /** Chunks that would not last as long as a response that has been given more time are given more as well. */
+  async #write(key: string, entry: Entry): Promise<void> {
+    const { chunks } = entry.content
+    const until = keptUntil(entry)
+    const isLonger = chunks !== undefined && until > entry.chunksUntil
+    if (isLonger) await this.#chunks.keep(chunks, finite(until - Date.now()))
+    await this.#heads.write(key, isLonger ? { ...entry, chunksUntil: until } : entry)
+  }
+}

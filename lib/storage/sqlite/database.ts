@@ -1,0 +1,459 @@
+import { randomUUID } from 'node:crypto'
+import {
+  accessSync,
+  closeSync,
+  constants,
+  existsSync,
+  mkdirSync,
+  openSync,
+  renameSync,
+  statSync,
+} from 'node:fs'
+import { dirname } from 'node:path'
+import type { DatabaseSync, StatementSync } from 'node:sqlite'
+import { setTimeout as delay } from 'node:timers/promises'
+import { pathToFileURL } from 'node:url'
+import type { Awaitable } from '../../awaitable.ts'
+import type { Events } from '../../observe/events.ts'
+import { WriteQueue } from '../write-queue.ts'
+import { Writer } from '../writer.ts'
+import { type Run, transact } from '../writes.ts'
+import { type Inspection, inspect } from './inspect.ts'
+import { inspectFile } from './inspect-file.ts'
+import { isAlive } from './is-alive.ts'
+import { CHANGES, PROCESSES } from './schema.ts'
+
+/** How long SQLite itself waits for another process's lock, blocking this one, in milliseconds. */
+const BUSY_TIMEOUT = 5
+
+/** How long a call waits for another process's lock in all, in milliseconds: less than a store may take. */
+const READ_PATIENCE = 300
+const WRITE_PATIENCE = 2000
+
+/** How long opening the file waits for another process's lock, which blocks the construction, in milliseconds. */
+const OPEN_PATIENCE = 1000
+
+/** How much is written until that is left to a thread of its own, in bytes: short programs need none. */
+const MUCH = 2 ** 20
+
+/** How many prepared statements are kept. */
+const MAX_STATEMENTS = 64
+
+/** Result codes of SQLite: https://www.sqlite.org/rescode.html */
+const SQLITE_BUSY = 5
+const SQLITE_READONLY = 8
+const SQLITE_CORRUPT = 11
+const SQLITE_CANTOPEN = 14
+const SQLITE_NOTADB = 26
+const SQLITE_IOERR = 10
+const SQLITE_FULL = 13
+/** What a file says that ends too early. */
+const SQLITE_IOERR_SHORT_READ = 522
+
+/** What may be over the next time. */
+const PASSING = new Set([SQLITE_BUSY, SQLITE_IOERR, SQLITE_FULL])
+
+/** Tells how often anybody has changed heads. */
+const COUNTER = `SELECT number FROM ${CHANGES}`
+
+/** An SQLite database on `node:sqlite`: the driver under the adapter. */
+export class SqliteDatabase {
+  readonly #path: string
+  readonly #events: Events
+  readonly #statements = new Map<string, StatementSync>()
+  /** What makes the tables, should the file have to be begun anew. */
+  #schema: readonly string[] = []
+  readonly #writes = new WriteQueue(
+    (sql, parameters) => this.#run(sql, parameters),
+    (error, isLate) => this.#mayTryAgain(error, isLate),
+  )
+  #database: DatabaseSync | undefined
+  #file: { readonly dev: number; readonly ino: number } | undefined
+  /** How often the file has been opened. */
+  #opened = 0
+  #closed = false
+  readonly #id = randomUUID()
+  /** Whether there are others, and at which version of the file that was found. */
+  #others = { version: Number.NaN, isAny: false }
+  #versionQuery: StatementSync | undefined
+  #version = Number.NaN
+  /** The one of the file that {@link #version} was found at. */
+  #dataVersion: number | undefined
+  /** How many bytes have been written. */
+  #written = 0
+  #isWritable = true
+  #isOnlyRead: boolean
+  /** Whether there is no file to be read yet. */
+  #isStandIn = false
+
+  constructor(path: string, events: Events, isOnlyRead: boolean) {
+    this.#path = path
+    this.#events = events
+    this.#isOnlyRead = isOnlyRead
+    if (path !== ':memory:' && !isOnlyRead) mkdirSync(dirname(path), { recursive: true })
+    const deadline = Date.now() + OPEN_PATIENCE
+    for (;;) {
+      try {
+        this.#open()
+        return
+      } catch (error) {
+        const code = resultCode(error)
+        if (code === SQLITE_BUSY && Date.now() < deadline) continue
+        // A lock passes, and so may what ails the disk; the next call opens the file.
+        const isFile = statSync(path, { throwIfNoEntry: false })?.isFile() ?? true
+        if (code === undefined || !PASSING.has(code) || !isFile) throw error
+        events.error('open', error)
+        return
+      }
+    }
+  }
+
+  /** Whether the tables have been made. */
+  get isReady(): boolean {
+    return this.#schema.length > 0 && !this.#closed
+  }
+
+  /** What is at a key of the adapter's: read past the adapter, as at once as SQLite can. */
+  get(table: string, key: string): Awaitable<Buffer | undefined> {
+    const sql = `SELECT value, expires FROM ${table} WHERE key = ? AND namespace = ''`
+    const read = ([row]: unknown[]) => {
+      const { value, expires } = (row ?? {}) as { value?: Buffer; expires?: number | null }
+      if (!Buffer.isBuffer(value)) return undefined
+      // What is only read is there for as long as it is there.
+      return this.#isOnlyRead || (expires ?? Infinity) > Date.now() ? value : undefined
+    }
+    try {
+      return read(this.#run(sql, [key]))
+    } catch {
+      return this.query(sql, key).then(read)
+    }
+  }
+
+  /** Whether the file is left as it is: until {@link beginWriting}. */
+  get isOnlyRead(): boolean {
+    return this.#isOnlyRead
+  }
+
+  /** Opens the file anew if it was only read. @returns whether it was */
+  beginWriting(): boolean {
+    if (!this.#isOnlyRead) return false
+    this.#isOnlyRead = this.#isStandIn = false
+    this.#letGo()
+    if (this.#path !== ':memory:') mkdirSync(dirname(this.#path), { recursive: true })
+    return true
+  }
+
+  /** Lets the file be opened anew. */
+  #letGo(): void {
+    this.#statements.clear()
+    this.#database?.close()
+    this.#database = undefined
+  }
+
+  /** Runs a statement: rows of a query, none for others. Another process's lock is waited for without blocking. */
+  async query<Row = unknown>(sql: string, ...parameters: readonly unknown[]): Promise<Row[]> {
+    if (/^\s*(INSERT|DELETE|UPDATE|PRAGMA incremental_vacuum)/.test(sql)) {
+      if (this.#closed) throw new Error('the store is closed')
+      this.#count(parameters)
+      return this.#writes.write(sql, parameters, WRITE_PATIENCE) as Promise<Row[]>
+    }
+    return this.#patiently(READ_PATIENCE, () => this.#run(sql, parameters) as Row[])
+  }
+
+  /** Changes tables: either all statements count or none. */
+  async alter(statements: readonly string[]): Promise<void> {
+    await this.#patiently(WRITE_PATIENCE, () => {
+      transact(
+        this.#run,
+        statements.map((sql) => ({ sql, parameters: [] })),
+        Infinity,
+      )
+    })
+  }
+
+  async #patiently<T>(patience: number, work: () => T): Promise<T> {
+    const deadline = performance.now() + patience
+    for (;;) {
+      try {
+        return work()
+      } catch (error) {
+        if (!this.#mayTryAgain(error, performance.now() > deadline)) throw error
+        await delay(5 + Math.random() * 20)
+      }
+    }
+  }
+
+  /** Leaves the writing to a thread from the moment on at which it is worth while. */
+  #count(parameters: readonly unknown[]): void {
+    for (const value of parameters) if (value instanceof Uint8Array) this.#written += value.length
+    if (this.#written < MUCH || this.#writes.writer || !this.#isWritable || !this.isReady) return
+    try {
+      this.#writes.writer = new Writer(this.#path, WRITE_PATIENCE, COUNTER, () => this.#countAnew())
+    } catch {
+      // Where there may be no threads, there are none.
+      this.#isWritable = false
+    }
+  }
+
+  /** From now on versions are counted otherwise, and none from before means the same. */
+  #countAnew(): void {
+    this.#opened += 1
+    this.#dataVersion = undefined
+  }
+
+  /** Whether what failed may succeed before long: damage is mended, and locks pass. */
+  #mayTryAgain(error: unknown, isLate: boolean): boolean {
+    if (isLate) return false
+    const isDamage = !this.#isOnlyRead && this.#isDamage(error)
+    if (isDamage) this.#startAnew(error)
+    return isDamage || resultCode(error) === SQLITE_BUSY
+  }
+
+  #isDamage(error: unknown): boolean {
+    const code = resultCode(error)
+    if (isNoDatabase(error)) return true
+    if (code === SQLITE_IOERR) return extendedCode(error) === SQLITE_IOERR_SHORT_READ
+    // A table that was there is not any more: the file is damaged where its schema is.
+    return this.#schema.length > 0 && /^no such table/.test((error as Error).message)
+  }
+
+  /** Tells other processes that this one has the file open. A file that cannot be written has no need of it. */
+  async introduce(): Promise<void> {
+    if (!this.#isWritable) return
+    const sql = `INSERT OR REPLACE INTO ${PROCESSES} VALUES (?, ?)`
+    await this.query(sql, this.#id, process.pid).catch(() => {})
+  }
+
+  /** Whether another process has the file open, or another cache of this one. */
+  async hasOthers(): Promise<boolean> {
+    const version = this.version()
+    if (version !== this.#others.version) {
+      const sql = `SELECT pid FROM ${PROCESSES} WHERE id <> ?`
+      const others = await this.query<{ pid: number }>(sql, this.#id)
+      this.#others = { version, isAny: others.some(({ pid }) => isAlive(pid)) }
+    }
+    return this.#others.isAny
+  }
+
+  /** Notes what the tables are like that there are now, whoever has made them. */
+  async learnSchema(): Promise<void> {
+    const sql = `SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL ORDER BY type = 'table' DESC`
+    const rows = await this.query<{ sql: string }>(sql)
+    this.#schema = rows
+      .filter(({ sql }) => !sql.startsWith('CREATE TABLE sqlite_'))
+      .map(({ sql }) => sql.replace(/^CREATE (?:UNIQUE )?\w+ /, '$&IF NOT EXISTS '))
+  }
+
+  readonly #run: Run = (sql, parameters) => {
+    // Somebody else may have made the file meanwhile.
+    if (this.#isStandIn && existsSync(this.#path)) this.#letGo()
+    const database = this.#database ?? this.#open()
+    let statement = this.#statements.get(sql)
+    if (statement === undefined) {
+      statement = database.prepare(sql)
+      if (this.#statements.size >= MAX_STATEMENTS) this.#statements.clear()
+      this.#statements.set(sql, statement)
+    }
+    const rows = statement.all(...(parameters as (string | number | Uint8Array | null)[]))
+    for (const row of rows as { value?: unknown }[]) {
+      const { value } = row
+      if (value instanceof Uint8Array) {
+        row.value = Buffer.from(value.buffer, value.byteOffset, value.byteLength)
+      }
+    }
+    return rows
+  }
+
+  #open(): DatabaseSync {
+    if (this.#closed) throw new Error('the store is closed')
+    if (this.#isOnlyRead) return this.#openUntouched()
+    try {
+      return this.#openFile()
+    } catch (error) {
+      const code = resultCode(error)
+      if (isNoDatabase(error)) return this.#startAnew(error)
+      const isReadOnly = code === SQLITE_READONLY || code === SQLITE_CANTOPEN
+      if (!isReadOnly || !existsSync(this.#path)) throw error
+      const database = this.#openReadOnly()
+      this.#events.error('open', error)
+      return database
+    }
+  }
+
+  #openFile(): DatabaseSync {
+    const isFile = this.#path !== ':memory:'
+    if (isFile) createPrivately(this.#path)
+    return this.#use(
+      this.#path,
+      {},
+      // auto_vacuum has an effect only before the first table is made.
+      [
+        'PRAGMA auto_vacuum = INCREMENTAL',
+        'PRAGMA journal_mode = WAL',
+        'PRAGMA synchronous = NORMAL',
+      ],
+    )
+  }
+
+  /** Opens the file so that not one byte of it is changed. While there is none, nothing is stored. */
+  #openUntouched(): DatabaseSync {
+    this.#isStandIn = !existsSync(this.#path)
+    if (this.#isStandIn) return this.#use(':memory:', {})
+    try {
+      // One who may write can also look after the files that SQLite needs beside this one.
+      accessSync(this.#path, constants.W_OK)
+      accessSync(dirname(this.#path), constants.W_OK)
+      return this.#use(this.#path, {}, ['PRAGMA query_only = ON'])
+    } catch (error) {
+      if (resultCode(error) !== undefined) throw error
+      return this.#openReadOnly()
+    }
+  }
+
+  /** Where the folder cannot be written either, SQLite insists on being told that nobody changes the file. */
+  #openReadOnly(): DatabaseSync {
+    try {
+      return this.#use(this.#path, { readOnly: true })
+    } catch {
+      const url = pathToFileURL(this.#path)
+      url.search = 'immutable=1'
+      return this.#use(url, { readOnly: true })
+    }
+  }
+
+  #use(path: string | URL, options: object, pragmas: readonly string[] = []): DatabaseSync {
+    const { DatabaseSync } = process.getBuiltinModule('node:sqlite')
+    const database = new DatabaseSync(path, { timeout: BUSY_TIMEOUT, ...options })
+    this.#isWritable = this.#path !== ':memory:' && !this.#isOnlyRead && !('readOnly' in options)
+    try {
+      const schema = this.#isOnlyRead ? [] : this.#schema
+      for (const statement of [...pragmas, ...schema]) database.exec(statement)
+      database.prepare('SELECT count(*) FROM sqlite_master').get()
+    } catch (error) {
+      database.close()
+      throw error
+    }
+    this.#database = database
+    this.#versionQuery = undefined
+    this.#opened += 1
+    this.#file = statSync(this.#path, { throwIfNoEntry: false })
+    return database
+  }
+
+  /** Sets a damaged file aside, unless another process has done so already, and begins a new one. */
+  #startAnew(error: unknown): DatabaseSync {
+    this.#writes.writer?.stop()
+    this.#writes.writer = undefined
+    this.#statements.clear()
+    this.#database?.close()
+    this.#database = undefined
+    const file = statSync(this.#path, { throwIfNoEntry: false })
+    const isSameFile = !this.#file || (file?.ino === this.#file.ino && file.dev === this.#file.dev)
+    if (file !== undefined && isSameFile) {
+      const aside = `${this.#path}.corrupt-${new Date().toISOString().replaceAll(':', '-')}`
+      for (const suffix of ['', '-wal', '-shm']) {
+        if (statSync(this.#path + suffix, { throwIfNoEntry: false })) {
+          renameSync(this.#path + suffix, aside + suffix)
+        }
+      }
+      this.#events.error(
+        'open',
+        new Error(`the cache file ${this.#path} is damaged; set aside as ${aside}`, {
+          cause: error,
+        }),
+      )
+    }
+    return this.#openFile()
+  }
+
+  /**
+   * A number that changes whenever another connection has changed the file, and never comes back. Where
+   * it cannot be told, no two are the same.
+   */
+  version(): number {
+    try {
+      const database = this.#database ?? this.#open()
+      this.#versionQuery ??= database.prepare('PRAGMA data_version')
+      const { data_version } = this.#versionQuery.get() as { data_version: number }
+      // After the file has been opened anew, versions count anew as well.
+      const epoch = this.#opened * 2 ** 32
+      const writer = this.#writes.writer
+      if (!writer?.isReady) return epoch + data_version
+      // To this connection the thread is somebody else.
+      if (data_version === this.#dataVersion) return this.#version
+      const version = epoch + writer.foreign(() => this.#changes())
+      if (Number.isNaN(version)) return version
+      this.#dataVersion = data_version
+      this.#version = version
+      return version
+    } catch {
+      return Number.NaN
+    }
+  }
+
+  #changes(): number {
+    const [row] = this.#run(COUNTER, []) as { number: number }[]
+    return row?.number ?? 0
+  }
+
+  /** Looks through all that is in the file, in a thread of its own if it is one. */
+  async inspect(): Promise<Inspection> {
+    const now = Date.now()
+    if (this.#path === ':memory:') {
+      return inspect((sql, ...parameters) => this.#run(sql, parameters) as never, now)
+    }
+    return inspectFile(this.#path, now)
+  }
+
+  /** Sets the file aside, and begins a new one. */
+  replace(reason: string): void {
+    this.#startAnew(new Error(reason))
+  }
+
+  get isClosed(): boolean {
+    return this.#closed
+  }
+
+  async close(): Promise<void> {
+    if (this.#closed) return
+    if (this.isReady && this.#isWritable) {
+      const sql = `DELETE FROM ${PROCESSES} WHERE id = ?`
+      await this.#writes.write(sql, [this.#id], 0).catch(() => {})
+    }
+    this.#closed = true
+    this.#writes.close(new Error('the store is closed'))
+    await this.#writes.writer?.close()
+    this.#statements.clear()
+    this.#database?.close()
+    this.#database = undefined
+  }
+}
+
+/** What is cached may be private: nobody else needs to read it. */
+function createPrivately(path: string): void {
+  if (!existsSync(path)) closeSync(openSync(path, 'a', 0o600))
+}
+
+/** Whether a file is no database, or one whose pages or header are not as they were written. */
+function isNoDatabase(error: unknown): boolean {
+  const code = resultCode(error)
+  if (code === SQLITE_CORRUPT || code === SQLITE_NOTADB) return true
+  // For a header that names a format which there is not, SQLite has no code of its own.
+  return error instanceof Error && error.message === 'unsupported file format'
+}
+
+/** The primary result code of an SQLite error; undefined for other errors. */
+function resultCode(error: unknown): number | undefined {
+  const code = extendedCode(error)
+  return code === undefined ? undefined : code & 0xff
+}
+
+function extendedCode(error: unknown): number | undefined {
+  const code = (error as { errcode?: unknown } | null)?.errcode
+  return typeof code === 'number' ? code : undefined
+}
+
+/** Whether an error means that the file can be read, but not written. */
+export function isReadOnly(error: unknown): boolean {
+  return resultCode(error) === SQLITE_READONLY
+}

@@ -1,0 +1,212 @@
+import { setImmediate as nextTurn } from 'node:timers/promises'
+import { READERS_GRACE } from '../content.ts'
+import type { SqliteDatabase } from './database.ts'
+import type { Inspection } from './inspect.ts'
+import { isAlive } from './is-alive.ts'
+import { isResponse, LEASES, NOW, PROCESSES, TABLES, TOTALS, UNREFERENCED, USED } from './schema.ts'
+
+/** How long after opening the file, or after rows were given little time, expired rows are removed, in milliseconds. */
+const PRUNE_DELAY = 1000
+
+/** How often they are removed, in milliseconds. */
+const PRUNE_INTERVAL = 10 * 60_000
+
+/** How many rows are removed or changed at a time, so that nothing else waits for long. */
+const STEP = 50
+
+/** How many heads are looked through at a time. */
+const SCAN_STEP = 500
+
+/** How many pages are given back at a time. */
+const VACUUM_STEP = 256
+
+/** Removes what is of no use any more from a database, in small steps, and gives its space back. */
+export class Maintenance {
+  readonly #database: SqliteDatabase
+  #timer: NodeJS.Timeout | undefined
+  /** When expired rows are removed the next time, in milliseconds since the epoch. */
+  #due = Infinity
+
+  constructor(database: SqliteDatabase) {
+    this.#database = database
+  }
+
+  /** Removes what is of no use any more now and then, as long as the process lasts. */
+  start(): void {
+    this.#pruneWithin(PRUNE_DELAY)
+  }
+
+  /** Does nothing by itself any more. */
+  stop(): void {
+    clearTimeout(this.#timer)
+    this.#due = -Infinity
+  }
+
+  #pruneWithin(delay: number): void {
+    const due = Date.now() + delay
+    if (due >= this.#due) return
+    clearTimeout(this.#timer)
+    this.#due = due
+    const prune = async () => {
+      this.#due = Infinity
+      // It is done the next time, if not now.
+      await this.prune().catch(() => {})
+      if (!this.#database.isClosed) this.#pruneWithin(PRUNE_INTERVAL)
+    }
+    this.#timer = setTimeout(() => void prune(), delay).unref()
+  }
+
+  /** Gives rows another time to live. */
+  async expire(table: string, keys: readonly string[], timeToLive: number): Promise<void> {
+    const expires = Date.now() + timeToLive
+    for (let index = 0; index < keys.length; index += STEP) {
+      const some = JSON.stringify(keys.slice(index, index + STEP))
+      const sql = `UPDATE ${table} SET expires = ? WHERE namespace = '' AND key IN (SELECT value FROM json_each(?))`
+      await this.#database.query(sql, expires, some)
+      await nextTurn()
+    }
+    this.#pruneWithin(timeToLive + PRUNE_DELAY)
+  }
+
+  /** Leaves rows as much time as readers have. */
+  async expireAll(table: string): Promise<void> {
+    const sql = `UPDATE ${table} SET expires = ? WHERE rowid IN (SELECT rowid FROM ${table} WHERE coalesce(expires, ?) > ? LIMIT ${SCAN_STEP}) RETURNING rowid`
+    const expires = Date.now() + READERS_GRACE
+    const later = [expires, expires + 1, expires]
+    while (!this.#database.isClosed && (await this.#database.query(sql, ...later)).length > 0) {
+      await nextTurn()
+    }
+    this.#pruneWithin(READERS_GRACE + PRUNE_DELAY)
+  }
+
+  /**
+   * Removes what has expired and what a crash has left, in small steps.
+   *
+   * @returns how many responses were removed
+   */
+  async prune(): Promise<number> {
+    await this.#removeUnreferenced()
+    await this.#removeProcesses()
+    await this.#database.query(`DELETE FROM ${LEASES} WHERE until < ${NOW}`)
+    await this.#removeExpired(TABLES.chunks)
+    const count = await this.#removeExpired(TABLES.heads)
+    await this.vacuum()
+    return count
+  }
+
+  async #removeExpired(table: string): Promise<number> {
+    const expired = `SELECT rowid FROM ${table} WHERE expires IS NOT NULL AND expires < ? LIMIT ${STEP}`
+    return this.#remove(table, expired, Date.now())
+  }
+
+  /**
+   * Removes the rows that a query finds, a few of them each time.
+   *
+   * @returns how many of them were responses
+   */
+  async #remove(table: string, some: string, ...parameters: readonly unknown[]): Promise<number> {
+    const sql = `DELETE FROM ${table} WHERE rowid IN (${some}) RETURNING ${isResponse(table)} AS isResponse`
+    for (let count = 0; ; ) {
+      const rows = await this.#database.query<{ isResponse: number }>(sql, ...parameters)
+      for (const row of rows) count += row.isResponse
+      if (rows.length < STEP || this.#database.isClosed) return count
+      await nextTurn()
+    }
+  }
+
+  /** Gives the pages that are free back, in small steps. */
+  async vacuum(): Promise<void> {
+    for (let before = Infinity; !this.#database.isClosed; ) {
+      const [row] = await this.#database.query<{ freelist_count: number }>('PRAGMA freelist_count')
+      const left = row?.freelist_count ?? 0
+      // Where it cannot be done, as in a file without auto_vacuum, nothing changes.
+      if (left === 0 || left >= before) return
+      before = left
+      await this.#database.query(`PRAGMA incremental_vacuum(${VACUUM_STEP})`)
+      await nextTurn()
+    }
+  }
+
+  async #removeProcesses(): Promise<void> {
+    const all = await this.#database.query<{ id: string; pid: number }>(
+      `SELECT id, pid FROM ${PROCESSES}`,
+    )
+    for (const { id, pid } of all) {
+      if (!isAlive(pid)) await this.#database.query(`DELETE FROM ${PROCESSES} WHERE id = ?`, id)
+    }
+  }
+
+  /** Removes content that was being written, or was to be removed, by processes that are no more. */
+  async #removeUnreferenced(): Promise<void> {
+    const rows = await this.#database.query<{ generation: string; pid: number; wait: number }>(
+      `SELECT generation, pid, since - ${NOW} AS wait FROM ${UNREFERENCED}`,
+    )
+    for (const { generation, pid, wait } of rows) {
+      if (this.#database.isClosed) return
+      if (isAlive(pid)) continue
+      if (wait > 0 && wait <= 2 * READERS_GRACE) {
+        this.#pruneWithin(wait + PRUNE_DELAY)
+        continue
+      }
+      if (!(await this.#isReferredTo(generation))) await this.#removeChunks(generation)
+      await this.#database.query(`DELETE FROM ${UNREFERENCED} WHERE generation = ?`, generation)
+    }
+  }
+
+  /** Whether a head refers to content after all: the process may have ended just when it had been written. */
+  async #isReferredTo(generation: string): Promise<boolean> {
+    const [last] = await this.#database.query<{ id: number | null }>(
+      `SELECT max(rowid) AS id FROM ${TABLES.heads}`,
+    )
+    const sql = `SELECT rowid FROM ${TABLES.heads} WHERE rowid > ? AND rowid <= ? AND instr(CAST(value AS BLOB), CAST(? AS BLOB)) LIMIT 1`
+    for (let after = 0; after < (last?.id ?? 0) && !this.#database.isClosed; after += SCAN_STEP) {
+      const found = await this.#database.query(sql, after, after + SCAN_STEP, generation)
+      if (found.length > 0) return true
+      await nextTurn()
+    }
+    return false
+  }
+
+  async #removeChunks(generation: string): Promise<void> {
+    // Its keys are all those that begin with the generation and a dot.
+    const some = `SELECT rowid FROM ${TABLES.chunks} WHERE key > ? AND key < ? LIMIT ${STEP}`
+    await this.#remove(TABLES.chunks, some, `${generation}.`, `${generation}/`)
+  }
+
+  /** Mends what an inspection has found. */
+  async mend(found: Inspection): Promise<void> {
+    if (found.damage.length > 0) return this.#mendDamage(found.damage)
+    const left = found.incomplete.map(({ generation }) => generation)
+    for (const generation of [...found.orphans, ...left]) await this.#removeChunks(generation)
+    for (const { table, count, size } of found.drift) {
+      const sql = `INSERT INTO ${TOTALS} VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET count = count + excluded.count, size = size + excluded.size`
+      await this.#database.query(sql, table, count, size)
+    }
+    for (let index = 0; index < found.unlisted.length; index += STEP) {
+      const keys = JSON.stringify(found.unlisted.slice(index, index + STEP))
+      const sql = `INSERT OR IGNORE INTO ${USED} (key, used, record) SELECT key, ${NOW}, '' FROM ${TABLES.heads} WHERE key IN (SELECT value FROM json_each(?))`
+      await this.#database.query(sql, keys)
+      await nextTurn()
+    }
+    for (let index = 0; index < found.dangling.length; index += STEP) {
+      const keys = JSON.stringify(found.dangling.slice(index, index + STEP))
+      const sql = `DELETE FROM ${USED} WHERE key IN (SELECT value FROM json_each(?)) AND NOT EXISTS (SELECT 1 FROM ${TABLES.heads} WHERE ${TABLES.heads}.key = ${USED}.key)`
+      await this.#database.query(sql, keys)
+      await nextTurn()
+    }
+    await this.shrink()
+  }
+
+  /** An index can be made anew; of what else is damaged nobody knows what it was. */
+  async #mendDamage(damage: readonly string[]): Promise<void> {
+    const isMended = async () => (await this.#database.inspect()).damage.length === 0
+    const isReindexed = await this.#database.alter(['REINDEX']).then(isMended, () => false)
+    if (!isReindexed) this.#database.replace(damage.join('; '))
+  }
+
+  /** Gives the space of deleted rows back to the file system. */
+  async shrink(): Promise<void> {
+    await this.vacuum()
+    await this.#database.query('PRAGMA wal_checkpoint(TRUNCATE)')
+  }
+}

@@ -1,0 +1,322 @@
+import { setImmediate as nextTurn } from 'node:timers/promises'
+import { type Conditions, matchesPatterns } from '../../query.ts'
+import type { ResponseIndex } from '../byte-store.ts'
+import type { Summary } from '../summary.ts'
+import { isReadOnly, type SqliteDatabase } from './database.ts'
+import {
+  recordMark,
+  SCHEMA,
+  SUMMARIES_SCHEMA,
+  SUMMARY_COLUMNS,
+  SUMMED_UP,
+  TABLES,
+  USE_TRIGGERS,
+  USED,
+} from './schema.ts'
+
+/** How many summaries are looked at in one step, so that nothing else waits for long. */
+const STEP = 500
+
+/** How many that are only counted. */
+const COUNT_STEP = 2000
+
+/** How many are made from records in one step. */
+const MAKE_STEP = 20
+
+/** Where the checksum is by which one record at a key is told from another one: see `recordMark`. */
+const MARK_START = 1
+const MARK_END = 5
+
+/** The `user_version` of a file that has no responses from before there were summaries. */
+const COMPLETE = 1
+
+interface Row {
+  readonly key: string
+  readonly url: string
+  readonly cache_key: string | null
+  readonly generation: string
+  readonly method: string
+  readonly status: number
+  readonly type: string
+  readonly stored: number
+  readonly expires: number
+  readonly size: number
+  readonly chunk_size: number | null
+  readonly tags: string | null
+  readonly used: number
+}
+
+/**
+ * The summaries of the responses in a database: written together with their heads; or made later, in small
+ * steps, of what a release has written that knows nothing of summaries.
+ */
+export class SqliteSummaries implements ResponseIndex {
+  readonly #database: SqliteDatabase
+  readonly #connect: () => Promise<unknown>
+  /** Of records that are being written. */
+  readonly #announced = new WeakMap<object, () => Summary>()
+  /** Whether there can be a table: not in a file of before that cannot be written. */
+  #isThere = false
+
+  constructor(database: SqliteDatabase, connect: () => Promise<unknown>) {
+    this.#database = database
+    this.#connect = connect
+  }
+
+  /** Makes all tables of our own. In a file that cannot be written, or is not to be, there are those that there are. */
+  async createTables(): Promise<void> {
+    this.#isThere = false
+    if (this.#database.isOnlyRead) {
+      // A file of another release may lack what only those who write need.
+      for (const statement of SCHEMA) await this.#database.query(statement).catch(() => {})
+      const columns = await this.#database.query(`PRAGMA table_info(${USED})`)
+      this.#isThere = columns.length > Object.keys(SUMMARY_COLUMNS).length
+      return
+    }
+    try {
+      await this.#upgrade()
+      for (const statement of SCHEMA) await this.#database.query(statement)
+      // Another process may have made a table as it was before, in the meantime.
+      await this.#upgrade()
+      for (const statement of SUMMARIES_SCHEMA) await this.#database.query(statement)
+      this.#isThere = true
+    } catch (error) {
+      if (!isReadOnly(error)) throw error
+    }
+  }
+
+  /** Makes room for summaries in a file of before. */
+  async #upgrade(): Promise<void> {
+    const older = await this.#database.query<{ name: string }>(
+      `SELECT name FROM sqlite_schema WHERE name IN ('${[USED, ...USE_TRIGGERS].join("', '")}') AND sql NOT LIKE '%record%'`,
+    )
+    if (older.length === 0) return
+    const columns = older.some(({ name }) => name === USED) ? Object.entries(SUMMARY_COLUMNS) : []
+    await this.#database.alter([
+      ...columns.map(([name, type]) => `ALTER TABLE ${USED} ADD COLUMN ${name} ${type}`),
+      ...USE_TRIGGERS.map((trigger) => `DROP TRIGGER IF EXISTS ${trigger}`),
+      ...SCHEMA,
+    ])
+  }
+
+  /** Tells what the summary of a record is that is written next. */
+  announce(record: Buffer, summary: () => Summary): void {
+    this.#announced.set(record, summary)
+  }
+
+  /** Runs a statement of the adapter; one that writes a record together with its summary, if that was announced. */
+  query(sql: string, parameters: readonly unknown[]): Promise<unknown[]> {
+    const [key, record, , until] = parameters
+    const summary = Buffer.isBuffer(record) && this.#announced.get(record)
+    if (!summary || !this.#isThere) return this.#database.query(sql, ...parameters)
+    const mark = record.toString('hex', MARK_START, MARK_END).toUpperCase()
+    return this.#database.query(WRITE, ...columnsOf(summary()), mark, until, key, record)
+  }
+
+  async *select(conditions: Conditions, now: number): AsyncGenerator<readonly Summary[]> {
+    const { sql, parameters } = where(conditions, now)
+    const select = `SELECT * FROM ${USED} WHERE key > ? AND key <= ? AND ${sql}`
+    for await (const range of this.#ranges(STEP)) {
+      const rows = await this.#database.query<Row>(select, ...range, ...parameters)
+      const found = rows.filter(({ url }) => matchesPatterns(url, conditions)).map(summaryOfRow)
+      if (found.length > 0) yield found
+    }
+  }
+
+  async totals(conditions: Conditions, now: number): Promise<{ count: number; size: number }> {
+    let [count, size] = [0, 0]
+    if (conditions.patterns) {
+      for await (const some of this.select(conditions, now)) {
+        count += some.length
+        for (const summary of some) size += summary.size
+      }
+      return { count, size }
+    }
+    const { sql, parameters } = where(conditions, now)
+    const select = `SELECT count(*) AS count, total(size) AS size FROM ${USED} WHERE key > ? AND key <= ? AND ${sql}`
+    for await (const range of this.#ranges(COUNT_STEP)) {
+      const [row] = await this.#database.query<{ count: number; size: number }>(
+        select,
+        ...range,
+        ...parameters,
+      )
+      count += row?.count ?? 0
+      size += row?.size ?? 0
+    }
+    return { count, size }
+  }
+
+  async unchanged(summaries: readonly Summary[]): Promise<readonly Summary[]> {
+    const rows = await this.#database.query<Pick<Row, 'key' | 'generation' | 'stored'>>(
+      `SELECT key, generation, stored FROM ${USED} WHERE url <> '' AND key IN (SELECT value FROM json_each(?))`,
+      JSON.stringify(summaries.map(({ key }) => key)),
+    )
+    const found = new Map(rows.map((row) => [row.key, row]))
+    return summaries.filter(({ key, generation, storedAt }) => {
+      const row = found.get(key)
+      return row?.generation === generation && row.stored === storedAt
+    })
+  }
+
+  /** The keys of all heads, as ranges of so many: after the first key, up to the second one. */
+  async *#ranges(step: number): AsyncGenerator<readonly [after: string, last: string]> {
+    const sql = `SELECT max(key) AS last FROM (SELECT key FROM ${USED} WHERE key > ? ORDER BY key LIMIT ${step})`
+    for (let after = ''; ; ) {
+      const [row] = await this.#database.query<{ last: string | null }>(sql, after)
+      const last = row?.last ?? undefined
+      if (last === undefined) return
+      yield [after, last]
+      after = last
+      await nextTurn()
+    }
+  }
+
+  async isComplete(summarise: Summarise): Promise<boolean> {
+    await this.#connect()
+    if (!this.#isThere) return false
+    if (this.#database.isOnlyRead) return this.#isMade()
+    try {
+      await this.#makeOlder(summarise)
+      await this.#make(summarise, 'url IS NULL AND record IS NOT NULL')
+      return true
+    } catch (error) {
+      if (isReadOnly(error)) return false
+      throw error
+    }
+  }
+
+  /** Whether all summaries have been made already. */
+  async #isMade(): Promise<boolean> {
+    const missing = `SELECT 1 FROM ${USED} WHERE url IS NULL AND record IS NOT NULL LIMIT 1`
+    return (await this.#version()) >= COMPLETE && (await this.#database.query(missing)).length === 0
+  }
+
+  async #version(): Promise<number> {
+    const [row] = await this.#database.query<{ user_version: number }>('PRAGMA user_version')
+    return row?.user_version ?? 0
+  }
+
+  /** Makes the summaries of what was there before there were any, once for a file. */
+  async #makeOlder(summarise: Summarise): Promise<void> {
+    if ((await this.#version()) >= COMPLETE) return
+    for await (const range of this.#ranges(STEP)) {
+      await this.#make(summarise, 'key > ? AND key <= ? AND record IS NULL', ...range)
+    }
+    await this.#database.alter([`PRAGMA user_version = ${COMPLETE}`])
+  }
+
+  /** Makes the summaries that are missing under some condition, a few at a time. */
+  async #make(
+    summarise: Summarise,
+    condition: string,
+    ...parameters: readonly unknown[]
+  ): Promise<void> {
+    const missing = `SELECT key, record FROM ${USED} WHERE ${condition} LIMIT ${MAKE_STEP}`
+    for (;;) {
+      const some = await this.#database.query<Missing>(missing, ...parameters)
+      if (some.length === 0) return
+      await Promise.all(some.map((each) => this.#makeOne(summarise, each)))
+      await nextTurn()
+    }
+  }
+
+  /** Makes a summary; of a record that is no response, or cannot be read, an empty one. */
+  async #makeOne(summarise: Summarise, { key, record }: Missing): Promise<void> {
+    // Nothing is written where the record has changed since: then it is missing once more.
+    const summary = await summarise(key)
+    if (summary) await this.#database.query(UPDATE, ...columnsOf(summary), key, key, key, record)
+    else await this.#database.query(UPDATE_NONE, key, key, record)
+  }
+}
+
+type Summarise = (key: string) => Promise<Summary | undefined>
+
+interface Missing {
+  readonly key: string
+  readonly record: string | null
+}
+
+const OWN_COLUMNS = Object.keys(SUMMARY_COLUMNS).filter(
+  (name) => !['record', 'until'].includes(name),
+)
+const VALUES = OWN_COLUMNS.map(() => '?').join(', ')
+
+/** Writes a record with its summary. */
+const WRITE = `INSERT INTO ${SUMMED_UP} (${OWN_COLUMNS.join(', ')}, record, until, key, value) VALUES (${VALUES}, ?, ?, ?, ?)`
+
+const OF_HEAD = `FROM ${TABLES.heads} WHERE key = ? AND namespace = ''`
+const MARK = `coalesce((SELECT ${recordMark('value')} ${OF_HEAD}), '')`
+
+/** Writes the summary of a record that has been there already. */
+const UPDATE = `UPDATE ${USED} SET ${OWN_COLUMNS.map((name) => `${name} = ?`).join(', ')}, record = ${MARK}, until = (SELECT expires ${OF_HEAD}) WHERE key = ? AND record IS ?`
+const UPDATE_NONE = `UPDATE ${USED} SET url = '', record = ${MARK} WHERE key = ? AND record IS ?`
+
+/** A summary as its columns. */
+function columnsOf(summary: Summary): readonly unknown[] {
+  const { key, url, cacheKey, generation, method, status, contentType } = summary
+  const { storedAt, expires, size, chunks, tags } = summary
+  return [
+    ...[url, cacheKey === key ? null : cacheKey, generation, method, status, contentType],
+    ...[storedAt, expires, size, chunks?.chunkSize ?? null],
+    tags.length > 0 ? JSON.stringify(tags) : null,
+  ]
+}
+
+function summaryOfRow(row: Row): Summary {
+  const { key, cache_key: cacheKey, generation, method, url, status, type, stored } = row
+  const { expires, size, chunk_size: chunkSize, tags, used } = row
+  return {
+    key,
+    cacheKey: cacheKey ?? key,
+    generation,
+    method,
+    url,
+    status,
+    contentType: type,
+    storedAt: stored,
+    expires,
+    size,
+    chunks: chunkSize === null ? undefined : { generation, chunkSize, length: size },
+    tags: tags === null ? [] : (JSON.parse(tags) as string[]),
+    usedAt: used,
+  }
+}
+
+/** Conditions as SQL, but for its patterns. */
+function where(conditions: Conditions, now: number) {
+  const { cacheKeys, methods, statuses, contentTypes, isFresh, tags } = conditions
+  const { storedBefore, usedBefore, largerThan } = conditions
+  const all: { sql: string; parameters: unknown[] }[] = [
+    // What cannot be read, and what the store has forgotten.
+    { sql: "url <> '' AND (until IS NULL OR until > ?)", parameters: [now] },
+  ]
+  const add = (sql: string, ...parameters: unknown[]) => all.push({ sql, parameters })
+  const oneOf = (values: Iterable<string>) => JSON.stringify([...values])
+  const any = (sql: readonly string[]) => (sql.length === 0 ? '0' : `(${sql.join(' OR ')})`)
+  if (cacheKeys) {
+    add('coalesce(cache_key, key) IN (SELECT value FROM json_each(?))', oneOf(cacheKeys))
+  }
+  if (methods) add('method IN (SELECT value FROM json_each(?))', oneOf(methods))
+  if (statuses) {
+    const parameters = statuses.flatMap(({ first, last }) => [first, last])
+    add(any(statuses.map(() => 'status BETWEEN ? AND ?')), ...parameters)
+  }
+  if (contentTypes) {
+    const isPrefix = (type: string) => type.endsWith('/')
+    const sql = contentTypes.map((type) => (isPrefix(type) ? 'substr(type, 1, ?) = ?' : 'type = ?'))
+    const parameters = contentTypes.flatMap((type) => (isPrefix(type) ? [type.length, type] : type))
+    add(any(sql), ...parameters)
+  }
+  if (isFresh !== undefined) add(`expires ${isFresh ? '>' : '<='} ?`, now)
+  if (storedBefore !== undefined) add('stored < ?', storedBefore)
+  if (usedBefore !== undefined) add('used < ?', usedBefore)
+  if (largerThan !== undefined) add('size > ?', largerThan)
+  if (tags) {
+    const wanted = '(SELECT value FROM json_each(?))'
+    add(`EXISTS (SELECT 1 FROM json_each(tags) WHERE value IN ${wanted})`, oneOf(tags))
+  }
+  return {
+    sql: all.map(({ sql }) => sql).join(' AND '),
+    parameters: all.flatMap(({ parameters }) => parameters),
+  }
+}

@@ -1,0 +1,68 @@
+import { setImmediate as nextTurn } from 'node:timers/promises'
+import type { Unreferenced, Usage } from '../byte-store.ts'
+import type { SqliteDatabase } from './database.ts'
+import { NOW, TABLES, TOTALS, UNREFERENCED, USED } from './schema.ts'
+
+/** How many heads are touched at a time. */
+const TOUCH_STEP = 500
+
+/** How much there is in a database, and what has not been used for long, as triggers keep account of it. */
+export function sqliteUsage(
+  database: SqliteDatabase,
+  connect: () => Promise<unknown>,
+  connectToWrite: () => Promise<unknown>,
+): Usage {
+  return {
+    async totals() {
+      await connect()
+      const [row] = await database.query<{ count: number; size: number }>(
+        `SELECT coalesce(sum(count), 0) AS count, coalesce(sum(size), 0) AS size FROM ${TOTALS}`,
+      )
+      return row ?? { count: 0, size: 0 }
+    },
+    async touch(keys, age) {
+      await connectToWrite()
+      const sql = `UPDATE ${USED} SET used = ${NOW} WHERE used <= ${NOW} - ? AND key IN (SELECT value FROM json_each(?))`
+      for (let index = 0; index < keys.length; index += TOUCH_STEP) {
+        await database.query(sql, age, JSON.stringify(keys.slice(index, index + TOUCH_STEP)))
+        await nextTurn()
+      }
+    },
+    async oldest(limit) {
+      await connect()
+      const sql = `SELECT key FROM ${USED} ORDER BY used LIMIT ?`
+      const rows = await database.query<{ key: string }>(sql, limit)
+      return rows.map(({ key }) => key)
+    },
+    async sizeOf(keys) {
+      await connect()
+      const sql = `SELECT coalesce(sum(length(value)), 0) AS size FROM ${TABLES.chunks} WHERE namespace = '' AND key IN (SELECT value FROM json_each(?))`
+      const [row] = await database.query<{ size: number }>(sql, JSON.stringify(keys))
+      return row?.size ?? 0
+    },
+    async usedAt(keys) {
+      await connect()
+      const sql = `SELECT key, used FROM ${USED} WHERE key IN (SELECT value FROM json_each(?))`
+      const rows = await database.query<{ key: string; used: number }>(sql, JSON.stringify(keys))
+      return new Map(rows.map(({ key, used }) => [key, used]))
+    },
+  }
+}
+
+/** The contents in a database that no head refers to yet, or any more. */
+export function sqliteUnreferenced(
+  database: SqliteDatabase,
+  connectToWrite: () => Promise<unknown>,
+): Unreferenced {
+  return {
+    async add(generation, grace) {
+      await connectToWrite()
+      const sql = `INSERT OR REPLACE INTO ${UNREFERENCED} VALUES (?, ?, ${NOW} + ?)`
+      await database.query(sql, generation, process.pid, grace)
+    },
+    async remove(generation) {
+      await connectToWrite()
+      await database.query(`DELETE FROM ${UNREFERENCED} WHERE generation = ?`, generation)
+    },
+  }
+}
