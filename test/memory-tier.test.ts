@@ -255,7 +255,7 @@ suite('MemoryTier', () => {
   test('a head is forgotten when the store forgets it', (t) => {
     t.mock.timers.enable({ apis: ['Date'], now: 1000 })
     const tier = new MemoryTier(10_000, { kind: 'own' })
-    tier.rememberHead('key', { kind: 'variants', variants: [] }, 2000, tier.now())
+    tier.rememberHead('key', { kind: 'variants', variants: [] }, 2000, tier.seen())
     assert.ok(tier.head('key'))
     t.mock.timers.tick(1000)
     assert.equal(tier.head('key'), undefined)
@@ -265,12 +265,12 @@ suite('MemoryTier', () => {
     let version = 1
     const tier = new MemoryTier(10_000, { kind: 'versioned', version: () => version })
     const head = { kind: 'variants', variants: [] } as const
-    tier.rememberHead('key', head, Number.POSITIVE_INFINITY, tier.now())
+    tier.rememberHead('key', head, Number.POSITIVE_INFINITY, tier.seen())
     assert.equal(tier.head('key'), head)
     version = 2
     assert.equal(tier.head('key'), undefined)
     version = Number.NaN
-    tier.rememberHead('key', head, Number.POSITIVE_INFINITY, tier.now())
+    tier.rememberHead('key', head, Number.POSITIVE_INFINITY, tier.seen())
     assert.equal(tier.head('key'), undefined)
   })
 })

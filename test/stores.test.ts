@@ -40,11 +40,9 @@ for (const [name, store] of Object.entries(stores)) {
       await close()
     })
 
-    test('neither keeps the bytes it was given nor gives away those it has', async () => {
+    test('does not give away the bytes it has', async () => {
       const { heads, close } = openStore(store(), new Events())
-      const bytes = Buffer.from('as it was')
-      await heads.set('key', bytes, undefined)
-      bytes.fill(0)
+      await heads.set('key', Buffer.from('as it was'), undefined)
       for (let round = 0; round < 2; round++) {
         const read = (await heads.get('key')) as Buffer
         assert.equal(read.toString(), 'as it was')

@@ -231,6 +231,29 @@ suite('a store that fails never fails a request', () => {
   })
 })
 
+suite('a store that is slower than the network', () => {
+  test('is not given more short responses than memory has room for', async (t) => {
+    const { url } = await origin(t, (_, response) => response.end(Buffer.alloc(60_000, 'x')))
+    const writes: (() => void)[] = []
+    const store = adapter({
+      set: () => new Promise((resolve) => writes.push(() => resolve(true))),
+    })
+    const agent = testAgent(t, { expireAfter: '1h', store, deadlines: { write: '1h' } })
+    const messages = new Set<string>()
+    agent.cache.on('error', ({ error }) => messages.add(error.message))
+    for (let number = 0; number < 600; number++) await get(agent, `${url}/${number}`)
+    await delay(5)
+    assert.deepEqual([...messages], ['the store is slower than the network'])
+    assert.ok(writes.length > 500 && writes.length < 560, `${writes.length} are waiting`)
+    for (const write of writes.splice(0)) write()
+    await agent.cache.responses.settled()
+    await get(agent, `${url}/again`)
+    await delay(5)
+    assert.equal(writes.length, 1, 'there is room again')
+    writes[0]?.()
+  })
+})
+
 suite('a function of the user that fails never fails a request', () => {
   const failing: [string, () => never | Promise<boolean>][] = [
     ['throws', throws],

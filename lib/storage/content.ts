@@ -8,6 +8,9 @@ import { decodeRecord, encodeRecord } from './records.ts'
 /** Content up to this length is kept in the record of its response, in bytes. */
 export const INLINE_LIMIT: number = 64 * 1024
 
+/** How many bytes are left free before such content, so that the rest of its record is written there. */
+const ROOM = 2048
+
 /** The length of the chunks in which longer content is kept, in bytes. */
 export const CHUNK_SIZE: number = 256 * 1024
 
@@ -39,6 +42,15 @@ export class TooLargeError extends GivenUpError {
   override name = 'TooLargeError'
 }
 
+/** Content is not stored because more of it waits for the store than is held in memory. */
+export class TooSlowError extends GivenUpError {
+  override name = 'TooSlowError'
+
+  constructor() {
+    super('the store is slower than the network')
+  }
+}
+
 /** Reads content from one end to the other, at the reader's pace. */
 export interface ContentReader {
   /**
@@ -59,15 +71,18 @@ export interface Content {
   readonly length: number | undefined
   /** All of it, where it is in memory: not to be changed. */
   readonly bytes?: Buffer
+  /** How many bytes before it in the same memory are free, for whoever stores it first. */
+  readonly room?: number
   open(position?: number): ContentReader
 }
 
 /** Content held in memory. */
-export function inlineContent(bytes: Buffer): Content {
+export function inlineContent(bytes: Buffer, room = 0): Content {
   return {
     chunks: undefined,
     length: bytes.length,
     bytes,
+    room,
     open: (position = 0) => ({
       async read() {
         const start = position
@@ -319,6 +334,8 @@ function newGeneration(): string {
   return `${PROCESS}-${generations.toString(36)}`
 }
 
+const NO_BYTES = Buffer.alloc(0)
+
 interface GrowingReader {
   position: number
 }
@@ -348,7 +365,7 @@ export class GrowingContent implements Content {
   readonly #readers = new Set<GrowingReader>()
   readonly #writes = new Set<Promise<void>>()
   /** The chunk that is being filled, as large as it has had to be so far. */
-  #tail = Buffer.alloc(0)
+  #tail: Buffer = NO_BYTES
   #tailLength = 0
   #held = 0
   #state: 'growing' | 'complete' | 'failed' = 'growing'
@@ -406,16 +423,15 @@ export class GrowingContent implements Content {
     }
     if (this.#held > MEMORY_LIMIT) this.#isCongested = true
     if (this.#isCongested && this.#readers.size === 0 && !this.#store.isWaitedFor) {
-      this.giveUp(new GivenUpError('the store is slower than the network'))
+      this.giveUp(new TooSlowError())
     }
     this.#wake()
   }
 
   #reserve(length: number): void {
     if (length <= this.#tail.length) return
-    const grown = Buffer.allocUnsafeSlow(
-      Math.min(CHUNK_SIZE, Math.max(length, 2 * this.#tail.length)),
-    )
+    const size = Math.min(CHUNK_SIZE, Math.max(length, 2 * this.#tail.length))
+    const grown = Buffer.allocUnsafeSlow(ROOM + size).subarray(ROOM)
     this.#tail.copy(grown, 0, 0, this.#tailLength)
     this.#tail = grown
   }
@@ -423,7 +439,7 @@ export class GrowingContent implements Content {
   #seal(): void {
     const chunk = this.#tail.subarray(0, this.#tailLength)
     const index = this.#chunks.push(chunk) - 1
-    this.#tail = Buffer.alloc(0)
+    this.#tail = NO_BYTES
     this.#tailLength = 0
     if (this.#givenUp) this.#forget()
     else this.#write(index, chunk)
@@ -493,7 +509,10 @@ export class GrowingContent implements Content {
   async saved(): Promise<Content> {
     if (this.#givenUp) throw this.#givenUp
     if (this.received <= INLINE_LIMIT) {
-      return inlineContent(this.#tail.subarray(0, this.#tailLength))
+      const bytes = this.#tail.subarray(0, this.#tailLength)
+      // What is larger than it has to be is not kept.
+      const isTight = this.#tail.length - this.#tailLength <= this.#tailLength / 4
+      return inlineContent(bytes, isTight ? this.#tail.byteOffset : 0)
     }
     if (this.#tailLength > 0) this.#seal()
     await Promise.all(this.#writes)

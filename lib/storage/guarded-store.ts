@@ -93,23 +93,20 @@ class DeadlineError extends Error {
 }
 
 /** Waits for a call to a store. @throws DeadlineError where it takes longer than `deadline`, in milliseconds */
-export async function withDeadline<T>(
-  call: Promise<T>,
-  deadline: number,
-  operation: string,
-): Promise<T> {
-  let timer: NodeJS.Timeout | undefined
-  const late = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => {
+export function withDeadline<T>(call: Promise<T>, deadline: number, operation: string): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(() => {
       // The answer may have arrived while the event loop was busy: let it be heard first.
       setImmediate(() =>
         reject(new DeadlineError(`the store did not ${operation} within ${deadline} ms`)),
       )
     }, deadline)
+    const settle =
+      <V>(end: (value: V) => void) =>
+      (value: V) => {
+        clearTimeout(timer)
+        end(value)
+      }
+    call.then(settle(resolve), settle(reject))
   })
-  try {
-    return await Promise.race([call, late])
-  } finally {
-    clearTimeout(timer)
-  }
 }

@@ -102,7 +102,7 @@ export class Heads {
 
   /** What is at a key; undefined where there is nothing, or nothing that can be read or belongs there. */
   read(key: string, cacheKey: string): Awaitable<Head | undefined> {
-    const seen = this.#memory?.now() ?? 0
+    const seen = this.#memory?.seen() ?? 0
     return after(this.#store.get(key), (bytes) => this.#understand(key, cacheKey, bytes, seen))
   }
 
@@ -161,7 +161,7 @@ export class Heads {
       kind: 'response',
       entry: chunks ? entry : { ...entry, content: inlineContent(inline) },
     })
-    const bytes = encodeRecord(key, record, inline)
+    const bytes = encodeRecord(key, record, inline, content.room)
     const { fields } = entry
     const about = { fields, chunks, summary: () => summaryOf(key, entry) }
     await this.#set(key, bytes, timeToLive, head, about)
@@ -176,7 +176,7 @@ export class Heads {
     about: About,
   ): Promise<void> {
     this.#memory?.forgetHead(key)
-    const seen = this.#memory?.now() ?? 0
+    const seen = this.#memory?.seen() ?? 0
     await this.#store.set(key, bytes, finite(timeToLive), about)
     this.#memory?.rememberHead(key, head(), Date.now() + timeToLive, seen)
   }

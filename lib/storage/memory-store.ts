@@ -70,7 +70,7 @@ class Rows implements ByteStore, ResponseIndex {
     this.#remove(key)
     const usedAt = Date.now()
     this.rows.set(key, {
-      bytes: Buffer.from(bytes),
+      bytes,
       expires: usedAt + timeToLive,
       summary: about.summary?.(),
       usedAt,

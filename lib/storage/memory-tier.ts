@@ -35,6 +35,8 @@ export class MemoryTier {
   /** Heads by their keys, chunks by theirs with a prefix that no key of a head has. */
   readonly #cache: LRUCache<string, Remembered | Buffer>
   readonly #coherence: Coherence
+  /** The version that the store had when it was last asked. */
+  #lastVersion = Number.NaN
 
   /** @param maxSize in bytes */
   constructor(maxSize: number, coherence: Coherence) {
@@ -42,16 +44,25 @@ export class MemoryTier {
     this.#coherence = coherence
   }
 
-  /** Where the store stands now: to be asked before it is read, and told with what was read. */
-  now(): number {
-    return this.#coherence.kind === 'versioned' ? this.#coherence.version() : Date.now()
+  /**
+   * Where the store stands, or stood not long ago: to be asked before it is read, and told with what was read.
+   * What turns out to have been there later than that is only not trusted.
+   */
+  seen(): number {
+    return Number.isNaN(this.#lastVersion) ? this.#now() : this.#lastVersion
+  }
+
+  #now(): number {
+    if (this.#coherence.kind !== 'versioned') return Date.now()
+    this.#lastVersion = this.#coherence.version()
+    return this.#lastVersion
   }
 
   /** A head, if it is certain that the store has no other one. */
   head(key: string): Head | undefined {
     const remembered = this.#cache.get(key) as Remembered | undefined
     if (remembered === undefined) return undefined
-    const now = this.now()
+    const now = this.#now()
     // It may be right, but that cannot be told.
     if (Number.isNaN(now)) return undefined
     if (this.#isTrusted(remembered, now) && Date.now() < remembered.until) return remembered.head
@@ -72,7 +83,7 @@ export class MemoryTier {
 
   /**
    * @param until when the store forgets it, in milliseconds since the epoch
-   * @param seen when it was there: see {@link now}
+   * @param seen when it was there: see {@link seen}
    */
   rememberHead(key: string, head: Head, until: number, seen: number): void {
     if (!Number.isNaN(seen)) this.#cache.set(key, { head, until, seen })

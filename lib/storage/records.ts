@@ -28,14 +28,23 @@ export interface DecodedRecord {
 /**
  * Frames metadata and content as bytes. The checksum covers the key as well, so that a store which
  * returns another key's record is noticed.
+ *
+ * @param room how many bytes before the content in its memory are free: where they are enough for the rest
+ * of the record, it is written there, and the content is not copied
  */
-export function encodeRecord(key: string, metadata: unknown, content: Buffer): Buffer {
-  const json = Buffer.from(JSON.stringify(metadata))
-  const record = Buffer.allocUnsafe(HEADER_LENGTH + json.length + content.length)
+export function encodeRecord(key: string, metadata: unknown, content: Buffer, room = 0): Buffer {
+  const json = JSON.stringify(metadata)
+  const jsonLength = Buffer.byteLength(json)
+  const start = HEADER_LENGTH + jsonLength
+  // Never all of the memory, which would be handed over with it.
+  const isInPlace = start < room
+  const record = isInPlace
+    ? Buffer.from(content.buffer, content.byteOffset - start, start + content.length)
+    : Buffer.allocUnsafe(start + content.length)
   record.writeUInt8(VERSIONS.plain, 0)
-  record.writeUInt32LE(json.length, 5)
-  json.copy(record, HEADER_LENGTH)
-  content.copy(record, HEADER_LENGTH + json.length)
+  record.writeUInt32LE(jsonLength, 5)
+  record.write(json, HEADER_LENGTH)
+  if (!isInPlace) content.copy(record, start)
   record.writeUInt32LE(checksum(key, record), 1)
   return record
 }

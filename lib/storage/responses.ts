@@ -18,6 +18,7 @@ import {
   GrowingContent,
   readAll,
   TooLargeError,
+  TooSlowError,
 } from './content.ts'
 import {
   type Entry,
@@ -48,6 +49,15 @@ export interface ResponsesOptions extends LimitOptions {
 
 /** After how long it is looked again whether something is wrong, in milliseconds. */
 const CONFIRMATION = 200
+
+/**
+ * How much that has been received may wait to be written, in bytes: with more, the store is slower than the
+ * network. Content in chunks has a limit of its own.
+ */
+const MAX_BACKLOG = 32 * 2 ** 20
+
+/** What is taken for a response without its content, in bytes. */
+const OVERHEAD = 2048
 
 /** How many variants for other requests are looked at, where none is for the request. */
 const MAX_OTHERS = 8
@@ -109,6 +119,8 @@ export class Responses {
   /** When everything was, or may have been. */
   #allDeleted = 0
   #clearing: Promise<void> | undefined
+  /** How much waits to be written, in bytes. */
+  #backlog = 0
 
   constructor(stores: Stores, events: Events, options: ResponsesOptions) {
     const { memory, maxVariants, sealing, ...limits } = options
@@ -379,6 +391,9 @@ export class Responses {
   }
 
   async #commit(recent: Recent, content: GrowingContent): Promise<Error | undefined> {
+    const size = OVERHEAD + (content.chunks ? 0 : content.received)
+    if (this.#backlog + size > MAX_BACKLOG) content.giveUp(new TooSlowError())
+    this.#backlog += size
     return this.#exclusive.run([recent.entry.cacheKey], async () => {
       try {
         const saved = await content.saved()
@@ -398,6 +413,7 @@ export class Responses {
         this.#discard(content)
         return asError(error)
       } finally {
+        this.#backlog -= size
         this.#remove(recent)
       }
     })
