@@ -41,8 +41,8 @@ for (const [what, path, init] of requests) {
   const response = await fetch(API + path, init)
   await response.text()
   const { status, ttl } = cacheInfo(response) ?? {}
-  const lifetime = ttl === undefined ? '' : `, fresh for ${Math.round(ttl / 1000)} s`
-  console.log(`${what}: ${status}${lifetime}`)
+  const seconds = ttl === Infinity ? 'ever' : `${Math.round((ttl ?? 0) / 1000)} s`
+  console.log(`${what}: ${status}${ttl === undefined ? '' : `, fresh for ${seconds}`}`)
 }
 
 try {
