@@ -28,28 +28,20 @@ if (given === undefined) {
   console.log('Replayed')
   const page = await fetch('https://weather.example/')
   const [, city] = /<h1>(.*)<\/h1>/.exec(await page.text()) ?? []
-  console.log(
-    `  the page, ${page.redirected ? 'after a redirect' : 'as it is'}: ${page.url} (${city})`,
-  )
+  const how = page.redirected ? 'after a redirect' : 'as it is'
+  console.log(`  the page, ${how}: ${page.url} (${city})`)
   const now = await fetch('https://weather.example/api/now?city=K%C3%B6ln')
   console.log(`  what its script asks for: ${await now.text()}`)
   const image = Buffer.from(await (await fetch('https://weather.example/sun.png')).arrayBuffer())
   const size = `${image.readUInt32BE(16)} x ${image.readUInt32BE(20)}`
   console.log(`  an image of ${size} pixels, byte by byte`)
-  const missing = await fetch('https://weather.example/tomorrow').catch(
-    ({ cause }) => cause.message,
-  )
-  console.log(`  what was not recorded: ${missing}`.replaceAll('\n', '\n    '))
+  const { cause } = await fetch('https://weather.example/tomorrow').catch((error) => error)
+  console.log(`  what was not recorded: ${cause.message}`.replaceAll('\n', '\n    '))
 }
 
-const exported = `${temporaryFolder()}/exported.har`
-const result = await cache.exportHar(exported, {
-  filter: { contentType: ['text/*', 'application/json'] },
-})
-const { log } = JSON.parse(readFileSync(exported, 'utf8')) as {
-  log: { version: string; entries: object[] }
-}
-console.log(
-  `Exported ${result.exported} texts, as a HAR ${log.version} with ${log.entries.length} entries`,
-)
+const path = `${temporaryFolder()}/exported.har`
+const filter = { contentType: ['text/*', 'application/json'] }
+const { exported } = await cache.exportHar(path, { filter })
+const { log } = JSON.parse(readFileSync(path, 'utf8'))
+console.log(`Exported ${exported} texts, as a HAR ${log.version} of ${log.entries.length} entries`)
 await agent.close()

@@ -8,18 +8,20 @@ import { dispatcherTo } from './origin/any-host.ts'
 import { startShop } from './origin/shop.ts'
 import { temporaryFolder } from './origin/temporary-folder.ts'
 
-/** What is stored, a line each; nothing is read but these lines, however much there is. */
+/** What is stored, a line each; no content is read. */
 async function list(cache: HttpCache, query: ResponseQuery): Promise<void> {
   for await (const { status, url, contentType, size, expires, tags } of cache.entries(query)) {
-    const until = expires?.toISOString().slice(0, 10) ?? 'for ever'
-    console.log(`  ${status} ${url} ${contentType} ${size} bytes, until ${until} ${tags.join(' ')}`)
+    const until = `until ${expires?.toISOString().slice(0, 10) ?? 'for ever'}`
+    const about = [contentType, `${size} bytes`, until, ...tags].filter(Boolean).join(', ')
+    console.log(`  ${status} ${url}: ${about}`)
   }
 }
 
 async function look(path: string): Promise<void> {
-  await using cache = new HttpCache({ store: `sqlite://${path}` })
+  const cache = new HttpCache({ store: `sqlite://${path}` })
   console.log(`${await cache.count()} responses, ${await cache.size()} bytes. The largest of them:`)
   await list(cache, { sort: 'size', descending: true, limit: 20 })
+  await cache.close()
 }
 
 async function visitAndChange(): Promise<void> {
@@ -53,6 +55,7 @@ async function visitAndChange(): Promise<void> {
   console.log(`Marked as stale: ${await cache.expire({ tag: 'lamp' })}`)
   console.log(await visit('/products/lamp'))
   console.log(await visit('/products'))
+  await visit('/images/lamp.png')
   await visit('/products/chair')
 
   console.log(`Errors deleted: ${await cache.delete({ status: ['4xx', '5xx'] })}`)

@@ -28,7 +28,7 @@ export async function startShop(): Promise<Shop> {
     const price = prices.get(product)
     if (price === undefined) return undefined
     return kind === 'images'
-      ? ['image/png', Buffer.alloc(1000 * price, product), [product]]
+      ? ['image/png', Buffer.alloc(1000 * product.charCodeAt(0), product), [product]]
       : ['text/plain', `A ${product} for ${price}`, [product]]
   }
 
