@@ -8,7 +8,7 @@ import { getGlobalDispatcher, setGlobalDispatcher } from 'undici'
 import { startServer } from './origin/server.ts'
 
 const origin = await startServer(async ({ url }, response) => {
-  if (url !== '/time') await sleep(200)
+  if (url !== '/time') await sleep(100)
   response.end(new Date().toISOString())
 })
 const url = process.argv[2] ?? `${origin.url}/slow`

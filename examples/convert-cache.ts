@@ -16,13 +16,19 @@ import { startServer } from './origin/server.ts'
 import { temporaryFolder } from './origin/temporary-folder.ts'
 
 /** Copies what is not there yet. After so many responses somebody pulls the plug. */
-async function copy(from: HttpCacheOptions, to: HttpCacheOptions, plugAfter = Infinity) {
+async function copy(
+  from: HttpCacheOptions,
+  to: HttpCacheOptions,
+  plugAfter = Infinity,
+): Promise<void> {
   const [source, target] = [new HttpCache(from), new HttpCache(to)]
   const plug = new AbortController()
   try {
     const { copied, skipped, bytes } = await source.copyTo(target, {
       signal: plug.signal,
-      onProgress: (progress) => progress.copied >= plugAfter && plug.abort(),
+      onProgress({ copied }) {
+        if (copied >= plugAfter) plug.abort()
+      },
     })
     console.log(`Copied ${copied} responses of ${bytes} bytes; ${skipped} were there already`)
   } catch (error) {
