@@ -581,7 +581,8 @@ export class HttpCache {
   /**
    * Stores a response by hand, as the answer to a request: what `fetch` returned, or an object with
    * `status`, `headers` and `body`. Its own fields decide how long it is fresh, and one that says nothing
-   * stays so for ever; `expireAfter` decides against both.
+   * stays so for ever; `expireAfter` decides against both. That requests only read the cache (`readOnly`, the
+   * modes `'offline'` and `'replay'`) does not matter.
    *
    * @param terms as for requests
    * @throws TypeError where something is malformed; Error where the response may not be stored, its content
@@ -672,7 +673,8 @@ export class HttpCache {
   /**
    * Stores the responses of a HAR (version 1.2), such as developer tools save, so that they can be replayed
    * offline. They are the answers to requests for their URLs without credentials, whatever their other header
-   * fields are, and stay fresh for ever, unless the options say otherwise.
+   * fields are, and stay fresh for ever, unless the options say otherwise. That requests only read the cache
+   * (`readOnly`, the modes `'offline'` and `'replay'`) does not matter.
    *
    * @throws TypeError where an option is malformed; Error where the source cannot be read or is no HAR, or
    *   the store fails: what has been stored until then stays

@@ -115,9 +115,13 @@ export async function store(
     isByStatus,
   } = BY_DEFAULT.termsFor(asked.target, own)
   const keyed = (rules ?? BY_DEFAULT).termsFor(asked.target, own)
-  if (!keyed.allowedMethods.includes(asked.method)) return 'method'
+  // What may be recorded and replayed may be saved as well.
+  const isAnyMethod = keyed.mode === 'record' || keyed.mode === 'replay'
+  if (!isAnyMethod && !keyed.allowedMethods.includes(asked.method)) return 'method'
   const decided: RequestTerms = {
     ...keyed,
+    // That requests only read the cache is no reason not to fill it by hand.
+    readOnly: own.readOnly ?? false,
     rules: lifetimes,
     cacheControl,
     fallback,

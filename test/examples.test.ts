@@ -1,7 +1,16 @@
 import assert from 'node:assert/strict'
 import { execFile } from 'node:child_process'
 import { once } from 'node:events'
-import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import {
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs'
 import { createServer, type RequestListener } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
@@ -9,6 +18,7 @@ import { join } from 'node:path'
 import { suite, type TestContext, test } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
+import { HttpCache } from 'caching-agent'
 import { startSite } from '../examples/origin/documentation.ts'
 import { findNginx } from '../examples/origin/nginx.ts'
 
@@ -345,4 +355,288 @@ suite('examples/api-keys.ts', () => {
     assert.match(file, /the reports of customer 1/)
     assert.doesNotMatch(file, /sk-live|correct horse/)
   })
+})
+
+suite('examples/basic-use.ts', () => {
+  test('five requests are one, unless they pass the cache by, until it is taken away', async (t) => {
+    const printed = await run(t, 'basic-use.ts')
+    const outcomes = [...printed.matchAll(/^ {2}(.+): \d+ ms$/gm)].map(([, outcome]) => outcome)
+    const none = 'nothing is known of a cache'
+    assert.deepEqual(outcomes, [none, 'miss, then hit', 'hit', none])
+    assert.match(printed, /^ {2}miss, hit\n {2}without the cache: bypass$/m)
+    assert.match(printed, /^What is stored\n {2}.*\/slow\n {2}.*\/time\nBack/m)
+  })
+
+  test('requests the URL that it is given', async (t) => {
+    let received = 0
+    const url = await origin(t, (_, response) => {
+      received += 1
+      response.end('content')
+    })
+    const printed = await run(t, 'basic-use.ts', [`${url}/given`])
+    assert.equal(received, 11)
+    assert.ok(printed.includes(`  ${url}/given\n`), printed)
+  })
+})
+
+suite('examples/expiration.ts', () => {
+  test('the most specific word counts, and what is stale is validated or fetched', async (t) => {
+    const printed = await run(t, 'expiration.ts')
+    const parts = printed.split(/^\w.*\n/m).slice(1)
+    const outcomes = parts.map((part) =>
+      [...part.matchAll(/: (\w+), fresh/g)].map(([, one]) => one),
+    )
+    const [stored, used, later, reset] = outcomes
+    assert.deepEqual(stored, ['miss', 'miss', 'miss', 'miss'])
+    assert.deepEqual(used?.slice(0, 2), ['hit', 'hit'])
+    assert.deepEqual(later, ['hit', 'hit', 'miss', 'revalidated'])
+    assert.deepEqual(reset, ['hit'])
+    assert.match(parts[0] ?? '', /^ {2}\/archive\/page: miss, fresh for ever; 28 bytes$/m)
+    assert.deepEqual(numbers(parts[3] ?? '', /^ {2}(\d+) response$/gm), [1])
+    const [kept = 0] = numbers(parts[3] ?? '', /fresh for (\d+) s/g)
+    assert.ok(kept > 604_000, printed)
+  })
+})
+
+suite('examples/threads.ts', () => {
+  test('threads that share a file request once what all of them want', async (t) => {
+    const printed = await run(t, 'threads.ts')
+    const [first = '', second = ''] = printed.split('Second run\n')
+    for (const part of [first, second]) {
+      assert.equal(part.match(/^ {2}thread [1-5]: \/[1-6] 19000 bytes, /gm)?.length, 30)
+    }
+    assert.match(first, /thread \d: \/\d 19000 bytes, waited for another one$/m)
+    assert.equal(second.match(/, hit$/gm)?.length, 30)
+    const [received = Number.NaN, again] = numbers(
+      printed,
+      /^30 requests were made, (\d+) received/gm,
+    )
+    // Nobody waits longer than 2 seconds, which a busy machine may take.
+    assert.ok(received >= 6 && received < 30, printed)
+    assert.equal(again, 0)
+  })
+})
+
+suite('examples/options-file.ts', () => {
+  test('does what the file says', async (t) => {
+    const printed = await run(t, 'options-file.ts')
+    for (const line of [
+      'a constant: miss, fresh for ever',
+      'the time: bypass',
+      'what does not: miss, fresh for 3600 s',
+      'what is not there: miss, fresh for 60 s',
+      'the same but for a parameter: miss, fresh for 3600 s',
+      'the same but for that: hit, fresh for ',
+      'in another language: miss, fresh for 3600 s',
+      'a search: miss, fresh for 300 s',
+      'the same search: hit, fresh for ',
+    ]) {
+      assert.ok(`\n${printed}`.includes(`\n${line}`), line)
+    }
+    const [explicit = Number.NaN] = numbers(
+      printed,
+      /^what says for how long: miss, fresh for (\d+)/gm,
+    )
+    assert.ok(explicit > 30 && explicit <= 60, printed)
+    assert.match(printed, /^A mistake in the file: expireAfter: expected .*, got '1 hou'$/m)
+  })
+
+  test('reads the file that it is given', async (t) => {
+    const cwd = temporaryFolder(t)
+    writeFileSync(join(cwd, 'options.json'), '{"store":"memory:","expireAfter":"do-not-cache"}')
+    const printed = await run(t, 'options-file.ts', ['options.json'], {}, cwd)
+    assert.equal(printed.match(/: bypass$/gm)?.length, 10)
+  })
+})
+
+suite('examples/cache-key.ts', () => {
+  test('versions of a program do not find what others have stored, mirrors do', async (t) => {
+    const printed = await run(t, 'cache-key.ts')
+    const outcomes = [...printed.matchAll(/ in the format (\d) \((\w+)\)$/gm)].map(
+      ([, format, outcome]) => `${format} ${outcome}`,
+    )
+    const versions = ['1 miss', '1 hit', '2 miss', '2 hit', '1 hit']
+    assert.deepEqual(outcomes, [...versions, '2 miss', '2 hit', '2 miss'])
+    assert.match(printed, /^4 responses are stored$/m)
+  })
+})
+
+suite('examples/cassettes.ts', () => {
+  test('a HAR for each host, without secrets, replays what was recorded', async (t) => {
+    const printed = await run(t, 'cassettes.ts')
+    const [, recorded] = /^Recorded: (.+)$/m.exec(printed) ?? []
+    assert.match(recorded ?? '', /^Basel: sunny, nothing happened until 2\d{3}-/)
+    assert.ok(printed.endsWith(`\nReplayed: ${recorded}\n`), printed)
+    assert.match(printed, /^3 requests received$/m)
+    const hosts = ['news', 'people', 'weather'].map((name) => `${name}.example.har`)
+    assert.ok(printed.includes(`Cassettes: ${hosts.join(', ')}\nSecrets in them: 0\n`), printed)
+  })
+})
+
+suite('examples/manage-cache.ts', () => {
+  test('what is stored is listed, kept longer, marked as stale and deleted', async (t) => {
+    const printed = await run(t, 'manage-cache.ts')
+    const [, listed = '', changed = ''] = printed.split(/^8 responses.*$|^The price.*$/m)
+    const sizes = numbers(listed.split('3 images')[0] ?? '', /: .*\b(\d+) bytes, until/g)
+    assert.deepEqual(sizes, [116_000, 108_000, 99_000, 29, 15, 14, 13, 8])
+    assert.match(listed, /^3 images, 323000 bytes$/m)
+    assert.match(listed, /^Kept for a month: 3$/m)
+    assert.match(changed, /^Marked as stale: 3$/m)
+    assert.match(changed, /^ {2}\/products\/lamp: miss\nA lamp for 49$/m)
+    assert.match(changed, /^ {2}\/products: miss\nchair: 80\nlamp: 49\n/m)
+    assert.match(changed, /^ {2}\/images\/lamp\.png: revalidated\n {2}\/products\/chair: hit$/m)
+    assert.deepEqual(numbers(changed, /^\w+ deleted: (\d+)$/gm), [1, 3, 1])
+    assert.match(changed, /^Saved by hand: This week: a lamp for 39$/m)
+    const left = ['offer', 'products/chair', 'products/lamp', 'products/table']
+    const urls = left.map((path) => `  https://shop.example/${path}\n`).join('')
+    assert.ok(changed.endsWith(`What is left is sound:\n${urls}`), printed)
+  })
+
+  test('shows what is in the file that it is given', async (t) => {
+    const cwd = temporaryFolder(t)
+    const cache = new HttpCache({ store: `sqlite://${join(cwd, 'given.sqlite')}` })
+    await cache.save('http://a.example/small', { body: 'content' })
+    await cache.save('http://a.example/large', { body: 'content'.repeat(1000) })
+    await cache.close()
+    const printed = await run(t, 'manage-cache.ts', ['given.sqlite'], {}, cwd)
+    assert.match(printed, /^2 responses, \d+ bytes/)
+    assert.deepEqual(numbers(printed, /: .*\b(\d+) bytes, until/g), [7000, 7])
+  })
+})
+
+suite('examples/har.ts', () => {
+  test('replays offline what a browser has saved, and writes it as a HAR', async (t) => {
+    const printed = await run(t, 'har.ts')
+    assert.match(printed, /^Skipped https:\/\/weather\.example\/count\?page=cologne: failed$/m)
+    assert.match(printed, /^6 responses can be replayed:$/m)
+    assert.match(
+      printed,
+      /the page, after a redirect: https:\/\/weather\.example\/cologne \(Köln\)$/m,
+    )
+    assert.match(printed, /asks for: \{"city":"Köln","sky":"sunny","degrees":11\}$/m)
+    assert.match(printed, /^ {2}an image of 16 x 16 pixels/m)
+    assert.match(
+      printed,
+      /what was not recorded: GET https:\/\/weather\.example\/tomorrow is not stored/,
+    )
+    assert.match(printed, /^Exported 4 texts, as a HAR 1\.2 of 4 entries$/m)
+  })
+
+  test('lists what can be replayed of the HAR that it is given', async (t) => {
+    const cwd = temporaryFolder(t)
+    const cache = new HttpCache({ store: 'memory:' })
+    await cache.save('http://a.example/saved', { body: 'content' })
+    await cache.exportHar(join(cwd, 'given.har'))
+    await cache.close()
+    const printed = await run(t, 'har.ts', ['given.har'], {}, cwd)
+    assert.match(printed, /^1 responses can be replayed:\n {2}GET 200 http:\/\/a\.example\/saved /)
+  })
+})
+
+suite('examples/convert-cache.ts', () => {
+  test('a copy that was interrupted goes on, and new keys find what is in it', async (t) => {
+    const printed = await run(t, 'convert-cache.ts')
+    const [interrupted = Number.NaN] = numbers(printed, /with (\d+) of 40 copied$/gm)
+    assert.ok(interrupted >= 10 && interrupted <= 40, printed)
+    const copied = numbers(printed, /^Copied (\d+) responses/gm)
+    const skipped = numbers(printed, /; (\d+) were there already$/gm)
+    assert.deepEqual([copied, skipped], [[40 - interrupted], [interrupted]])
+    assert.match(printed, /^After the update page 1 is a miss\nNew keys: 40, as they were: 1$/m)
+    assert.match(printed, /^After that page 2 is a hit; 1 request was received in all$/m)
+    const [before = 0, after = Infinity] = numbers(printed, /^Stored: 40 responses, (\d+) bytes$/gm)
+    assert.ok(after < before / 2, printed)
+  })
+
+  test('copies from and to the stores that it is given', async (t) => {
+    const cwd = temporaryFolder(t)
+    const from = new HttpCache({ store: `sqlite://${join(cwd, 'from.sqlite')}` })
+    await from.save('http://a.example/', { body: 'content' })
+    await from.close()
+    const printed = await run(
+      t,
+      'convert-cache.ts',
+      ['sqlite://from.sqlite', 'sqlite://to.sqlite'],
+      {},
+      cwd,
+    )
+    assert.equal(printed, 'Copied 1 responses of 7 bytes; 0 were there already\n')
+    const to = new HttpCache({ store: `sqlite://${join(cwd, 'to.sqlite')}` })
+    t.after(() => to.close())
+    assert.deepEqual(await to.urls(), ['http://a.example/'])
+  })
+})
+
+suite('examples/many-responses.ts', () => {
+  test('finds and deletes what has expired', async (t) => {
+    const printed = await run(t, 'many-responses.ts', ['600'])
+    const counted = numbers(printed, /: (\d+) in [\d.]+ s$/gm)
+    assert.deepEqual(counted, [600, 200, 60, 540, 300])
+    const [before = 0, after = Infinity] = numbers(printed, /^The file has ([\d.]+) MB$/gm)
+    assert.ok(after < before, printed)
+  })
+})
+
+suite('examples/benchmark.ts', () => {
+  test('measures each store', async (t) => {
+    const printed = await run(t, 'benchmark.ts', ['--responses', '5', '--max-size', '20000'])
+    assert.match(printed, /^5 responses of \d+ KB on average$/m)
+    assert.equal(printed.match(/^.{20} [\d.]+ ms to write, [\d.]+ ms to read$/gm)?.length, 5)
+  })
+
+  test('measures the stores that it is given', async (t) => {
+    const printed = await run(t, 'benchmark.ts', [
+      '--store',
+      'sqlite://a.sqlite',
+      '--store',
+      'memory:',
+    ])
+    assert.deepEqual(
+      [...printed.matchAll(/^(\S+) +[\d.]+ ms to write/gm)].map(([, store]) => store),
+      ['sqlite://a.sqlite', 'memory:'],
+    )
+  })
+})
+
+suite('examples/requests-per-second.ts', () => {
+  test('more and more comes from the cache', async (t) => {
+    const printed = await run(t, 'requests-per-second.ts', ['--seconds', '3', '--urls', '20'])
+    const ratios = numbers(printed, /(\d+) % from the cache, \d+ requests a second$/gm)
+    assert.equal(ratios.length, 10)
+    assert.ok((ratios[0] ?? 100) < 100 && Math.max(...ratios) === 100, printed)
+  })
+})
+
+suite('examples/github-actions.yml', () => {
+  const workflow = readFileSync(join(EXAMPLES, 'github-actions.yml'), 'utf8')
+  const program = readFileSync(join(EXAMPLES, 'link-check.ts'), 'utf8')
+
+  test('link-check.ts leaves one file, which is enough for the next run', async (t) => {
+    const [, path = ''] = /^ {10}path: (\S+)$/m.exec(workflow) ?? []
+    assert.ok(program.includes(`store: 'sqlite://${path}'`), path)
+    const [first, second] = [temporaryFolder(t), temporaryFolder(t)]
+    const before = await run(t, 'link-check.ts', [], {}, first)
+    assert.match(before, /^4 of 5 links work; 0 were known\n5 requests received$/m)
+    assert.deepEqual(readdirSync(join(first, '.cache')), ['http.sqlite'])
+
+    // What happens between two runs.
+    mkdirSync(join(second, '.cache'))
+    copyFileSync(join(first, path), join(second, path))
+    const after = await run(t, 'link-check.ts', [], {}, second)
+    assert.match(
+      after,
+      /\/moved-away: 404 \(hit\)\n4 of 5 links work; 5 were known\n0 requests received$/m,
+    )
+  })
+})
+
+test('each example is run here, and listed in the README', () => {
+  const tests = readFileSync(fileURLToPath(import.meta.url), 'utf8')
+  const readme = readFileSync(join(EXAMPLES, '..', 'README.md'), 'utf8')
+  const [, list = ''] = readme.split('\n## Examples\n')
+  for (const { name } of readdirSync(EXAMPLES, { withFileTypes: true }).filter((one) =>
+    one.isFile(),
+  )) {
+    if (name.endsWith('.ts')) assert.ok(tests.includes(`'${name}'`), name)
+    assert.ok(list.includes(`(examples/${name})`), name)
+  }
 })

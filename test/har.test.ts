@@ -262,6 +262,33 @@ suite('importHar', () => {
     assert.deepEqual([expires, storedAt], [undefined, new Date('2026-11-22T12:00:00.025Z')])
   })
 
+  for (const terms of [{ mode: 'offline' }, { mode: 'replay' }, { readOnly: true }] as const) {
+    test(`fills the cache of an agent that does not: ${JSON.stringify(terms)}`, async (t) => {
+      const agent = testAgent(t, { store: 'memory:', ...terms })
+      const { cache } = agent
+      assert.deepEqual(await cache.importHar(har([entry()])), { imported: 1, skipped: {} })
+      await cache.save(`${SITE}/by-hand`, { body: 'by hand' })
+      assert.equal((await get(agent, `${SITE}/page`)).body, 'content')
+      assert.equal((await get(agent, `${SITE}/by-hand`)).body, 'by hand')
+      const kept = { ...terms, readOnly: true }
+      await assert.rejects(cache.save(SITE, { body: 'no' }, kept), /not be stored: read-only$/)
+    })
+  }
+
+  test('what has been sent with any method can be replayed', async (t) => {
+    const agent = testAgent(t, { store: 'memory:', mode: 'replay' })
+    const request = {
+      method: 'POST',
+      headers: [{ name: 'content-type', value: 'application/json' }],
+      postData: { mimeType: 'application/json', text: '{"a":1}' },
+    }
+    const result = await agent.cache.importHar(har([entry({ request })]))
+    assert.deepEqual(result, { imported: 1, skipped: {} })
+    const headers = { 'content-type': 'application/json' }
+    const again = { method: 'POST', headers, body: '{ "a": 1 }' }
+    assert.equal((await get(agent, `${SITE}/page`, again)).body, 'content')
+  })
+
   test('terms say for how long, and for whom', async (t) => {
     const cache = cacheOf(t)
     const source = har([entry()])
