@@ -7,6 +7,7 @@ import { type LifetimeByStatus, lifetimeOf } from './expiration.ts'
 import { type ExplainedTerm, Explanation, type JsonValue, type Prospect } from './explanation.ts'
 import { ActiveRequests } from './handlers/active-requests.ts'
 import { RequestControl } from './handlers/request-control.ts'
+import { readHeaderFields } from './header-fields.ts'
 import { ALL_FIELDS, OTHER_CREDENTIALS } from './key/fields.ts'
 import { toldUrl } from './key/identity.ts'
 import { Parameters, SECRET_FIELDS } from './key/parameters.ts'
@@ -21,7 +22,7 @@ import { mayUseOnError } from './rfc9111/staleness.ts'
 import { conditionalFields } from './rfc9111/validation.ts'
 import { decidesItself, type RequestTerms, type Rules } from './rules.ts'
 import { type Entry, keptUntil } from './storage/entry.ts'
-import type { StoredRequest } from './stored-request.ts'
+import { FORM_TYPE, type StoredRequest } from './stored-request.ts'
 import {
   checkNames,
   nestTerms,
@@ -108,19 +109,22 @@ export async function explain(
 
 function dispatchOptions(
   url: string | URL,
-  { method = 'GET', headers = {}, body }: ExplainedRequest,
+  { method = 'GET', headers: given = {}, body }: ExplainedRequest,
 ): Dispatcher.DispatchOptions {
   if (!URL.canParse(String(url))) {
     throw new TypeError(`explain: expected an absolute URL, got ${inspect(url)}`)
   }
   const { origin, pathname, search } = new URL(url)
-  const content = (body ?? null) as NonNullable<Dispatcher.DispatchOptions['body']>
+  const headers = readHeaderFields(given, 'explain.headers')
+  // What `fetch` makes of it, and undici takes for nothing that can be sent.
+  const isForm = body instanceof URLSearchParams
+  const content = isForm ? body.toString() : body
   return {
     origin,
     path: pathname + search,
     method: method as 'GET',
-    headers: { ...headers },
-    body: content,
+    headers: { ...(isForm && { 'content-type': FORM_TYPE }), ...headers } as Record<string, string>,
+    body: (content ?? null) as NonNullable<Dispatcher.DispatchOptions['body']>,
   }
 }
 

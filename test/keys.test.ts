@@ -764,6 +764,11 @@ suite('cacheKey', () => {
         const { info, status } = await get(agent, url, init)
         assert.deepEqual([status, info?.status, info?.reason], [200, 'bypass', 'rule-failed'])
       }
+      const told: unknown[] = []
+      agent.cache.on('lookup', ({ outcome, reason }) => told.push([outcome, reason]))
+      await assert.rejects(undici.request('http://127.0.0.1:1/', { dispatcher: agent }))
+      await new Promise((resolve) => setImmediate(resolve))
+      assert.deepEqual(told, [['bypass', 'rule-failed']])
       assert.equal(received.length, 3)
       assert.equal(await agent.cache.count(), 0)
       assert.equal(await agent.cache.has(url), false)

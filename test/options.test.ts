@@ -119,6 +119,7 @@ suite('Options: checkCacheOptions and checkAgentOptions', () => {
     ['a name beside status codes', { expireAfter: { 404: 1, cacheControl: true } }, /^expireAfter: expected status codes .+ got 'cacheControl'$/],
     ['a malformed expiration by status code', { expireAfter: { 404: 'soon' } }, /^expireAfter\['404'\]: expected .+ got 'soon'$/],
     ['expirations by status code that are none', { expireAfter: {} }, /^expireAfter: expected .+ got \{\}$/],
+    ['status codes that there are not', { expireAfter: { '6xx': '1m' } }, /^expireAfter: expected .+ or several by status code such as \{ 404: "1m", .+ got \{ '6xx': '1m' \}$/],
     ['a list of expirations', { expireAfter: ['1h'] }, /^expireAfter: expected .+ got \[ '1h' \]$/],
     ['a status code that is none', { allowedCodes: [200, 99] }, /^allowedCodes: expected an array of status codes from 200 to 599 and of classes such as "4xx", got \[ 200, 99 \]$/],
     ['a class in capitals', { allowedCodes: ['4XX'] }, /^allowedCodes: expected an array of .+ got \[ '4XX' \]$/],
@@ -349,6 +350,14 @@ suite('Terms of an async context', () => {
     assert.deepEqual(disabled(contextTerms), { expireAfter: { kind: 'do-not-cache' } })
     assert.throws(() => disabled(() => assert.fail('inside')), { message: 'inside' })
     assert.equal(contextTerms(), undefined)
+  })
+
+  test('without a function there is nothing that terms could be for', () => {
+    const given = [() => (withTerms as (terms: Terms) => void)({}), disabled as () => void]
+    for (const call of given) {
+      const message = 'withTerms: expected a function as its last argument, got undefined'
+      assert.throws(call, { name: 'TypeError', message })
+    }
   })
 
   test('what runs beside it is not affected', async () => {
