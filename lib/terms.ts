@@ -85,7 +85,8 @@ export interface Terms {
   readonly matchHeaders?: readonly string[] | true
   /**
    * Makes the key of a request: any text, of which requests that share their responses have the same.
-   * Methods and credentials are told apart in any case. A request passes by where it throws.
+   * Methods and credentials are told apart in any case. A request passes by where it throws, or takes more
+   * than 5 seconds.
    *
    * @default the method, the URL and the content
    */

@@ -780,6 +780,21 @@ suite('cacheKey', () => {
       assert.ok(errors.every((error) => error.startsWith('rule: ')))
     })
   }
+
+  test('where it does not answer a request is delayed by seconds, and no more', async (t) => {
+    t.mock.timers.enable({ apis: ['setTimeout'] })
+    const cacheKey = () => new Promise<string>(() => {})
+    const { agent, url, errors } = await start(t, { cacheKey })
+    const answers = [get(agent, url), agent.explain(url), agent.cache.has(url)] as const
+    await new Promise(setImmediate)
+    t.mock.timers.tick(5000)
+    t.mock.timers.reset()
+    const [{ status, info }, { now }, isStored] = await Promise.all(answers)
+    assert.deepEqual([status, info?.status, info?.reason], [200, 'bypass', 'rule-failed'])
+    assert.deepEqual([now.outcome, now.reason, isStored], ['bypass', 'rule-failed', false])
+    await new Promise((resolve) => setImmediate(resolve))
+    assert.match(errors.join(), /rule: .*cacheKey: expected an answer within 5000 ms/)
+  })
 })
 
 suite('The cache knows by what rules requests are keyed', () => {
