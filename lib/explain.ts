@@ -22,7 +22,7 @@ import { mayUseOnError } from './rfc9111/staleness.ts'
 import { conditionalFields } from './rfc9111/validation.ts'
 import { decidesItself, type RequestTerms, type Rules } from './rules.ts'
 import { type Entry, keptUntil } from './storage/entry.ts'
-import { FORM_TYPE, type StoredRequest } from './stored-request.ts'
+import { contentTypes, type StoredRequest } from './stored-request.ts'
 import {
   checkNames,
   nestTerms,
@@ -34,7 +34,10 @@ import {
 
 /** A request that is not made, but explained. */
 export interface ExplainedRequest extends Omit<StoredRequest, 'body'> {
-  /** Its content, as it would be given to `fetch` or to undici; a stream is not read. */
+  /**
+   * Its content, as it would be given to `fetch` or to undici; a stream is not read. Text is taken to be sent
+   * as `fetch` does, with a `Content-Type`, where the fields name none.
+   */
   readonly body?: unknown
   /** Terms of its own. Those of the async context count without being named. */
   readonly terms?: Terms
@@ -116,14 +119,13 @@ function dispatchOptions(
   }
   const { origin, pathname, search } = new URL(url)
   const headers = readHeaderFields(given, 'explain.headers')
-  // What `fetch` makes of it, and undici takes for nothing that can be sent.
-  const isForm = body instanceof URLSearchParams
-  const content = isForm ? body.toString() : body
+  const content = body instanceof URLSearchParams ? body.toString() : body
+  const [type] = contentTypes(body)
   return {
     origin,
     path: pathname + search,
     method: method as 'GET',
-    headers: { ...(isForm && { 'content-type': FORM_TYPE }), ...headers } as Record<string, string>,
+    headers: { ...(type && { 'content-type': type }), ...headers } as Record<string, string>,
     body: (content ?? null) as NonNullable<Dispatcher.DispatchOptions['body']>,
   }
 }

@@ -55,12 +55,13 @@ export async function meantRequests(
   return { requests, content: read.bytes.length === 0 ? undefined : read.bytes }
 }
 
-/** With what `Content-Type` `fetch` sends `URLSearchParams`. */
-export const FORM_TYPE = 'application/x-www-form-urlencoded;charset=UTF-8'
-
-/** With what `Content-Type` content is sent where the caller names none. */
-function contentTypes(body: StoredRequestBody | undefined, type: string | undefined) {
-  if (body instanceof URLSearchParams) return [FORM_TYPE]
+/**
+ * With what `Content-Type` content is sent where the caller names none: as `fetch` does it first.
+ *
+ * @param type what the content itself says
+ */
+export function contentTypes(body: unknown, type?: string): readonly (string | undefined)[] {
+  if (body instanceof URLSearchParams) return ['application/x-www-form-urlencoded;charset=UTF-8']
   // `fetch` names one for text, and `request` does not.
   return typeof body === 'string' ? ['text/plain;charset=UTF-8', undefined] : [type]
 }

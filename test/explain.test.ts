@@ -473,6 +473,9 @@ suite('which rule applies, and which terms', () => {
     const form = { method: 'POST', body: new URLSearchParams({ a: '1' }) }
     await get(agent, url, form)
     assert.equal((await agent.explain(url, form)).now.outcome, 'hit')
+    const plain = { method: 'POST', body: 'text', headers: new Headers({ accept: 'text/plain' }) }
+    await get(agent, url, plain)
+    assert.equal((await agent.explain(url, plain)).now.outcome, 'hit')
     const failing = agent.with({ cacheKey: () => 42 as never })
     assert.equal((await failing.explain(url, request)).now.reason, 'rule-failed')
   })

@@ -5,6 +5,7 @@ import { suite, type TestContext, test } from 'node:test'
 import {
   type AgentOptions,
   cacheInfo,
+  type HeadersLike,
   HttpCache,
   NEVER_EXPIRE,
   type Terms,
@@ -640,8 +641,15 @@ suite('matchHeaders', () => {
     for (const { headers } of inits) await ask(headers)
     assert.equal(await agent.cache.count(), 3)
     assert.equal(await agent.cache.has(url), true)
-    assert.equal(await agent.cache.has(url, { headers: { 'x-a': '2' } }), true)
-    assert.equal(await agent.cache.has(url, { headers: { 'x-a': '4' } }), false)
+    const shapes: ((value: string) => HeadersLike)[] = [
+      (value) => ({ 'X-A': value }),
+      (value) => [['X-A', value]],
+      (value) => new Headers({ 'x-a': value }),
+    ]
+    for (const shape of shapes) {
+      assert.equal(await agent.cache.has(url, { headers: shape('2') }), true)
+      assert.equal(await agent.cache.has(url, { headers: shape('4') }), false)
+    }
     await get(agent, url, { method: 'PUT' })
     assert.equal(await agent.cache.count(), 0)
     for (const { headers } of inits) await ask(headers)
