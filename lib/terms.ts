@@ -339,7 +339,12 @@ function parseSecrets(value: unknown, option: string): Parameters {
 
 function parseNames(value: unknown, option: string, expected: string): readonly string[] {
   const isName = (name: unknown) => typeof name === 'string' && name !== ''
-  return Array.isArray(value) && value.every(isName) ? [...value] : refuse(option, expected, value)
+  if (!Array.isArray(value) || !value.every(isName)) refuse(option, expected, value)
+  const names: readonly string[] = [...value]
+  // It would be taken for a pattern, and hide nothing.
+  const partial = names.find((name) => name.split('.').some((part) => /[^*]\*|\*./.test(part)))
+  if (partial === undefined) return names
+  return refuse(option, 'names in which * stands for a whole member, as in "items.*.id"', partial)
 }
 
 function parseMatchHeaders(value: unknown, option: string): readonly string[] {

@@ -103,6 +103,8 @@ suite('Options: checkCacheOptions and checkAgentOptions', () => {
     ['an ignored parameter that is no list', { ignoredParameters: 'a' }, /^ignoredParameters: expected an array of names, got 'a'$/],
     ['an ignored parameter without a name', { ignoredParameters: [''] }, /^ignoredParameters: expected an array of names, got /],
     ['ignored parameters by pattern', { ignoredParameters: [/a/] }, /^ignoredParameters: expected an array of names, got /],
+    ['a parameter with a star that is none', { ignoredParameters: ['a', 'utm_*'] }, /^ignoredParameters: expected names in which \* stands for a whole member, as in "items\.\*\.id", got 'utm_\*'$/],
+    ['a path with a star that is none', { secretParameters: ['a.**.b'] }, /^secretParameters: expected names in which \* .+ got 'a\.\*\*\.b'$/],
     ['ignored parameters that are false', { ignoredParameters: false }, /^ignoredParameters: expected an array of names, got false$/],
     ['secrets that are true', { secretParameters: true }, /^secretParameters: expected an array of names, or false, got true$/],
     ['secrets that are numbers', { secretParameters: [1] }, /^secretParameters: expected an array of names, or false, got /],
