@@ -565,6 +565,18 @@ suite('a request that was not recorded', () => {
     }
     assert.equal((await get(agent, url, accepting('br, gzip'))).info?.status, 'miss')
 
+    // However many variants there are that differ by more.
+    const as = (user: number, codings: string) => ({
+      headers: { cookie: `user=${user}`, 'accept-encoding': codings },
+    })
+    for (let user = 0; user < 20; user++) {
+      await get(agent.with({ mode: 'record' }), `${url}/users`, as(user, 'gzip'))
+    }
+    const users = agent.with({ mode: 'replay' })
+    for (const user of [0, 10, 19]) {
+      assert.equal((await get(users, `${url}/users`, as(user, 'br, gzip'))).body, 'content')
+    }
+
     await undici.request(`${url}/plain`, { dispatcher: agent.with({ mode: 'record' }) })
     const player = agent.with({ mode: 'replay' })
     assert.equal((await get(player, `${url}/plain`)).body, 'content')
