@@ -140,6 +140,7 @@ suite('Options: checkCacheOptions and checkAgentOptions', () => {
     ['a mode that there is not', { mode: 'online' }, /^mode: expected one of "default", "offline", "record", "replay", got 'online'$/],
     ['what is missing as a number', { missing: 504 }, /^missing: expected one of "status", "error", got 504$/],
     ['tags that are no names', { tags: 1 }, /^tags: expected field names such as "Cache-Tag", or a function, got 1$/],
+    ['tags of a name that no field has', { tags: 'Cache Tag' }, /^tags: expected field names such as "Cache-Tag", or a function, got 'Cache Tag'$/],
     ['tags of an empty name', { tags: [''] }, /^tags: expected field names such as "Cache-Tag", or a function, got \[ '' \]$|^tags: .*got \[Array\]$/],
     ['shared that is no boolean', { shared: 'yes' }, /^shared: expected a boolean, got 'yes'$/],
     ['shared that is null', { shared: null }, /^shared: expected a boolean, got null$/],
