@@ -14,6 +14,7 @@ import type { HarTarget } from './har/export.ts'
 import type { HarImportResult, HarSkipReason } from './har/import.ts'
 import type { HarSource } from './har/read.ts'
 import type { HarExportResult } from './har/write.ts'
+import { readHeaderFields } from './header-fields.ts'
 import { Identities, type PossibleIdentity } from './identities.ts'
 import { Events } from './observe/events.ts'
 import type { CacheEvents } from './observe/payloads.ts'
@@ -386,7 +387,7 @@ export class HttpCache {
 
   async #select(url: string | URL, request: StoredRequest): Promise<Entry | undefined> {
     const { headers } = request
-    const names = Object.keys(headers ?? {}).map((name) => name.toLowerCase())
+    const names = Object.keys(readHeaderFields(headers ?? {}, 'headers'))
     const found = new Map<string, Entry>()
     for (const { asked, terms, identity } of await this.#possible(url, request)) {
       // Which fields were taken for credentials, and so hashed, depends on the terms of the time.

@@ -440,7 +440,7 @@ export class CachedRequest implements ToldRequest {
   #bypass(detail: PassReason): void | Promise<void> {
     if (this.#onPreview) return this.#onPreview({ bypass: detail })
     if (this.#terms.sendsNothing) return this.#refuse([], detail)
-    const exchange = this.#exchange({ fwd: 'bypass' }, NOBODY)
+    const exchange = this.#exchange({ fwd: 'bypass', detail }, NOBODY)
     const storing = (received: Received) => {
       this.#invalidate(received)
       return detail

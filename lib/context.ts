@@ -1,6 +1,6 @@
 import { AsyncLocalStorage } from 'node:async_hooks'
 import { DO_NOT_CACHE } from './expiration.ts'
-import { nestTerms, type ParsedTerms, parseTerms, type Terms } from './terms.ts'
+import { nestTerms, type ParsedTerms, parseTerms, refuse, type Terms } from './terms.ts'
 
 const current = new AsyncLocalStorage<ParsedTerms | undefined>()
 
@@ -8,10 +8,11 @@ const current = new AsyncLocalStorage<ParsedTerms | undefined>()
  * Runs a function whose requests all use these terms: every request that is started inside it, by any
  * library, however deep in its async context. They take precedence over all others; nested calls add to them.
  *
- * @throws TypeError where the terms are malformed
+ * @throws TypeError where the terms are malformed, or there is no function
  */
 export function withTerms<T>(terms: Terms, fn: () => T): T {
   const parsed = parseTerms(terms, 'withTerms')
+  if (typeof fn !== 'function') refuse('withTerms', 'a function as its last argument', fn)
   return current.run(nestTerms(current.getStore(), parsed), fn)
 }
 

@@ -48,16 +48,17 @@ export interface LifetimeByStatus {
  * Understands an expiration.
  *
  * @param option the name of the option, for the error
+ * @param others what the option may be besides, for the error
  * @throws TypeError where the value is not an expiration
  */
-export function parseExpiration(value: unknown, option: string): Lifetime {
+export function parseExpiration(value: unknown, option: string, others = ''): Lifetime {
   const lifetime = understand(value)
   if (lifetime !== undefined) return lifetime
   const hint =
     typeof value === 'string' && /^\s*[\d.]+\s*$/.test(value) ? ' (say the unit, as in "60s")' : ''
   throw new TypeError(
     `${option}: expected a number of milliseconds (0 or more, -1 for never), a duration such as "90s", "1h" or "7 days", ` +
-      `a Date, an HTTP-date, NEVER_EXPIRE, EXPIRE_IMMEDIATELY or DO_NOT_CACHE, got ${inspect(value)}${hint}`,
+      `a Date, an HTTP-date, NEVER_EXPIRE, EXPIRE_IMMEDIATELY or DO_NOT_CACHE${others}, got ${inspect(value)}${hint}`,
   )
 }
 
@@ -75,6 +76,9 @@ export function isByStatus(value: unknown): value is object {
   return Object.keys(value).some((name) => name === '*' || isStatus(name))
 }
 
+/** What an expiration may be besides one for all status codes. */
+const BY_STATUS = ', or several by status code such as { 404: "1m", "5xx": "5s", "*": "1h" }'
+
 /**
  * Understands an expiration, or one for each of some status codes.
  *
@@ -82,7 +86,7 @@ export function isByStatus(value: unknown): value is object {
  * @throws TypeError where the value is neither
  */
 export function parseExpirations(value: unknown, option: string): Lifetime | LifetimeByStatus {
-  if (!isByStatus(value)) return parseExpiration(value, option)
+  if (!isByStatus(value)) return parseExpiration(value, option, BY_STATUS)
   const lifetimes = new Map<string, Lifetime>()
   for (const [name, expiration] of Object.entries(value)) {
     if (expiration === undefined) continue

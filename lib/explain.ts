@@ -7,6 +7,7 @@ import { type LifetimeByStatus, lifetimeOf } from './expiration.ts'
 import { type ExplainedTerm, Explanation, type JsonValue, type Prospect } from './explanation.ts'
 import { ActiveRequests } from './handlers/active-requests.ts'
 import { RequestControl } from './handlers/request-control.ts'
+import { readHeaderFields } from './header-fields.ts'
 import { ALL_FIELDS, OTHER_CREDENTIALS } from './key/fields.ts'
 import { toldUrl } from './key/identity.ts'
 import { Parameters, SECRET_FIELDS } from './key/parameters.ts'
@@ -21,7 +22,7 @@ import { mayUseOnError } from './rfc9111/staleness.ts'
 import { conditionalFields } from './rfc9111/validation.ts'
 import { decidesItself, type RequestTerms, type Rules } from './rules.ts'
 import { type Entry, keptUntil } from './storage/entry.ts'
-import type { StoredRequest } from './stored-request.ts'
+import { contentTypes, type StoredRequest } from './stored-request.ts'
 import {
   checkNames,
   nestTerms,
@@ -33,7 +34,10 @@ import {
 
 /** A request that is not made, but explained. */
 export interface ExplainedRequest extends Omit<StoredRequest, 'body'> {
-  /** Its content, as it would be given to `fetch` or to undici; a stream is not read. */
+  /**
+   * Its content, as it would be given to `fetch` or to undici; a stream is not read. Text is taken to be sent
+   * as `fetch` does, with a `Content-Type`, where the fields name none.
+   */
   readonly body?: unknown
   /** Terms of its own. Those of the async context count without being named. */
   readonly terms?: Terms
@@ -108,19 +112,21 @@ export async function explain(
 
 function dispatchOptions(
   url: string | URL,
-  { method = 'GET', headers = {}, body }: ExplainedRequest,
+  { method = 'GET', headers: given = {}, body }: ExplainedRequest,
 ): Dispatcher.DispatchOptions {
   if (!URL.canParse(String(url))) {
     throw new TypeError(`explain: expected an absolute URL, got ${inspect(url)}`)
   }
   const { origin, pathname, search } = new URL(url)
-  const content = (body ?? null) as NonNullable<Dispatcher.DispatchOptions['body']>
+  const headers = readHeaderFields(given, 'explain.headers')
+  const content = body instanceof URLSearchParams ? body.toString() : body
+  const [type] = contentTypes(body)
   return {
     origin,
     path: pathname + search,
     method: method as 'GET',
-    headers: { ...headers },
-    body: content,
+    headers: { ...(type && { 'content-type': type }), ...headers } as Record<string, string>,
+    body: (content ?? null) as NonNullable<Dispatcher.DispatchOptions['body']>,
   }
 }
 

@@ -1,4 +1,5 @@
 import { inspect } from 'node:util'
+import { withPatience } from './patience.ts'
 import { redactFields } from './redaction.ts'
 import type { Fields } from './rfc9111/message.ts'
 import { readAll } from './storage/content.ts'
@@ -43,35 +44,23 @@ export async function askFilter(
   isStored: boolean,
 ): Promise<boolean> {
   // The filter may change what it gets.
-  const answer: unknown = await withPatience(
-    filter({
-      method: entry.method,
-      url: entry.url,
-      status: entry.status,
-      statusText: entry.statusText,
-      headers: structuredClone(redactFields(entry.fields)),
-      requestHeaders: { ...requestFields },
-      size: entry.content.length as number,
-      storedAt: new Date(entry.responseTime),
-      isStored,
-      content: () => readAll(entry.content),
-    }),
-    isStored ? USE_PATIENCE : STORE_PATIENCE,
-  )
+  const asked: unknown = filter({
+    method: entry.method,
+    url: entry.url,
+    status: entry.status,
+    statusText: entry.statusText,
+    headers: structuredClone(redactFields(entry.fields)),
+    requestHeaders: { ...requestFields },
+    size: entry.content.length as number,
+    storedAt: new Date(entry.responseTime),
+    isStored,
+    content: () => readAll(entry.content),
+  })
+  const patience = isStored ? USE_PATIENCE : STORE_PATIENCE
+  const answer: unknown =
+    typeof asked === 'boolean'
+      ? asked
+      : await withPatience(Promise.resolve(asked), patience, 'filter')
   if (typeof answer === 'boolean') return answer
   throw new TypeError(`filter: expected the function to return a boolean, got ${inspect(answer)}`)
-}
-
-async function withPatience(answer: unknown, patience: number): Promise<unknown> {
-  if (typeof answer === 'boolean') return answer
-  let timer: NodeJS.Timeout | undefined
-  const late = new Promise((_, reject) => {
-    const error = new Error(`filter: expected an answer within ${patience} ms`)
-    timer = setTimeout(reject, patience, error)
-  })
-  try {
-    return await Promise.race([answer, late])
-  } finally {
-    clearTimeout(timer)
-  }
 }

@@ -4,10 +4,14 @@ import { type FieldTerms, needProtection, protectFields } from './key/fields.ts'
 import { type Asked, type Identity, identify } from './key/identity.ts'
 import type { KeyTerms } from './key/terms.ts'
 import type { Events } from './observe/events.ts'
+import { withPatience } from './patience.ts'
 import type { HiddenValue } from './redaction.ts'
 import type { RequestMessage } from './rfc9111/message.ts'
 import { compileRules, type RequestTerms, type Rules } from './rules.ts'
 import type { Entry } from './storage/entry.ts'
+
+/** How long a function of the user's may take to make a key, in milliseconds. */
+const KEY_PATIENCE = 5000
 
 /** Of how many agents it is known by what rules they key requests. */
 const MAX_RULES = 1000
@@ -61,7 +65,7 @@ export class Identities {
   }
 
   /**
-   * What a request is by its terms: see {@link identify}.
+   * What a request is by its terms: see {@link identify}. A key of the user's own must not take too long.
    *
    * @param mayMake whether a secret is made and stored where there is none
    */
@@ -72,7 +76,9 @@ export class Identities {
     mayMake: boolean,
   ): Awaitable<Identity> {
     const secret = mayMake ? this.#madeSecret : this.#knownSecret
-    const identity = identify(asked, content, terms, this.#shared, secret)
+    const identified = identify(asked, content, terms, this.#shared, secret)
+    const isOwn = terms.cacheKey !== undefined && identified instanceof Promise
+    const identity = isOwn ? withPatience(identified, KEY_PATIENCE, 'cacheKey') : identified
     const index = this.#index
     if (index === undefined) return identity
     return after(identity, (one) => ({ ...one, cacheKey: index.indexed(one.cacheKey) }))

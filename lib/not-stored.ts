@@ -1,3 +1,5 @@
+import { inspect } from 'node:util'
+import { REASONS, type Reason } from './observe/reasons.ts'
 import type { RequestMessage } from './rfc9111/message.ts'
 import { differingFields } from './rfc9111/vary.ts'
 import type { Entry } from './storage/entry.ts'
@@ -28,7 +30,7 @@ export interface Missing {
   /** What keeps the request from being sent, as the user has said it: a term such as `mode: 'replay'`. */
   readonly because: string
   /** Why it would pass the cache by, if it would. */
-  readonly bypass?: string | undefined
+  readonly bypass?: Reason | undefined
   /** The stored responses to the same request but for the fields by which they differ. */
   readonly variants?: readonly Entry[] | undefined
 }
@@ -42,7 +44,9 @@ export async function explainMissing(
   const { because, bypass, variants = [] } = missing
   const asked = named(request)
   const lines = [`${asked} is not stored, and ${because} lets no request be sent.`]
-  if (bypass !== undefined) lines.push(`Such a request passes the cache by (${bypass}).`)
+  if (bypass !== undefined) {
+    lines.push(`Such a request passes the cache by (${bypass}): ${REASONS[bypass]}.`)
+  }
 
   for (const { nominated } of variants.slice(0, MAX_SHOWN)) {
     const differences = differingFields(nominated, request).map(difference)
@@ -55,10 +59,22 @@ export async function explainMissing(
   for (const name of nearest) {
     lines.push(`  ${name}${name === asked ? NOT_THE_SAME : ''}`)
   }
-  lines.push(
-    "To record it, make this request once with mode: 'record' and this store; what is stored is listed by cache.urls().",
-  )
+  lines.push(advice(request, bypass))
   return new NotStoredError(lines.join('\n'), request, nearest)
+}
+
+/** Why a request passes by in each mode; and of these, those that no rule for its URL changes. */
+const UNRECORDED: ReadonlySet<Reason> = new Set(['content', 'request-too-large', 'upgrade'])
+const WITHOUT_RULES: ReadonlySet<Reason> = new Set(['rule-failed', 'target'])
+
+/** What to do about it. */
+function advice({ url }: Pick<RequestMessage, 'url'>, bypass: Reason | undefined): string {
+  if (bypass !== undefined && WITHOUT_RULES.has(bypass)) return 'It cannot be recorded.'
+  if (bypass === undefined || !UNRECORDED.has(bypass)) {
+    return "To record it, make this request once with mode: 'record' and this store; what is stored is listed by cache.urls()."
+  }
+  const pattern = inspect(URL.parse(url)?.host ?? '*')
+  return `It cannot be recorded. To send it nevertheless: urlsExpireAfter: { ${pattern}: { mode: 'default' } }.`
 }
 
 /** How many variants, and how many others, are shown. */

@@ -1,6 +1,7 @@
 import { inspect } from 'node:util'
 import { NEVER_EXPIRE } from './expiration.ts'
 import type { Received } from './handlers/storing-handler.ts'
+import { type HeadersLike, readHeaderFields } from './header-fields.ts'
 import type { Identities } from './identities.ts'
 import { hiddenValues } from './key/fields.ts'
 import { hideValues } from './redaction.ts'
@@ -14,11 +15,6 @@ import type { Responses } from './storage/responses.ts'
 import { meantRequests, type StoredRequestBody } from './stored-request.ts'
 import { storing } from './storing.ts'
 import { parseTerms, type Terms } from './terms.ts'
-
-/** Header fields: an object, pairs or a `Headers`. */
-export type HeadersLike =
-  | Readonly<Record<string, string | readonly string[] | undefined>>
-  | Iterable<readonly [string, string]>
 
 /** The request that a response is saved for: a `Request`, or what it takes of one. */
 export interface SavedRequest {
@@ -154,7 +150,7 @@ export async function store(
 function readSavedRequest(asked: string | URL | SavedRequest): {
   readonly url: string | URL
   readonly method: string
-  readonly headers: Record<string, string>
+  readonly headers: Fields
   readonly body?: StoredRequestBody
 } {
   if (typeof asked === 'string' || asked instanceof URL) {
@@ -166,7 +162,7 @@ function readSavedRequest(asked: string | URL | SavedRequest): {
   const { url, method = 'GET', headers = {}, body } = asked
   const isSent = body !== undefined && body !== null && !(body instanceof ReadableStream)
   const content = isSent && { body: body as StoredRequestBody }
-  return { url, method, headers: readFields(headers) as Record<string, string>, ...content }
+  return { url, method, headers: readHeaderFields(headers, 'save'), ...content }
 }
 
 /** @throws TypeError where it is none, or its content has been read already */
@@ -183,7 +179,7 @@ function readSavedResponse(
     throw new TypeError(`save: expected a final status code, got ${inspect(status)}`)
   }
   if (bodyUsed) throw new TypeError('save: the content of the response has been read already')
-  const sent = readFields(headers)
+  const sent = readHeaderFields(headers, 'save')
   const fields = url === '' ? sent : decodedFields(sent)
   const { responseTime = Date.now(), requestTime = responseTime } = times
   const isNone = method === 'HEAD'
@@ -216,22 +212,6 @@ function decodedFields(fields: Fields): Fields {
   return codings.length === 0
     ? fields
     : withoutFields(fields, ['content-encoding', 'content-length'])
-}
-
-function readFields(headers: HeadersLike): Fields {
-  if (typeof headers !== 'object' || headers === null) {
-    throw new TypeError(`save: expected header fields, got ${inspect(headers)}`)
-  }
-  const fields: Record<string, string | string[]> = Object.create(null)
-  const lines = Symbol.iterator in headers ? headers : Object.entries(headers)
-  for (const [name, value] of lines as Iterable<readonly [string, unknown]>) {
-    if (value === undefined || value === null) continue
-    const key = String(name).toLowerCase()
-    const values = [value].flat().map(String)
-    const all = [...[fields[key] ?? []].flat(), ...values]
-    if (all.length > 0) fields[key] = all.length === 1 ? (all[0] as string) : all
-  }
-  return fields
 }
 
 async function* none(): AsyncGenerator<Uint8Array> {}

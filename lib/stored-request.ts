@@ -1,4 +1,5 @@
 import { inspect } from 'node:util'
+import { type HeadersLike, readHeaderFields } from './header-fields.ts'
 import type { FormDataLike } from './key/multipart.ts'
 import { type Request, readRequest } from './request.ts'
 import { readContent } from './request-content.ts'
@@ -9,7 +10,7 @@ export interface StoredRequest {
   /** @default 'GET' */
   readonly method?: string
   /** The request's header fields, to select among several variants of a response. */
-  readonly headers?: Readonly<Record<string, string>>
+  readonly headers?: HeadersLike
   /** The request's content, where its method is none of GET and HEAD. */
   readonly body?: StoredRequestBody
 }
@@ -32,12 +33,13 @@ export interface MeantRequests {
 /**
  * Reads which requests are meant.
  *
- * @throws TypeError where the URL is none, or the content nothing that can be sent twice
+ * @throws TypeError where the URL is none, the header fields are none, or the content nothing that can be sent twice
  */
 export async function meantRequests(
   url: string | URL,
-  { method, headers = {}, body }: StoredRequest,
+  { method, headers: given = {}, body }: StoredRequest,
 ): Promise<MeantRequests> {
+  const headers = readHeaderFields(given, 'headers')
   const sent = body instanceof URLSearchParams ? body.toString() : body
   const reading = readContent(sent, {}, Infinity)
   const read = 'stop' in reading ? await reading.content : reading
@@ -46,16 +48,19 @@ export async function meantRequests(
       `body: expected text, bytes, a Blob, FormData or URLSearchParams, got ${inspect(body, { depth: 0 })}`,
     )
   }
-  const isTyped = Object.keys(headers).some((name) => name.toLowerCase() === 'content-type')
-  const types = isTyped ? [undefined] : contentTypes(body, read.type)
+  const types = headers['content-type'] !== undefined ? [undefined] : contentTypes(body, read.type)
   const requests = types.map((type) =>
     requestFor(url, method, type === undefined ? headers : { ...headers, 'content-type': type }),
   )
   return { requests, content: read.bytes.length === 0 ? undefined : read.bytes }
 }
 
-/** With what `Content-Type` content is sent where the caller names none. */
-function contentTypes(body: StoredRequestBody | undefined, type: string | undefined) {
+/**
+ * With what `Content-Type` content is sent where the caller names none: as `fetch` does it first.
+ *
+ * @param type what the content itself says
+ */
+export function contentTypes(body: unknown, type?: string): readonly (string | undefined)[] {
   if (body instanceof URLSearchParams) return ['application/x-www-form-urlencoded;charset=UTF-8']
   // `fetch` names one for text, and `request` does not.
   return typeof body === 'string' ? ['text/plain;charset=UTF-8', undefined] : [type]

@@ -1,5 +1,6 @@
 import { inspect } from 'node:util'
-import { fieldValue } from './rfc9111/fields.ts'
+import { redactFields } from './redaction.ts'
+import { fieldValue, isToken } from './rfc9111/fields.ts'
 import type { Fields } from './rfc9111/message.ts'
 
 /** A response that is to be stored, as a function of the user's gets to see it. */
@@ -32,15 +33,18 @@ export type ParsedTagSource = (response: {
 export function parseTagSource(value: unknown, option: string): ParsedTagSource {
   if (typeof value === 'function') return byFunction(value as (response: TaggedResponse) => unknown)
   const names = typeof value === 'string' ? [value] : value
-  const isNames = Array.isArray(names) && names.every((name) => typeof name === 'string' && name)
+  const isName = (name: unknown) => typeof name === 'string' && isToken(name)
+  const isNames = Array.isArray(names) && names.every(isName)
   if (!isNames) {
     throw new TypeError(
       `${option}: expected field names such as "Cache-Tag", or a function, got ${inspect(value, { depth: 0 })}`,
     )
   }
   const fieldNames = names.map((name) => name.toLowerCase())
-  return ({ fields }) =>
-    distinct(fieldNames.flatMap((name) => fieldValue(fields, name)?.split(SEPARATOR) ?? []))
+  return ({ fields }) => {
+    const told = redactFields(fields)
+    return distinct(fieldNames.flatMap((name) => fieldValue(told, name)?.split(SEPARATOR) ?? []))
+  }
 }
 
 /** `Cache-Tag` separates tags with commas, `Surrogate-Key` and `xkey` with white space. */
@@ -48,7 +52,7 @@ const SEPARATOR = /[\s,]+/
 
 function byFunction(tagsOf: (response: TaggedResponse) => unknown): ParsedTagSource {
   return ({ url, status, fields }) => {
-    const tags = tagsOf({ url, status, headers: structuredClone(fields) })
+    const tags = tagsOf({ url, status, headers: structuredClone(redactFields(fields)) })
     if (Array.isArray(tags) && tags.every((tag) => typeof tag === 'string')) return distinct(tags)
     throw new TypeError(
       `tags: expected the function to return an array of texts, got ${inspect(tags)}`,

@@ -85,7 +85,8 @@ export interface Terms {
   readonly matchHeaders?: readonly string[] | true
   /**
    * Makes the key of a request: any text, of which requests that share their responses have the same.
-   * Methods and credentials are told apart in any case. A request passes by where it throws.
+   * Methods and credentials are told apart in any case. A request passes by where it throws, or takes more
+   * than 5 seconds.
    *
    * @default the method, the URL and the content
    */
@@ -338,7 +339,12 @@ function parseSecrets(value: unknown, option: string): Parameters {
 
 function parseNames(value: unknown, option: string, expected: string): readonly string[] {
   const isName = (name: unknown) => typeof name === 'string' && name !== ''
-  return Array.isArray(value) && value.every(isName) ? [...value] : refuse(option, expected, value)
+  if (!Array.isArray(value) || !value.every(isName)) refuse(option, expected, value)
+  const names: readonly string[] = [...value]
+  // It would be taken for a pattern, and hide nothing.
+  const partial = names.find((name) => name.split('.').some((part) => /[^*]\*|\*./.test(part)))
+  if (partial === undefined) return names
+  return refuse(option, 'names in which * stands for a whole member, as in "items.*.id"', partial)
 }
 
 function parseMatchHeaders(value: unknown, option: string): readonly string[] {

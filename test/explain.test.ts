@@ -470,6 +470,12 @@ suite('which rule applies, and which terms', () => {
     const { now } = await agent.explain(url, { ...request, body })
     assert.deepEqual([now.outcome, now.reason], ['bypass', 'content'])
     assert.equal(await text(body), '{"a":1,"b":2}')
+    const form = { method: 'POST', body: new URLSearchParams({ a: '1' }) }
+    await get(agent, url, form)
+    assert.equal((await agent.explain(url, form)).now.outcome, 'hit')
+    const plain = { method: 'POST', body: 'text', headers: new Headers({ accept: 'text/plain' }) }
+    await get(agent, url, plain)
+    assert.equal((await agent.explain(url, plain)).now.outcome, 'hit')
     const failing = agent.with({ cacheKey: () => 42 as never })
     assert.equal((await failing.explain(url, request)).now.reason, 'rule-failed')
   })

@@ -5,6 +5,7 @@ import { suite, type TestContext, test } from 'node:test'
 import {
   type AgentOptions,
   cacheInfo,
+  type HeadersLike,
   HttpCache,
   NEVER_EXPIRE,
   type Terms,
@@ -640,8 +641,15 @@ suite('matchHeaders', () => {
     for (const { headers } of inits) await ask(headers)
     assert.equal(await agent.cache.count(), 3)
     assert.equal(await agent.cache.has(url), true)
-    assert.equal(await agent.cache.has(url, { headers: { 'x-a': '2' } }), true)
-    assert.equal(await agent.cache.has(url, { headers: { 'x-a': '4' } }), false)
+    const shapes: ((value: string) => HeadersLike)[] = [
+      (value) => ({ 'X-A': value }),
+      (value) => [['X-A', value]],
+      (value) => new Headers({ 'x-a': value }),
+    ]
+    for (const shape of shapes) {
+      assert.equal(await agent.cache.has(url, { headers: shape('2') }), true)
+      assert.equal(await agent.cache.has(url, { headers: shape('4') }), false)
+    }
     await get(agent, url, { method: 'PUT' })
     assert.equal(await agent.cache.count(), 0)
     for (const { headers } of inits) await ask(headers)
@@ -764,6 +772,11 @@ suite('cacheKey', () => {
         const { info, status } = await get(agent, url, init)
         assert.deepEqual([status, info?.status, info?.reason], [200, 'bypass', 'rule-failed'])
       }
+      const told: unknown[] = []
+      agent.cache.on('lookup', ({ outcome, reason }) => told.push([outcome, reason]))
+      await assert.rejects(undici.request('http://127.0.0.1:1/', { dispatcher: agent }))
+      await new Promise((resolve) => setImmediate(resolve))
+      assert.deepEqual(told, [['bypass', 'rule-failed']])
       assert.equal(received.length, 3)
       assert.equal(await agent.cache.count(), 0)
       assert.equal(await agent.cache.has(url), false)
@@ -775,6 +788,21 @@ suite('cacheKey', () => {
       assert.ok(errors.every((error) => error.startsWith('rule: ')))
     })
   }
+
+  test('where it does not answer a request is delayed by seconds, and no more', async (t) => {
+    t.mock.timers.enable({ apis: ['setTimeout'] })
+    const cacheKey = () => new Promise<string>(() => {})
+    const { agent, url, errors } = await start(t, { cacheKey })
+    const answers = [get(agent, url), agent.explain(url), agent.cache.has(url)] as const
+    await new Promise(setImmediate)
+    t.mock.timers.tick(5000)
+    t.mock.timers.reset()
+    const [{ status, info }, { now }, isStored] = await Promise.all(answers)
+    assert.deepEqual([status, info?.status, info?.reason], [200, 'bypass', 'rule-failed'])
+    assert.deepEqual([now.outcome, now.reason, isStored], ['bypass', 'rule-failed', false])
+    await new Promise((resolve) => setImmediate(resolve))
+    assert.match(errors.join(), /rule: .*cacheKey: expected an answer within 5000 ms/)
+  })
 })
 
 suite('The cache knows by what rules requests are keyed', () => {

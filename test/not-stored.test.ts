@@ -119,10 +119,24 @@ suite('What is said of a request that nothing answers: explainMissing', () => {
 
   test('that such a request is never stored, without looking for others', async () => {
     const stored = storedAt(['http://a.com/b'])
-    const missing = { ...REPLAY, bypass: 'content' }
+    const missing = { ...REPLAY, bypass: 'content' } as const
     const { message } = await explainMissing(asked('/a'), missing, stored.entries())
-    assert.match(message, /Such a request passes the cache by \(content\)/)
+    assert.match(message, /Such a request passes the cache by \(content\): it has content that/)
+    assert.match(
+      message,
+      /cannot be recorded\. .*urlsExpireAfter: \{ 'a\.com': \{ mode: 'default' \} \}/,
+    )
     assert.equal(stored.looked, 0)
+  })
+
+  test('how to record it only where that can be', async () => {
+    const rows = { method: true, 'do-not-cache': true, upgrade: false, target: false } as const
+    for (const [bypass, canBe] of Object.entries(rows) as [keyof typeof rows, boolean][]) {
+      const missing = { ...REPLAY, bypass }
+      const { message } = await explainMissing(asked('/a'), missing, storedAt([]).entries())
+      assert.equal(message.includes("with mode: 'record'"), canBe, bypass)
+      assert.equal(message.includes('cannot be recorded'), !canBe, bypass)
+    }
   })
 })
 

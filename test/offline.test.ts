@@ -8,6 +8,7 @@ import { Readable } from 'node:stream'
 import { text } from 'node:stream/consumers'
 import { suite, type TestContext, test } from 'node:test'
 import { promisify } from 'node:util'
+import { gzipSync } from 'node:zlib'
 import {
   type AgentOptions,
   cachingAgent,
@@ -540,6 +541,47 @@ suite('a request that was not recorded', () => {
     const { message } = await rejection(get(player, url, language('fr')))
     assert.match(message, /accept-language is "de", not "fr"/)
     assert.match(message, /accept-language is "en", not "fr"/)
+  })
+
+  test('is none where what was recorded has a content coding that is accepted, among others', async (t) => {
+    const { url } = await origin(t, ({ headers }, response) => {
+      const codings = String(headers['accept-encoding'] ?? '')
+      response.setHeader('Vary', 'Accept-Encoding')
+      if (codings.includes('gzip')) response.setHeader('Content-Encoding', 'gzip')
+      response.end(codings.includes('gzip') ? gzipSync('content') : 'content')
+    })
+    const agent = testAgent(t)
+    const accepting = (codings: string) => ({ headers: { 'accept-encoding': codings } })
+    await get(agent.with({ mode: 'record' }), url, accepting('gzip, deflate'))
+    for (const mode of ['replay', 'offline'] as const) {
+      const player = agent.with({ mode, missing: 'error' })
+      // As another version of Node asks for it.
+      const { body, info } = await get(player, url, accepting('br, gzip, deflate, zstd'))
+      assert.deepEqual([body, info?.status], ['content', 'hit'])
+      const { message } = await rejection(get(player, url, accepting('br')))
+      assert.match(message, /accept-encoding is "deflate,gzip", not "br"/)
+      const plain = await rejection(undici.request(url, { dispatcher: player }))
+      assert.match(plain.message, /accept-encoding is "deflate,gzip", not absent/)
+    }
+    assert.equal((await get(agent, url, accepting('br, gzip'))).info?.status, 'miss')
+
+    // However many variants there are that differ by more.
+    const as = (user: number, codings: string) => ({
+      headers: { cookie: `user=${user}`, 'accept-encoding': codings },
+    })
+    for (let user = 0; user < 20; user++) {
+      await get(agent.with({ mode: 'record' }), `${url}/users`, as(user, 'gzip'))
+    }
+    const users = agent.with({ mode: 'replay' })
+    for (const user of [0, 10, 19]) {
+      assert.equal((await get(users, `${url}/users`, as(user, 'br, gzip'))).body, 'content')
+    }
+
+    await undici.request(`${url}/plain`, { dispatcher: agent.with({ mode: 'record' }) })
+    const player = agent.with({ mode: 'replay' })
+    assert.equal((await get(player, `${url}/plain`)).body, 'content')
+    const strict = player.with({ matchHeaders: ['accept-encoding'] })
+    await rejection(get(strict, `${url}/plain`))
   })
 
   test('fails by every way to make a request, and by the global dispatcher', async (t) => {

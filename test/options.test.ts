@@ -103,6 +103,8 @@ suite('Options: checkCacheOptions and checkAgentOptions', () => {
     ['an ignored parameter that is no list', { ignoredParameters: 'a' }, /^ignoredParameters: expected an array of names, got 'a'$/],
     ['an ignored parameter without a name', { ignoredParameters: [''] }, /^ignoredParameters: expected an array of names, got /],
     ['ignored parameters by pattern', { ignoredParameters: [/a/] }, /^ignoredParameters: expected an array of names, got /],
+    ['a parameter with a star that is none', { ignoredParameters: ['a', 'utm_*'] }, /^ignoredParameters: expected names in which \* stands for a whole member, as in "items\.\*\.id", got 'utm_\*'$/],
+    ['a path with a star that is none', { secretParameters: ['a.**.b'] }, /^secretParameters: expected names in which \* .+ got 'a\.\*\*\.b'$/],
     ['ignored parameters that are false', { ignoredParameters: false }, /^ignoredParameters: expected an array of names, got false$/],
     ['secrets that are true', { secretParameters: true }, /^secretParameters: expected an array of names, or false, got true$/],
     ['secrets that are numbers', { secretParameters: [1] }, /^secretParameters: expected an array of names, or false, got /],
@@ -119,6 +121,7 @@ suite('Options: checkCacheOptions and checkAgentOptions', () => {
     ['a name beside status codes', { expireAfter: { 404: 1, cacheControl: true } }, /^expireAfter: expected status codes .+ got 'cacheControl'$/],
     ['a malformed expiration by status code', { expireAfter: { 404: 'soon' } }, /^expireAfter\['404'\]: expected .+ got 'soon'$/],
     ['expirations by status code that are none', { expireAfter: {} }, /^expireAfter: expected .+ got \{\}$/],
+    ['status codes that there are not', { expireAfter: { '6xx': '1m' } }, /^expireAfter: expected .+ or several by status code such as \{ 404: "1m", .+ got \{ '6xx': '1m' \}$/],
     ['a list of expirations', { expireAfter: ['1h'] }, /^expireAfter: expected .+ got \[ '1h' \]$/],
     ['a status code that is none', { allowedCodes: [200, 99] }, /^allowedCodes: expected an array of status codes from 200 to 599 and of classes such as "4xx", got \[ 200, 99 \]$/],
     ['a class in capitals', { allowedCodes: ['4XX'] }, /^allowedCodes: expected an array of .+ got \[ '4XX' \]$/],
@@ -137,6 +140,7 @@ suite('Options: checkCacheOptions and checkAgentOptions', () => {
     ['a mode that there is not', { mode: 'online' }, /^mode: expected one of "default", "offline", "record", "replay", got 'online'$/],
     ['what is missing as a number', { missing: 504 }, /^missing: expected one of "status", "error", got 504$/],
     ['tags that are no names', { tags: 1 }, /^tags: expected field names such as "Cache-Tag", or a function, got 1$/],
+    ['tags of a name that no field has', { tags: 'Cache Tag' }, /^tags: expected field names such as "Cache-Tag", or a function, got 'Cache Tag'$/],
     ['tags of an empty name', { tags: [''] }, /^tags: expected field names such as "Cache-Tag", or a function, got \[ '' \]$|^tags: .*got \[Array\]$/],
     ['shared that is no boolean', { shared: 'yes' }, /^shared: expected a boolean, got 'yes'$/],
     ['shared that is null', { shared: null }, /^shared: expected a boolean, got null$/],
@@ -349,6 +353,14 @@ suite('Terms of an async context', () => {
     assert.deepEqual(disabled(contextTerms), { expireAfter: { kind: 'do-not-cache' } })
     assert.throws(() => disabled(() => assert.fail('inside')), { message: 'inside' })
     assert.equal(contextTerms(), undefined)
+  })
+
+  test('without a function there is nothing that terms could be for', () => {
+    const given = [() => (withTerms as (terms: Terms) => void)({}), disabled as () => void]
+    for (const call of given) {
+      const message = 'withTerms: expected a function as its last argument, got undefined'
+      assert.throws(call, { name: 'TypeError', message })
+    }
   })
 
   test('what runs beside it is not affected', async () => {

@@ -35,6 +35,20 @@ suite('Tags', () => {
     })
   }
 
+  test('a secret of the request that the response repeats is redacted in them', async (t) => {
+    const { url } = await origin(t, ({ url = '' }, response) => {
+      response.setHeader('X-Tag', url.replace('/?token=', '')).end('content')
+    })
+    for (const tags of [
+      'X-Tag',
+      ({ headers }) => [`${headers['x-tag']}`],
+    ] as AgentOptions['tags'][]) {
+      const agent = testAgent(t, { expireAfter: '1h', ...(tags && { tags }) })
+      await get(agent, `${url}/?token=topsecret`)
+      assert.deepEqual((await agent.cache.get(`${url}/?token=topsecret`))?.tags, ['REDACTED'])
+    }
+  })
+
   // biome-ignore format: one rule a row
   const failures: [rule: string, source: AgentOptions['tags'], message: RegExp][] = [
     ['throws', () => { throw new Error('on purpose') }, /on purpose/],

@@ -1,6 +1,6 @@
 import { createHmac } from 'node:crypto'
 import { LRUCache } from '../lru.ts'
-import { type HiddenValue, HiddenValues } from '../redaction.ts'
+import { type HiddenValue, HiddenValues, redactQuery } from '../redaction.ts'
 import { CREDENTIALS, fieldValue } from '../rfc9111/fields.ts'
 import type { Fields } from '../rfc9111/message.ts'
 import { nominate } from '../rfc9111/vary.ts'
@@ -27,17 +27,20 @@ export interface FieldTerms {
   /** Fields of which it matters whether they are there, and not what they say. */
   readonly presentFields: readonly string[]
   readonly ignoredParameters: Parameters
+  readonly secretParameters: Parameters
 }
 
 /** Whether the fields of a request cannot be compared and kept as they are. */
 export function needProtection(
   fields: Fields,
-  { matchHeaders, protectedFields }: Pick<FieldTerms, 'matchHeaders' | 'protectedFields'>,
+  terms: FieldTerms,
   hidden: readonly HiddenValue[],
 ): boolean {
+  const { matchHeaders, protectedFields } = terms
   for (const name in fields) {
     if (protectedFields.has(name)) return true
     if (hidden.length > 0 && repeats(String(fields[name]), hidden)) return true
+    if (name === 'referer' && hasHiddenParameter(String(fields[name]), terms)) return true
   }
   return matchHeaders.length > 0 && matchHeaders.includes(ALL_FIELDS)
 }
@@ -56,7 +59,10 @@ export function protectFields(
 ): Fields {
   const safe: Record<string, string | readonly string[]> = Object.create(null)
   for (const [name, value] of Object.entries(fields)) {
-    const isProtected = terms.protectedFields.has(name) || repeats(String(value), hidden)
+    const isProtected =
+      terms.protectedFields.has(name) ||
+      repeats(String(value), hidden) ||
+      (name === 'referer' && hasHiddenParameter(String(value), terms))
     safe[name] = isProtected ? hashValue(value, secret) : value
   }
   const others = SECRET_FIELDS.filter((name) => fields[name] !== undefined)
@@ -124,6 +130,16 @@ export function hiddenValues(
     if (name === 'authorization') values.add('field', name, value.replace(/^\S+\s+/, ''), isSecret)
   }
   return values.all
+}
+
+/** Whether a URL has a parameter whose value must not be told: that of a page need not be one of the request. */
+function hasHiddenParameter(
+  url: string,
+  { ignoredParameters, secretParameters }: FieldTerms,
+): boolean {
+  const isHidden = (name: string) =>
+    ignoredParameters.hasParameter(name) || secretParameters.hasParameter(name)
+  return redactQuery(url, isHidden) !== url
 }
 
 /** Whether a field repeats a hidden parameter, as `Referer` may. */

@@ -5,8 +5,6 @@ import { DEFAULT_SECRET_PARAMETERS, Parameters, SECRET_FIELDS } from './paramete
 
 /** The terms that decide about keys, all of them known. */
 export interface KeyTerms extends FieldTerms {
-  readonly ignoredParameters: Parameters
-  readonly secretParameters: Parameters
   readonly cacheKey: CacheKeyFunction | undefined
   /** Whether nothing of this has been said, so that keys are what they are by default. */
   readonly isDefaultKey: boolean

@@ -72,5 +72,5 @@ export const REASONS: Readonly<Record<Reason, string>> = {
   conditional: 'it has a condition that only the origin can answer',
   upgrade: 'it asks for another protocol, or is CONNECT',
   target: 'it has no URL that a cache understands: no origin, or not http or https',
-  'rule-failed': 'a function of the user’s threw',
+  'rule-failed': 'a function of the user’s threw, or took too long',
 }

@@ -20,7 +20,7 @@ import {
 } from './staleness.ts'
 import type { Validation } from './validation.ts'
 import { isStrong } from './validators.ts'
-import { differsByNegotiation, nominatedMatch } from './vary.ts'
+import { differsByNegotiation, matchesButForCodings, nominatedMatch } from './vary.ts'
 
 /** Why a request is forwarded, in the words of RFC 9211 §2.2. */
 export type ForwardReason = 'uri-miss' | 'vary-miss' | 'stale' | 'request' | 'partial'
@@ -65,6 +65,8 @@ export interface ValidationTerms {
 export interface ReuseTerms extends StaleTerms, ValidationTerms {
   /** The request fields that hold credentials. */
   readonly partitionBy: readonly string[]
+  /** Further fields by which all responses are kept apart. */
+  readonly matchHeaders?: readonly string[]
 }
 
 /** §4: whether one of the stored responses for its target URI may answer a request, and how. */
@@ -76,8 +78,11 @@ export function reuse<S extends StoredResponse>(
 ): Reuse<S> {
   const { mode } = terms
   if (mode === 'record') return { action: 'forward', reason: 'request', stored: undefined }
+  if (isOffline(mode)) {
+    const stored = selectOffline(request, candidates, terms)
+    return stored ? { action: 'reuse', stored } : { action: 'refuse' }
+  }
   const stored = select(request, candidates)
-  if (isOffline(mode)) return stored ? { action: 'reuse', stored } : { action: 'refuse' }
 
   const directives = requestDirectives(request)
   const isOnlyIfCached = terms.onlyIfCached || directives.has('only-if-cached')
@@ -106,14 +111,29 @@ export function reuse<S extends StoredResponse>(
 function select<S extends StoredResponse>(
   request: RequestMessage,
   candidates: readonly S[],
+  matches: (stored: S) => boolean = ({ nominated }) => nominatedMatch(nominated, request),
 ): S | undefined {
-  const isMatching = ({ status, nominated }: S) =>
-    (status !== 206 || request.method === 'GET') && nominatedMatch(nominated, request)
+  const isMatching = (stored: S) =>
+    (stored.status !== 206 || request.method === 'GET') && matches(stored)
   // Mostly there is but one.
   if (candidates.length < 2) return candidates.find(isMatching)
   const matching = candidates.filter(isMatching)
   const date = (stored: S) => dateValue(stored.fields, stored.responseTime)
   return matching.sort((a, b) => date(b) - date(a) || b.responseTime - a.responseTime)[0]
+}
+
+/**
+ * The response that is selected where the origin cannot be asked: if need be one that was stored for other
+ * content codings, as each version of Node accepts others, if the request accepts its own.
+ */
+function selectOffline<S extends StoredResponse>(
+  request: RequestMessage,
+  candidates: readonly S[],
+  { matchHeaders = [] }: ReuseTerms,
+): S | undefined {
+  const stored = select(request, candidates)
+  if (stored || matchHeaders.includes('accept-encoding')) return stored
+  return select(request, candidates, (candidate) => matchesButForCodings(candidate, request))
 }
 
 /**

@@ -37,6 +37,26 @@ export function nominatedMatch(nominated: Nominated, request: RequestMessage): b
   return true
 }
 
+/**
+ * Whether a request has the same nominated fields as the request that a response was stored for, except that
+ * it accepts other content codings: among them those of the response (RFC 9110 §12.5.3). A request that says
+ * nothing of codings could not decode any.
+ */
+export function matchesButForCodings(
+  { fields, nominated }: Pick<StoredResponse, 'fields' | 'nominated'>,
+  request: RequestMessage,
+): boolean {
+  const { 'accept-encoding': _, ...others } = nominated
+  const accepted = listMembers(fieldValue(request.fields, 'accept-encoding') ?? '')
+  const weights = new Map(
+    accepted.map((member) => preference(member, false)).map(({ text, weight }) => [text, weight]),
+  )
+  const codings = listMembers(fieldValue(fields, 'content-encoding') ?? '').map(lowerCase)
+  const isAccepted = (coding: string) =>
+    coding === 'identity' || (weights.get(coding) ?? weights.get('*') ?? 0) > 0
+  return nominatedMatch(others, request) && codings.every(isAccepted)
+}
+
 /** The nominated fields in which a request differs: name, value of the request it was stored for, its own. */
 export function differingFields(
   nominated: Nominated,

@@ -6,7 +6,7 @@ import { matches, mayMeanNew, type ParsedQuery } from '../query.ts'
 import { expirationTime } from '../rfc9111/freshness.ts'
 import type { Nominated, RequestMessage } from '../rfc9111/message.ts'
 import { fieldsAbout } from '../rfc9111/storing.ts'
-import { nominatedMatch } from '../rfc9111/vary.ts'
+import { differingFields, nominatedMatch } from '../rfc9111/vary.ts'
 import { Bulk } from './bulk.ts'
 import type { Stores } from './byte-store.ts'
 import { Catalogue } from './catalogue.ts'
@@ -234,9 +234,8 @@ export class Responses {
   ): Promise<Entry[]> {
     const all = variants.map(({ nominated }) => nominated)
     const matching = request && all.filter((nominated) => nominatedMatch(nominated, request))
-    // Parts are nobody's but those who ask for exactly them.
-    const whole = all.filter(({ range }) => range === undefined)
-    const wanted = matching?.length === 0 ? whole.slice(0, MAX_OTHERS) : (matching ?? all)
+    const isForOthers = request && matching?.length === 0
+    const wanted = isForOthers ? nearest(all, request) : (matching ?? all)
     const heads = await Promise.all(
       wanted.map((nominated) => this.#heads.read(variantKey(cacheKey, nominated), cacheKey)),
     )
@@ -864,6 +863,19 @@ async function append(content: GrowingContent, bytes: Uint8Array): Promise<void>
     content.onGivenUp = onGivenUp
     if (content.givenUp) throw content.givenUp
   }
+}
+
+/** Of the variants for other requests those that differ from what is asked for by the fewest fields. */
+function nearest(all: readonly Nominated[], request: RequestMessage): readonly Nominated[] {
+  return (
+    all
+      // Parts are nobody's but those who ask for exactly them.
+      .filter(({ range }) => range === undefined)
+      .map((nominated) => ({ nominated, distance: differingFields(nominated, request).length }))
+      .sort((a, b) => a.distance - b.distance)
+      .slice(0, MAX_OTHERS)
+      .map(({ nominated }) => nominated)
+  )
 }
 
 /** Whether a response is an answer to no more than the ranges or conditions of its request. */

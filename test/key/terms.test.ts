@@ -118,11 +118,25 @@ suite('Fields as they are compared and kept: protectFields', () => {
 
   test('a field that repeats a parameter that is not told is not told either', () => {
     const hidden = [{ label: '', name: 'token', value: 'abc', raw: 'abc', isSecret: true }]
-    const fields = { referer: 'http://a.com/?token=abc', 'x-a': 'abc', accept: '*/*' }
+    const fields = { 'x-from': 'http://a.com/?token=abc', 'x-a': 'abc', accept: '*/*' }
     assert.equal(needProtection(fields, termsOf({}), []), false)
     assert.equal(needProtection(fields, termsOf({}), hidden), true)
     const safe = protectFields(fields, termsOf({}), SECRET, hidden)
-    assert.match(String(safe.referer), /^[\da-f]{64}$/)
+    assert.match(String(safe['x-from']), /^[\da-f]{64}$/)
     assert.deepEqual([safe['x-a'], safe.accept], ['abc', '*/*'])
   })
+
+  // biome-ignore format: one rule a row
+  const pages: [rule: string, referer: string, terms: Terms, isHidden: boolean][] = [
+    ['a secret', 'http://a.com/?b=c&Token=abc', {}, true],
+    ['what does not matter', 'http://a.com/?utm_source=x', { ignoredParameters: ['utm_source'] }, true],
+    ['what is neither is told', 'http://a.com/?utm_source=x&b=c', {}, false],
+    ['what is no secret is told', 'http://a.com/?token=abc', { secretParameters: false }, false],
+  ]
+  for (const [rule, referer, terms, isHidden] of pages) {
+    test(`the page that a request comes from has parameters of its own: ${rule}`, () => {
+      assert.equal(needProtection({ referer }, termsOf(terms), []), isHidden)
+      assert.equal(protect({ referer }, terms).referer !== referer, isHidden)
+    })
+  }
 })

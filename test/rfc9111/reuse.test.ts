@@ -701,6 +701,9 @@ suite('Laws of reuse', () => {
 suite('What the user says of validation: reuse', () => {
   const etag = { etag: '"1"' }
   const fresh = cc('max-age=60')
+  /** A response for a request that accepts other codings, with some of them. */
+  const coded = (coding?: string) =>
+    stored({ ...fresh, ...(coding && { 'content-encoding': coding }) }, { nominated: { 'accept-encoding': 'x' } }) // biome-ignore format: one response a line
   const stale = (more: object) => ({ staleIfError: Infinity, ...more })
 
   // biome-ignore format: one rule a row
@@ -743,6 +746,16 @@ suite('What the user says of validation: reuse', () => {
     ['in a replay all is used', { mode: 'replay' }, cc('no-cache, max-age=0'), stored(cc('no-store, must-revalidate')), 1e9, 'reuse'],
     ['not against Vary either', { mode: 'replay' }, {}, stored(fresh, { nominated: { accept: 'a/a' } }), 0, 'refuse'],
     ['conditions of the caller are answered from it', { mode: 'replay' }, { 'if-none-match': '"1"' }, stored({ ...fresh, ...etag }), 999, 'reuse'],
+    ['against Vary where no more than codings differ, and one that is accepted was used', { mode: 'replay' }, { 'accept-encoding': 'br, GZIP;q=0.5' }, coded('gzip'), 0, 'reuse'],
+    ['where any is accepted', { mode: 'offline' }, { 'accept-encoding': '*' }, coded('gzip'), 0, 'reuse'],
+    ['where none was used', { mode: 'replay' }, {}, coded(), 0, 'reuse'],
+    ['not where it is not accepted', { mode: 'replay' }, { 'accept-encoding': 'br' }, coded('gzip'), 0, 'refuse'],
+    ['nor where it is refused', { mode: 'replay' }, { 'accept-encoding': '*, gzip;q=0' }, coded('gzip'), 0, 'refuse'],
+    ['nor where one of several is not accepted', { mode: 'replay' }, { 'accept-encoding': 'gzip' }, coded('br, gzip'), 0, 'refuse'],
+    ['nor where nothing is said of codings', { mode: 'replay' }, {}, coded('gzip'), 0, 'refuse'],
+    ['nor where something else differs, too', { mode: 'replay' }, { 'accept-encoding': 'gzip', accept: 'b/b' }, stored({ ...fresh, 'content-encoding': 'gzip' }, { nominated: { 'accept-encoding': 'gzip,x', accept: 'a/a' } }), 0, 'refuse'],
+    ['nor where the user keeps them apart', { mode: 'replay', matchHeaders: ['accept-encoding'] }, { 'accept-encoding': 'br, gzip' }, coded('gzip'), 0, 'refuse'],
+    ['nor where the origin can be asked', {}, { 'accept-encoding': 'br, gzip' }, coded('gzip'), 0, 'forward (vary-miss)'],
     ['a part only for who asks for it', { mode: 'replay' }, {}, stored(fresh, { status: 206, nominated: { range: 'bytes=0-1' } }), 0, 'refuse'],
     ['to be recorded everything is sent', { mode: 'record' }, {}, stored({ ...fresh, ...etag }), 0, 'forward (request)'],
     ['against only-if-cached', { mode: 'record', onlyIfCached: true }, cc('only-if-cached'), stored(fresh), 0, 'forward (request)'],
