@@ -411,6 +411,24 @@ suite('Precaching: other origins', () => {
     assert.deepEqual(own1, ['secret', 'secret', 'de', 'Example/1'])
     assert.deepEqual(other1, [undefined, undefined, 'de', 'Example/1'])
   })
+
+  test('nor do those that a robots.txt has moved to', async (t) => {
+    const seen: IncomingMessage['headers'][] = []
+    const look: Resource = ({ headers }, response) => {
+      seen.push(headers)
+      response.end('user-agent: *\ndisallow: /b')
+    }
+    const other = await site(t, { '/robots': look })
+    const own = await site(t, {
+      '/': anchors('/a', '/b'),
+      '/a': '',
+      '/robots.txt': redirect(`${other.url}/robots`),
+    })
+    const { result } = await precache(t, own.url, { headers: { 'X-Api-Key': 'secret' } })
+    assert.equal(seen.length, 1)
+    assert.equal(seen[0]?.['x-api-key'], undefined)
+    assert.deepEqual(reasons(result.skipped, own.url), ['/b: robots'])
+  })
 })
 
 suite('Precaching: redirects', () => {
@@ -537,6 +555,23 @@ suite('Precaching: what fails', () => {
     })
     assert.equal((await precache(t, url)).result.stored, 1)
     assert.equal(count, 3)
+  })
+
+  test('nor is it that of all where it was to tell what is allowed', async (t) => {
+    let breaks = 2
+    const { url, asked } = await site(t, {
+      '/': 'page',
+      '/robots.txt': (_, response) => {
+        breaks -= 1
+        if (breaks >= 0) response.destroy()
+        else response.end()
+      },
+    })
+    assert.equal((await precache(t, url)).result.stored, 1)
+    assert.deepEqual(asked, ['/robots.txt', '/robots.txt', '/robots.txt', '/'])
+    breaks = 3
+    const { failed } = (await precache(t, url)).result
+    assert.equal(failed.length, 1)
   })
 })
 
@@ -901,6 +936,18 @@ suite('Precaching: what is wanted', () => {
     assert.deepEqual(reasons(result.skipped, url), ['/b: filter'])
   })
 
+  test('nor does one that takes its time: it is told, and decides nothing', async (t) => {
+    const { url, asked } = await site(t, { '/': anchors('/a') })
+    for (const filter of [async () => true, async () => assert.fail('too late')]) {
+      const { result } = await precache(t, url, { filter: filter as never })
+      const reason = 'precache.filter: expected true or false, got a promise'
+      assert.deepEqual(reasons(result.failed, url), [`/: ${reason}`])
+    }
+    assert.deepEqual(asked, [])
+    const { result } = await precache(t, url, { links: (async () => true) as never })
+    assert.deepEqual(reasons(result.failed, url), ['/a: precache.links: expected true or false, got a promise']) // biome-ignore format: a row
+  })
+
   test('no more than so many, and none that are too long', async (t) => {
     const { url, asked } = await site(t, {
       '/': anchors(
@@ -955,6 +1002,8 @@ suite('Precaching: progress and its end', () => {
     }
     await assert.rejects(precache(t, `${url}/docs/`, { onProgress }), /^Error: enough$/)
     assert.deepEqual(asked, ['/robots.txt', '/docs/'])
+    const later = async () => assert.fail('enough')
+    await assert.rejects(precache(t, `${url}/docs/`, { onProgress: later }), /enough/)
   })
 
   test('ends with a signal, and goes on from there when it is called again', async (t) => {

@@ -32,8 +32,11 @@ export function parseRobots(text: string, product: string): Robots {
   const groups = new Map<string, Group>()
   let current: Group[] = []
   let isNaming = false
+  // Half a line may mean something else.
+  const end =
+    text.length > MAX_ROBOTS_LENGTH ? text.lastIndexOf('\n', MAX_ROBOTS_LENGTH) : undefined
   for (const line of text
-    .slice(0, MAX_ROBOTS_LENGTH)
+    .slice(0, end)
     .replace(/^\ufeff/, '')
     .split(/[\r\n]+/)) {
     const [name, value] = readLine(line)

@@ -96,6 +96,7 @@ suite('Precaching: the links of a page', () => {
     ['Shift_JIS', 'text/html;charset=shift_jis', Buffer.from([...Buffer.from('<a href='), 0x93, 0xfa, 0x3e]), '%E6%97%A5'],
     ['UTF-16 by its mark', 'text/html; charset=utf-8', bytes('\ufeff<a href=ä>', 'utf16le'), '%C3%A4'],
     ['UTF-8 by its mark', 'text/html', Buffer.from('\ufeff<a href=ä>'), '%C3%A4'],
+    ['also against the media type', 'text/html; charset=iso-8859-1', Buffer.from('\ufeff<a href=ä>'), '%C3%A4'],
     ['one that is unknown is UTF-8', 'text/html; charset=klingon', Buffer.from('<a href=ä>'), '%C3%A4'],
   ]
   for (const [rule, type, content, path] of encodings) {

@@ -95,6 +95,17 @@ suite('RFC 9309 robots.txt', () => {
     )
   })
 
+  test('of one that is longer than is read, half a line is none', () => {
+    const robots = `user-agent: *\n${'disallow: /private\n'.repeat(40_000)}`
+    const length = 500 * 1024
+    for (let more = 0; more < 'disallow: /private\n'.length; more += 1) {
+      assert.equal(
+        isAllowed(`${'#'.repeat(more)}\n${robots}`.slice(0, length + 1000), '/public'),
+        true,
+      )
+    }
+  })
+
   test('any text is understood', () => {
     const line = fc.oneof(
       fc.string(),
