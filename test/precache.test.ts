@@ -995,6 +995,18 @@ suite('Precaching: progress and its end', () => {
     assert.deepEqual(told.at(-1), last)
   })
 
+  test('counts each URL when it is told, however many are through at the same time', async (t) => {
+    const paths = Array.from({ length: 40 }, (_, index) => `/${index}`)
+    const { url } = await site(t, { '/': anchors(...paths), ...Object.fromEntries(paths.map((path) => [path, path])) }) // biome-ignore format: a row
+    const store = `sqlite://${join(folder(t), 'cache.sqlite')}`
+    const told: number[] = []
+    const onProgress = ({ done }: PrecacheProgress) => void told.push(done)
+    const { again } = await precache(t, url, { onProgress }, { store })
+    await again()
+    const each = Array.from({ length: 41 }, (_, index) => index + 1)
+    assert.deepEqual(told, [...each, ...each])
+  })
+
   test('can be ended by what listens to it', async (t) => {
     const { url, asked } = await site(t, NESTED)
     const onProgress = () => {

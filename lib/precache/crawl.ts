@@ -31,8 +31,8 @@ interface Job {
   attempts: number
 }
 
-/** What becomes of a request: it is settled, the cache has no answer to it, or it has to be repeated. */
-type Outcome = 'settled' | 'miss' | 'again'
+/** What becomes of a request: the cache has no answer to it, it has to be repeated, or what is to be noted of it. */
+type Outcome = 'miss' | 'again' | (() => void)
 
 /** The lane of what the cache may answer: it concerns no origin. */
 const CACHE = ''
@@ -168,7 +168,9 @@ export class Crawl {
       this.#failure(job, isCachedOnly, error),
     )
     if (this.#ending.signal.aborted) return
-    if (outcome !== 'settled') return this.#lanes.add(originOf(job), job)
+    if (typeof outcome === 'string') return this.#lanes.add(originOf(job), job)
+    // Together, so that whoever listens is told of one after the other.
+    outcome()
     this.#tell(job)
   }
 
@@ -186,8 +188,7 @@ export class Crawl {
   async #fetch(job: Job, isCachedOnly: boolean): Promise<Outcome> {
     const refusal = isCachedOnly ? undefined : this.#manners.refusal(new URL(job.url))
     if (refusal !== undefined) {
-      this.#report.withdraw({ ...remark(job), reason: refusal })
-      return 'settled'
+      return () => this.#report.withdraw({ ...remark(job), reason: refusal })
     }
     const since = Date.now()
     return this.#requests.send(job.url, isCachedOnly, async (response, content) => {
@@ -215,11 +216,9 @@ export class Crawl {
       else if (!response.ok) {
         const { status, statusText } = response
         const reason = `${status} ${statusText}`.trim()
-        this.#report.fail({ ...remark(job), reason, status })
-        return 'settled'
+        return () => this.#report.fail({ ...remark(job), reason, status })
       }
-      await this.#account(job, info, since)
-      return 'settled'
+      return this.#account(job, info, since)
     })
   }
 
@@ -285,16 +284,16 @@ export class Crawl {
     this.#report.fail({ ...remark, reason })
   }
 
-  /** Notes what became of a URL that was answered as it should be. */
-  async #account(job: Job, info: CacheInfo | undefined, since: number): Promise<void> {
+  /** What is to be noted of a URL that was answered as it should be. */
+  async #account(job: Job, info: CacheInfo | undefined, since: number): Promise<() => void> {
     const isHere = info?.status === 'hit' || info?.status === 'stale'
-    if (isHere || (info?.status === 'revalidated' && info.stored)) return this.#report.present()
-    if (info?.key === undefined) {
-      return this.#report.notStored({ ...remark(job), reason: info?.reason ?? 'no-cache' })
-    }
-    const isKept = await this.#cache.isStored(info.key, info.collapsed ? 0 : since)
-    if (isKept) this.#report.stored()
-    else this.#report.notStored({ ...remark(job), reason: 'not-kept' })
+    if (isHere || (info?.status === 'revalidated' && info.stored))
+      return () => this.#report.present()
+    const isKept =
+      info?.key !== undefined && (await this.#cache.isStored(info.key, info.collapsed ? 0 : since))
+    if (isKept) return () => this.#report.stored()
+    const reason = info?.key === undefined ? (info?.reason ?? 'no-cache') : 'not-kept'
+    return () => this.#report.notStored({ ...remark(job), reason })
   }
 
   #mayRepeat(job: Job): boolean {
@@ -307,8 +306,7 @@ export class Crawl {
     if (isCachedOnly) return 'miss'
     if (isClosed(error)) this.#end(causeOf(error))
     if (isBroken(error) && this.#mayRepeat(job)) return 'again'
-    this.#report.fail({ ...remark(job), reason: reasonOf(error) })
-    return 'settled'
+    return () => this.#report.fail({ ...remark(job), reason: reasonOf(error) })
   }
 }
 
