@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { createSecretKey, randomBytes } from 'node:crypto'
-import { existsSync, readFileSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync, readlinkSync } from 'node:fs'
 import { join } from 'node:path'
 import { suite, type TestContext, test } from 'node:test'
 import { setTimeout as delay } from 'node:timers/promises'
@@ -103,6 +103,15 @@ async function rawOf(option: StoreOption) {
     return all
   }
   return { heads, chunks, close, all: async () => [await list(heads), await list(chunks)] as const }
+}
+
+/** Whether a file has no name any more. */
+function isTemporary(descriptor: string): boolean {
+  try {
+    return readlinkSync(descriptor).endsWith(' (deleted)')
+  } catch {
+    return false
+  }
 }
 
 /** Waits until something is not there any more. */
@@ -527,6 +536,32 @@ suite('an encrypted cache file', () => {
     assert.notEqual(key, guessed)
     assert.equal(readFileSync(path).includes(guessed), false)
     assert.equal(readFileSync(path).includes(key as string), true)
+  })
+
+  const noFiles = !existsSync('/proc/self/fd') && 'it cannot be seen here which files are open'
+  test('nor do the files that are open while it is sorted', { skip: noFiles }, async (t) => {
+    const open = () =>
+      readdirSync('/proc/self/fd').filter((fd) => isTemporary(`/proc/self/fd/${fd}`))
+    const before = open()
+    for (const sealing of [{}, { encrypt: KEY }]) {
+      const cache = new HttpCache({ store: 'memory:', memory: false, ...sealing })
+      t.after(() => cache.close())
+      const query = 'can be found'.repeat(200)
+      const save = (_: unknown, index: number) =>
+        cache.save(
+          new Request(`http://example.org/${index}?${query}`),
+          new Response('', { headers: { 'Cache-Control': 'max-age=60' } }),
+        )
+      await Promise.all(Array.from({ length: 2500 }, save))
+      let count = 0
+      let opened: string[] = []
+      for await (const _ of cache.entries({ sort: 'storedAt' })) {
+        if (count === 0) opened = open().filter((fd) => !before.includes(fd))
+        count += 1
+      }
+      assert.equal(count, 2500)
+      assert.equal(opened.length, 'encrypt' in sealing ? 0 : 1)
+    }
   })
 
   test('counts and is limited as any other', async (t) => {
