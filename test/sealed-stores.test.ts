@@ -211,6 +211,21 @@ for (const [name, storeOf] of Object.entries(OPEN)) {
       assert.equal(seen.length, stored.length)
     })
 
+    test('what is given more time stays compressed', async (t) => {
+      const { url } = await telling(t)
+      const store = storeOf(t)
+      const { agent, cache, fetchText } = agentOn(t, store, { compress: 'gzip' })
+      await fetchText(`${url}/large`)
+      await cache.resetExpiration('10 years')
+      const raw = await rawOf(store)
+      const [, chunks] = await raw.all()
+      const size = [...chunks.values()].reduce((sum, { length }) => sum + length, 0)
+      await raw.close()
+      assert.ok(size < (CONTENTS['/large']?.length ?? 0) / 10, `${size} bytes`)
+      assert.equal((await fetchText(`${url}/large`)).status, 'hit')
+      await agent.close()
+    })
+
     test('encryption on: what was stored in the clear is not used, but removed', async (t) => {
       const { url, seen } = await telling(t)
       const store = storeOf(t)
