@@ -597,6 +597,66 @@ suite('an encrypted cache file', () => {
   })
 })
 
+suite('an index key', () => {
+  const key = { encrypt: { keys: { one: KEY } } }
+  const indexed = { encrypt: { keys: { one: KEY }, indexKey: INDEX } }
+  const ends = { none: {}, one: indexed, another: { encrypt: { keys: { two: OTHER }, indexKey: OTHER } } } // biome-ignore format: a row
+  const requests: [path: string, headers: Record<string, string>][] = [
+    ['/page', { 'accept-language': 'language-of-mine' }],
+    ['/page', { 'accept-language': 'another' }],
+    ['/large', {}],
+    ['/small', { authorization: 'my-credentials' }],
+  ]
+  const all = async ({ fetchText }: ReturnType<typeof agentOn>, url: string) => {
+    const statuses: unknown[] = []
+    for (const [path, headers] of requests)
+      statuses.push((await fetchText(url + path, headers)).status)
+    return new Set(statuses)
+  }
+
+  for (const [before, from] of Object.entries(ends)) {
+    for (const [after, to] of Object.entries(ends)) {
+      test(`a copy of a cache with ${before} can be used in one with ${after}`, async (t) => {
+        const { url, seen } = await telling(t)
+        const [source, target] = [agentOn(t, 'memory:', from), agentOn(t, 'memory:', to)]
+        await all(source, url)
+        const { copied, unusable } = await source.cache.copyTo(target.cache)
+        assert.deepEqual({ copied, unusable }, { copied: 4, unusable: 0 })
+        assert.equal((await source.cache.copyTo(target.cache)).skipped, 4)
+        assert.deepEqual(await all(target, url), new Set(['hit']))
+        assert.equal(seen.length, 4)
+        assert.deepEqual(target.errors, [])
+      })
+    }
+  }
+
+  test('a copy leaves out of what not all is known that a key was made of', async (t) => {
+    const { url } = await telling(t)
+    const terms = { allowedMethods: ['GET', 'POST'] }
+    const source = agentOn(t, 'memory:', { ...indexed, ...terms })
+    await get(source.agent, `${url}/small`, { method: 'POST', body: 'question' })
+    await source.fetchText(`${url}/page`)
+    const counts = async (options: AgentOptions) => {
+      const { cache } = agentOn(t, 'memory:', { ...options, ...terms })
+      const { copied, unusable } = await source.cache.copyTo(cache)
+      return [copied, unusable]
+    }
+    assert.deepEqual(await counts(indexed), [2, 0])
+    assert.deepEqual(await counts({}), [1, 1])
+  })
+
+  test('that is new is for what is there already as well, after rekey', async (t) => {
+    const { url, seen } = await telling(t)
+    const store = new Map()
+    await all(agentOn(t, store, key), url)
+    const later = agentOn(t, store, indexed)
+    assert.equal((await later.fetchText(`${url}/large`)).status, 'miss')
+    assert.deepEqual(await later.cache.rekey(), { moved: 4, unchanged: 1, unknown: 0 })
+    assert.deepEqual(await all(later, url), new Set(['hit']))
+    assert.equal(seen.length, 5)
+  })
+})
+
 suite('limits', () => {
   for (const store of ['memory:', 'sqlite:'] as const) {
     test(`${store} size and limits are those of what is stored`, async (t) => {
