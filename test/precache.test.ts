@@ -221,6 +221,18 @@ suite('Precaching: how far it goes', () => {
     assert.equal(body.length, 20 * 2 ** 20 + 2 * start.length)
   })
 
+  test('what is not stored is not waited for', async (t) => {
+    const { url } = await site(t, {
+      '/': (_, response) => response.setHeader('Content-Type', 'text/event-stream').write('x'),
+    })
+    const { result } = await precache(t, url)
+    assert.deepEqual(reasons(result.notStored, url), ['/: endless'])
+    assert.ok(result.duration < 20_000)
+  })
+})
+
+// Most of which is waiting, so they wait together.
+suite('Precaching: what takes its time', { concurrency: true }, () => {
   test('a page without an end ends when its time does', async (t) => {
     const { url } = await site(t, {
       '/': anchors('/endless', '/a'),
@@ -246,15 +258,6 @@ suite('Precaching: how far it goes', () => {
     assert.equal(result.stored, 2)
   })
 
-  test('what is not stored is not waited for', async (t) => {
-    const { url } = await site(t, {
-      '/': (_, response) => response.setHeader('Content-Type', 'text/event-stream').write('x'),
-    })
-    const { result } = await precache(t, url)
-    assert.deepEqual(reasons(result.notStored, url), ['/: endless'])
-    assert.ok(result.duration < 20_000)
-  })
-
   test('time is for silence, not for the whole', async (t) => {
     const { url } = await site(t, {
       '/': async (_, response) => {
@@ -266,6 +269,21 @@ suite('Precaching: how far it goes', () => {
       },
     })
     assert.equal((await precache(t, url, { timeout: 1000 })).result.stored, 1)
+  })
+
+  test('an origin that is too busy is asked again when it wants', async (t) => {
+    const times: number[] = []
+    const { url } = await site(t, {
+      '/': (_, response) => {
+        times.push(performance.now())
+        if (times.length < 3) response.writeHead(429, { 'retry-after': '1' }).end()
+        else response.end('x')
+      },
+    })
+    const { result } = await precache(t, url)
+    assert.equal(result.stored, 1)
+    assert.equal(times.length, 3)
+    assert.ok((times[1] ?? 0) - (times[0] ?? 0) > 900, String(times))
   })
 })
 
@@ -767,22 +785,7 @@ suite('Precaching: manners', () => {
     assert.deepEqual(Object.fromEntries(most), { all: 5, a: 3, b: 3, c: 3 })
   })
 
-  test('an origin that is too busy is asked again when it wants', async (t) => {
-    const times: number[] = []
-    const { url } = await site(t, {
-      '/': (_, response) => {
-        times.push(performance.now())
-        if (times.length < 3) response.writeHead(429, { 'retry-after': '1' }).end()
-        else response.end('x')
-      },
-    })
-    const { result } = await precache(t, url)
-    assert.equal(result.stored, 1)
-    assert.equal(times.length, 3)
-    assert.ok((times[1] ?? 0) - (times[0] ?? 0) > 900, String(times))
-  })
-
-  test('but not for ever', async (t) => {
+  test('an origin that is too busy is not asked for ever', async (t) => {
     const { url, asked } = await site(t, {
       '/': (_, response) => response.writeHead(503, 'Busy', { 'retry-after': '0' }).end(),
     })

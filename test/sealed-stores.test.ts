@@ -119,8 +119,15 @@ async function isRemoved(store: ByteStore, key: string): Promise<void> {
   while (await store.get(key)) await delay(1)
 }
 
+/** Records are sealed above all stores alike: of those on servers each gets them in the clear and encrypted. */
+function sealingsOf(name: string): [how: string, sealing: SealingOptions][] {
+  const all = Object.entries(SEALINGS)
+  const isOnServer = /redis|valkey|postgres/i.test(name)
+  return isOnServer ? all.filter((_, index) => index === 0 || index === all.length - 1) : all
+}
+
 for (const [name, storeOf] of Object.entries(stores)) {
-  for (const [how, sealing] of Object.entries(SEALINGS)) {
+  for (const [how, sealing] of sealingsOf(name)) {
     test(`the store ${name}, ${how}`, async (t) => {
       const { url, seen } = await telling(t)
       const store = storeOf()
@@ -567,14 +574,14 @@ suite('an encrypted cache file', () => {
           new Request(`http://example.org/${index}?${query}`),
           new Response('', { headers: { 'Cache-Control': 'max-age=60' } }),
         )
-      await Promise.all(Array.from({ length: 2500 }, save))
+      await Promise.all(Array.from({ length: 2100 }, save))
       let count = 0
       let opened: string[] = []
       for await (const _ of cache.entries({ sort: 'storedAt' })) {
         if (count === 0) opened = open().filter((fd) => !before.includes(fd))
         count += 1
       }
-      assert.equal(count, 2500)
+      assert.equal(count, 2100)
       assert.equal(opened.length, 'encrypt' in sealing ? 0 : 1)
     }
   })
