@@ -97,11 +97,12 @@ function isAllowed(rules: readonly Rule[], { pathname, search }: URL): boolean {
 /** §2.2.3: `*` stands for anything, `$` at the end for the end. */
 function compileRule(pattern: string, isAllowing: boolean): Rule {
   const isAnchored = pattern.endsWith('$')
-  const [first = '', ...parts] = normalized(isAnchored ? pattern.slice(0, -1) : pattern).split('*')
+  const octets = normalized(pattern)
+  const [first = '', ...parts] = (isAnchored ? octets.slice(0, -1) : octets).split('*')
   const last = isAnchored ? parts.pop() : undefined
   return {
     isAllowing,
-    length: pattern.length,
+    length: octets.length,
     matches(path) {
       if (isAnchored && last === undefined) return path === first
       if (!path.startsWith(first)) return false

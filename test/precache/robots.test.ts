@@ -28,6 +28,7 @@ suite('RFC 9309 robots.txt', () => {
     ['the longest match decides', group('disallow: /a', 'allow: /a/b'), '/a/b/c', true],
     ['in any order', group('allow: /a/b', 'disallow: /a'), '/a/b/c', true],
     ['of two that are equally long the one that allows', group('disallow: /a', 'allow: /a'), '/a', true],
+    ['in octets, however they are written', group('allow: /é', 'disallow: /%C3%A9'), '/%c3%a9', true],
     ['an empty rule is none', group('disallow:'), '/', true],
     ['§2.2.2 octets are compared', group('disallow: /a%2fb/%7ex/é'), '/a%2Fb/~x/%C3%A9', false],
     ['reserved ones are not the same encoded', group('disallow: /a%2fb'), '/a/b', true],
