@@ -15,6 +15,7 @@ import {
 import fc from 'fast-check'
 import { Events } from '../lib/observe/events.ts'
 import type { ByteStore } from '../lib/storage/byte-store.ts'
+import { variantKey } from '../lib/storage/entry.ts'
 import { openStore } from '../lib/storage/open-store.ts'
 import { adapter } from './helpers/adapter.ts'
 import { fetchWith, get, testAgent } from './helpers/agent.ts'
@@ -650,6 +651,30 @@ suite('an index key', () => {
     }
     assert.deepEqual(await counts(indexed), [2, 0])
     assert.deepEqual(await counts({}), [1, 1])
+  })
+
+  test('nor can it be found out for which fields a variant is', async (t) => {
+    const { url } = await telling(t)
+    const none = { ':credentials': null, authorization: null, cookie: null }
+    for (const [sealing, isGuessed] of [
+      [key, true],
+      [indexed, false],
+    ] as const) {
+      // biome-ignore format: a row
+      const store = new Map()
+      const { fetchText } = agentOn(t, store, sealing)
+      for (const language of ['language-of-mine', 'another']) {
+        await fetchText(`${url}/page`, { 'accept-language': language })
+      }
+      const [heads] = await (await rawOf(store)).all()
+      const keys = [...heads.keys()]
+      const guess = (cacheKey: string) =>
+        variantKey(cacheKey, { 'accept-language': 'language-of-mine', ...none })
+      assert.equal(
+        keys.some((cacheKey) => keys.includes(guess(cacheKey))),
+        isGuessed,
+      )
+    }
   })
 
   test('that is new is for what is there already as well, after rekey', async (t) => {
