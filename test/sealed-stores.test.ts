@@ -660,7 +660,6 @@ suite('an index key', () => {
       [key, true],
       [indexed, false],
     ] as const) {
-      // biome-ignore format: a row
       const store = new Map()
       const { fetchText } = agentOn(t, store, sealing)
       for (const language of ['language-of-mine', 'another']) {
