@@ -11,6 +11,7 @@ import {
   type AgentOptions,
   cacheInterceptor,
   HttpCache,
+  NEVER_EXPIRE,
   type PrecacheOptions,
   type PrecacheProgress,
   type PrecacheResult,
@@ -709,6 +710,21 @@ suite('Precaching: manners', () => {
     resources['/robots.txt'] = robots('user-agent: *', 'disallow: /')
     const { present, skipped } = await again()
     assert.deepEqual({ present, skipped }, { present: 3, skipped: [] })
+  })
+
+  test('RFC 9309 §2.4: what robots.txt says counts for a day, however long it is kept', async (t) => {
+    t.mock.timers.enable({ apis: ['Date'], now: Date.now() })
+    const resources: Record<string, Resource> = { ...pages, '/robots.txt': robots() }
+    const { url, asked } = await site(t, resources)
+    const { agent } = await precache(t, `${url}/a`, {}, { expireAfter: NEVER_EXPIRE })
+    resources['/robots.txt'] = robots('user-agent: *', 'disallow: /b')
+    t.mock.timers.tick(23 * 3_600_000)
+    assert.equal((await agent.precache(url, { depth: 0 })).stored, 1)
+    assert.deepEqual(asked, ['/robots.txt', '/a', '/'])
+    t.mock.timers.tick(2 * 3_600_000)
+    const { skipped } = await agent.precache(`${url}/b`)
+    assert.deepEqual(reasons(skipped, url), ['/b: robots'])
+    assert.deepEqual(asked, ['/robots.txt', '/a', '/', '/robots.txt'])
   })
 
   // biome-ignore format: one rule a row

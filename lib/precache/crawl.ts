@@ -191,7 +191,8 @@ export class Crawl {
       return () => this.#report.withdraw({ ...remark(job), reason: refusal })
     }
     const since = Date.now()
-    return this.#requests.send(job.url, isCachedOnly, async (response, content) => {
+    const cacheControl = isCachedOnly ? 'only-if-cached' : undefined
+    return this.#requests.send(job.url, cacheControl, async (response, content) => {
       const info = cacheInfo(response)
       if (isCachedOnly && info?.status !== 'hit') return 'miss'
       const isPresent = info !== undefined && PRESENT.has(info.status)

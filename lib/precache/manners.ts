@@ -30,6 +30,9 @@ const MAX_PAUSE = 60_000
 /** For how long it is waited for where it does not say, in milliseconds; twice as long each time. */
 const FIRST_PAUSE = 1000
 
+/** How old a robots.txt may be, for however long it is kept, in seconds (RFC 9309 §2.4). */
+const MAX_AGE = 86_400
+
 const BUSY = new Set([429, 503])
 
 /** What origins ask of those who ask them for many things: robots.txt (RFC 9309) and `Retry-After`. */
@@ -84,7 +87,7 @@ export class Manners {
     let url = `${origin}/robots.txt`
     for (let attempts = 0, hops = 0; ; ) {
       const read = await requests
-        .send(url, false, async (response, content) => {
+        .send(url, `max-age=${MAX_AGE}`, async (response, content) => {
           const pause = this.pause(origin, response, attempts)
           if (pause !== undefined && attempts < retry) return pause
           const { status, ok } = response

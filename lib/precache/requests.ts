@@ -33,12 +33,12 @@ export class Requests {
    * Makes a request, and lets go of its response when that has been received as far as it is wanted. Redirects
    * are not followed: who they lead to may not be one of those who get all request fields.
    *
-   * @param isCachedOnly whether the origin must not be asked
+   * @param cacheControl what is asked of the cache, unless the user asks for something else
    * @throws what fetch throws; Error where the origin keeps silent; the signal's reason
    */
   async send<T>(
     url: string,
-    isCachedOnly: boolean,
+    cacheControl: 'only-if-cached' | `max-age=${number}` | undefined,
     receive: (response: Response, content: Content) => Promise<T>,
   ): Promise<T> {
     const { dispatcher, signal, timeout } = this.#options
@@ -46,7 +46,9 @@ export class Requests {
     const giveUp = () => silence.abort(new Error(`no answer for ${timeout} ms`))
     const timer = setTimeout(giveUp, timeout)
     const headers = this.#headersFor(url)
-    if (isCachedOnly) headers.set('cache-control', 'only-if-cached')
+    if (cacheControl !== undefined && !headers.has('cache-control')) {
+      headers.set('cache-control', cacheControl)
+    }
     const either = AbortSignal.any([signal, silence.signal])
     let response: Response | undefined
     try {
