@@ -629,6 +629,7 @@ export class HttpCache {
       signal,
       onProgress,
       isPlain: (entry: Entry) => this.identities.isPlain(entry),
+      keyThere: (entry: Entry) => this.identities.keyIn(other.identities, entry),
     }
     return copyResponses(this.responses, other.responses, parsed, now, copying)
   }

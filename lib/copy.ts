@@ -13,7 +13,10 @@ export interface CopyProgress {
   readonly bytes: number
   /** How many were there already, as new or newer. */
   readonly skipped: number
-  /** How many are left out because they are for credentials or secrets, of which the other cache has other hashes. */
+  /**
+   * How many are left out because they are for credentials or secrets, of which the other cache has other
+   * hashes, or because their keys cannot be made anew under another `indexKey`.
+   */
   readonly unusable: number
   /** How many could not be read, or were deleted in the meantime. */
   readonly lost: number
@@ -33,6 +36,8 @@ interface Copying {
   readonly onProgress: CopyOptions['onProgress'] | undefined
   /** Whether there is nothing in the key of a response but its method and URL. */
   isPlain(entry: Entry): boolean
+  /** The cache key of a response in the other cache; undefined where it cannot be known. */
+  keyThere(entry: Entry): string | undefined
 }
 
 /** How many responses are copied at a time. */
@@ -44,18 +49,21 @@ export async function copyResponses(
   to: Responses,
   query: ParsedQuery,
   now: number,
-  { signal, onProgress, isPlain }: Copying,
+  { signal, onProgress, isPlain, keyThere }: Copying,
 ): Promise<CopyProgress> {
   const progress = { copied: 0, bytes: 0, skipped: 0, unusable: 0, lost: 0 }
   const isSecretShared = await shareSecret(from, to)
   const copyOne = async (summary: Summary) => {
     signal?.throwIfAborted()
     const entry = await from.get(summary)
+    const cacheKey = entry && keyThere(entry)
     if (entry === undefined) progress.lost += 1
     else if (!isSecretShared && (hasHashes(entry) || !isPlain(entry))) progress.unusable += 1
-    else if (await isThere(to, entry)) progress.skipped += 1
+    else if (cacheKey === undefined) progress.unusable += 1
+    else if (await isThere(to, { ...entry, cacheKey })) progress.skipped += 1
     else {
-      await to.store(recordable(entry), pieces(entry.content, signal)).then(
+      const response = { ...recordable(entry), cacheKey }
+      await to.store(response, pieces(entry.content, signal)).then(
         () => {
           progress.copied += 1
           progress.bytes += entry.content.length ?? 0

@@ -79,9 +79,12 @@ export class Identities {
     const identified = identify(asked, content, terms, this.#shared, secret)
     const isOwn = terms.cacheKey !== undefined && identified instanceof Promise
     const identity = isOwn ? withPatience(identified, KEY_PATIENCE, 'cacheKey') : identified
-    const index = this.#index
-    if (index === undefined) return identity
-    return after(identity, (one) => ({ ...one, cacheKey: index.indexed(one.cacheKey) }))
+    if (this.#index === undefined) return identity
+    return after(identity, (one) => ({ ...one, cacheKey: this.#indexed(one.cacheKey) }))
+  }
+
+  #indexed(cacheKey: string): string {
+    return this.#index?.indexed(cacheKey) ?? cacheKey
   }
 
   /** A request with keyed hashes in place of its credentials, as the cache compares and keeps them. */
@@ -120,17 +123,37 @@ export class Identities {
     })
   }
 
-  /** Whether a response has the key that requests have of which nothing counts but their method and URL. */
-  isPlain({ cacheKey, method, url }: Pick<Entry, 'cacheKey' | 'method' | 'url'>): boolean {
+  /**
+   * Whether a response has the key that requests have of which nothing counts but their method and URL, also
+   * if that is from before there was an index key.
+   */
+  isPlain(response: Pick<Entry, 'cacheKey' | 'method' | 'url'>): boolean {
+    return this.#plainKey(response) !== undefined
+  }
+
+  /** The key of a response that is plain, as it is without an index key; undefined for others. */
+  #plainKey({ cacheKey, method, url }: Pick<Entry, 'cacheKey' | 'method' | 'url'>) {
     const target = new URL(url)
     const asked = { method, target, server: undefined, fields: {} }
-    const identity = this.identify(
-      asked,
-      this.#byDefault.termsFor(target, undefined),
-      undefined,
-      false,
-    )
-    return !(identity instanceof Promise) && identity.cacheKey === cacheKey
+    const terms = this.#byDefault.termsFor(target, undefined)
+    const identity = identify(asked, undefined, terms, this.#shared, this.#knownSecret)
+    if (identity instanceof Promise) return undefined
+    const { cacheKey: key } = identity
+    return key === cacheKey || this.#indexed(key) === cacheKey ? key : undefined
+  }
+
+  /**
+   * The key under which requests to another cache find a response of this one; undefined where it cannot be
+   * known: what has been made of a key by an index key cannot be undone.
+   */
+  keyIn(
+    other: Identities,
+    response: Pick<Entry, 'cacheKey' | 'method' | 'url'>,
+  ): string | undefined {
+    const { cacheKey } = response
+    if (this.#indexed(cacheKey) === other.#indexed(cacheKey)) return cacheKey
+    const key = this.#index === undefined ? cacheKey : this.#plainKey(response)
+    return key && other.#indexed(key)
   }
 
   /** The terms that requests for a URL may have. */

@@ -164,6 +164,7 @@ suite('Options: checkCacheOptions and checkAgentOptions', () => {
     ['ids that are the same', { encrypt: { keys: [{ id: 'a', key: KEY }, { id: 'a', key: KEY }] } }, /^encrypt\.keys: expected ids that differ$/],
     ['a current key that there is not', { encrypt: { keys: { a: KEY, b: KEY }, current: SECRET } }, /^encrypt\.current: expected the id of a key, one of a, b$/],
     ['ids that have no order', { encrypt: { keys: { 2026: KEY, 2025: KEY } } }, /^encrypt\.current: expected the id of a key, one of 2025, 2026, as ids that are numbers have no order$/],
+    ['a key for cache keys that is not set', { encrypt: { keys: { a: KEY }, indexKey: undefined } }, /^encrypt\.indexKey: expected a key of 32 bytes, .* got undefined/],
     ['a key for cache keys that is none', { encrypt: { keys: { a: KEY }, indexKey: SECRET } }, /^encrypt\.indexKey: expected a key of 32 bytes, /],
     ['a cache that is none', { cache: new Map() }, /^cache: expected an HttpCache, got /],
   ]

@@ -11,6 +11,7 @@ import {
   type AgentOptions,
   cacheInterceptor,
   HttpCache,
+  NEVER_EXPIRE,
   type PrecacheOptions,
   type PrecacheProgress,
   type PrecacheResult,
@@ -221,6 +222,18 @@ suite('Precaching: how far it goes', () => {
     assert.equal(body.length, 20 * 2 ** 20 + 2 * start.length)
   })
 
+  test('what is not stored is not waited for', async (t) => {
+    const { url } = await site(t, {
+      '/': (_, response) => response.setHeader('Content-Type', 'text/event-stream').write('x'),
+    })
+    const { result } = await precache(t, url)
+    assert.deepEqual(reasons(result.notStored, url), ['/: endless'])
+    assert.ok(result.duration < 20_000)
+  })
+})
+
+// Most of which is waiting, so they wait together.
+suite('Precaching: what takes its time', { concurrency: true }, () => {
   test('a page without an end ends when its time does', async (t) => {
     const { url } = await site(t, {
       '/': anchors('/endless', '/a'),
@@ -246,15 +259,6 @@ suite('Precaching: how far it goes', () => {
     assert.equal(result.stored, 2)
   })
 
-  test('what is not stored is not waited for', async (t) => {
-    const { url } = await site(t, {
-      '/': (_, response) => response.setHeader('Content-Type', 'text/event-stream').write('x'),
-    })
-    const { result } = await precache(t, url)
-    assert.deepEqual(reasons(result.notStored, url), ['/: endless'])
-    assert.ok(result.duration < 20_000)
-  })
-
   test('time is for silence, not for the whole', async (t) => {
     const { url } = await site(t, {
       '/': async (_, response) => {
@@ -266,6 +270,21 @@ suite('Precaching: how far it goes', () => {
       },
     })
     assert.equal((await precache(t, url, { timeout: 1000 })).result.stored, 1)
+  })
+
+  test('an origin that is too busy is asked again when it wants', async (t) => {
+    const times: number[] = []
+    const { url } = await site(t, {
+      '/': (_, response) => {
+        times.push(performance.now())
+        if (times.length < 3) response.writeHead(429, { 'retry-after': '1' }).end()
+        else response.end('x')
+      },
+    })
+    const { result } = await precache(t, url)
+    assert.equal(result.stored, 1)
+    assert.equal(times.length, 3)
+    assert.ok((times[1] ?? 0) - (times[0] ?? 0) > 900, String(times))
   })
 })
 
@@ -411,6 +430,24 @@ suite('Precaching: other origins', () => {
     assert.deepEqual(own1, ['secret', 'secret', 'de', 'Example/1'])
     assert.deepEqual(other1, [undefined, undefined, 'de', 'Example/1'])
   })
+
+  test('nor do those that a robots.txt has moved to', async (t) => {
+    const seen: IncomingMessage['headers'][] = []
+    const look: Resource = ({ headers }, response) => {
+      seen.push(headers)
+      response.end('user-agent: *\ndisallow: /b')
+    }
+    const other = await site(t, { '/robots': look })
+    const own = await site(t, {
+      '/': anchors('/a', '/b'),
+      '/a': '',
+      '/robots.txt': redirect(`${other.url}/robots`),
+    })
+    const { result } = await precache(t, own.url, { headers: { 'X-Api-Key': 'secret' } })
+    assert.equal(seen.length, 1)
+    assert.equal(seen[0]?.['x-api-key'], undefined)
+    assert.deepEqual(reasons(result.skipped, own.url), ['/b: robots'])
+  })
 })
 
 suite('Precaching: redirects', () => {
@@ -538,6 +575,23 @@ suite('Precaching: what fails', () => {
     assert.equal((await precache(t, url)).result.stored, 1)
     assert.equal(count, 3)
   })
+
+  test('nor is it that of all where it was to tell what is allowed', async (t) => {
+    let breaks = 2
+    const { url, asked } = await site(t, {
+      '/': 'page',
+      '/robots.txt': (_, response) => {
+        breaks -= 1
+        if (breaks >= 0) response.destroy()
+        else response.end()
+      },
+    })
+    assert.equal((await precache(t, url)).result.stored, 1)
+    assert.deepEqual(asked, ['/robots.txt', '/robots.txt', '/robots.txt', '/'])
+    breaks = 3
+    const { failed } = (await precache(t, url)).result
+    assert.equal(failed.length, 1)
+  })
 })
 
 suite('Precaching: what is not stored', () => {
@@ -658,6 +712,21 @@ suite('Precaching: manners', () => {
     assert.deepEqual({ present, skipped }, { present: 3, skipped: [] })
   })
 
+  test('RFC 9309 §2.4: what robots.txt says counts for a day, however long it is kept', async (t) => {
+    t.mock.timers.enable({ apis: ['Date'], now: Date.now() })
+    const resources: Record<string, Resource> = { ...pages, '/robots.txt': robots() }
+    const { url, asked } = await site(t, resources)
+    const { agent } = await precache(t, `${url}/a`, {}, { expireAfter: NEVER_EXPIRE })
+    resources['/robots.txt'] = robots('user-agent: *', 'disallow: /b')
+    t.mock.timers.tick(23 * 3_600_000)
+    assert.equal((await agent.precache(url, { depth: 0 })).stored, 1)
+    assert.deepEqual(asked, ['/robots.txt', '/a', '/'])
+    t.mock.timers.tick(2 * 3_600_000)
+    const { skipped } = await agent.precache(`${url}/b`)
+    assert.deepEqual(reasons(skipped, url), ['/b: robots'])
+    assert.deepEqual(asked, ['/robots.txt', '/a', '/', '/robots.txt'])
+  })
+
   // biome-ignore format: one rule a row
   const unavailable: [rule: string, resource: Resource, stored: number, failure: RegExp][] = [
     ['without a robots.txt everything is allowed', (_, response) => response.writeHead(404).end(), 3, /^$/],
@@ -732,22 +801,7 @@ suite('Precaching: manners', () => {
     assert.deepEqual(Object.fromEntries(most), { all: 5, a: 3, b: 3, c: 3 })
   })
 
-  test('an origin that is too busy is asked again when it wants', async (t) => {
-    const times: number[] = []
-    const { url } = await site(t, {
-      '/': (_, response) => {
-        times.push(performance.now())
-        if (times.length < 3) response.writeHead(429, { 'retry-after': '1' }).end()
-        else response.end('x')
-      },
-    })
-    const { result } = await precache(t, url)
-    assert.equal(result.stored, 1)
-    assert.equal(times.length, 3)
-    assert.ok((times[1] ?? 0) - (times[0] ?? 0) > 900, String(times))
-  })
-
-  test('but not for ever', async (t) => {
+  test('an origin that is too busy is not asked for ever', async (t) => {
     const { url, asked } = await site(t, {
       '/': (_, response) => response.writeHead(503, 'Busy', { 'retry-after': '0' }).end(),
     })
@@ -901,6 +955,18 @@ suite('Precaching: what is wanted', () => {
     assert.deepEqual(reasons(result.skipped, url), ['/b: filter'])
   })
 
+  test('nor does one that takes its time: it is told, and decides nothing', async (t) => {
+    const { url, asked } = await site(t, { '/': anchors('/a') })
+    for (const filter of [async () => true, async () => assert.fail('too late')]) {
+      const { result } = await precache(t, url, { filter: filter as never })
+      const reason = 'precache.filter: expected true or false, got a promise'
+      assert.deepEqual(reasons(result.failed, url), [`/: ${reason}`])
+    }
+    assert.deepEqual(asked, [])
+    const { result } = await precache(t, url, { links: (async () => true) as never })
+    assert.deepEqual(reasons(result.failed, url), ['/a: precache.links: expected true or false, got a promise']) // biome-ignore format: a row
+  })
+
   test('no more than so many, and none that are too long', async (t) => {
     const { url, asked } = await site(t, {
       '/': anchors(
@@ -948,6 +1014,18 @@ suite('Precaching: progress and its end', () => {
     assert.deepEqual(told.at(-1), last)
   })
 
+  test('counts each URL when it is told, however many are through at the same time', async (t) => {
+    const paths = Array.from({ length: 40 }, (_, index) => `/${index}`)
+    const { url } = await site(t, { '/': anchors(...paths), ...Object.fromEntries(paths.map((path) => [path, path])) }) // biome-ignore format: a row
+    const store = `sqlite://${join(folder(t), 'cache.sqlite')}`
+    const told: number[] = []
+    const onProgress = ({ done }: PrecacheProgress) => void told.push(done)
+    const { again } = await precache(t, url, { onProgress }, { store })
+    await again()
+    const each = Array.from({ length: 41 }, (_, index) => index + 1)
+    assert.deepEqual(told, [...each, ...each])
+  })
+
   test('can be ended by what listens to it', async (t) => {
     const { url, asked } = await site(t, NESTED)
     const onProgress = () => {
@@ -955,6 +1033,8 @@ suite('Precaching: progress and its end', () => {
     }
     await assert.rejects(precache(t, `${url}/docs/`, { onProgress }), /^Error: enough$/)
     assert.deepEqual(asked, ['/robots.txt', '/docs/'])
+    const later = async () => assert.fail('enough')
+    await assert.rejects(precache(t, `${url}/docs/`, { onProgress: later }), /enough/)
   })
 
   test('ends with a signal, and goes on from there when it is called again', async (t) => {

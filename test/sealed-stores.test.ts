@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { createSecretKey, randomBytes } from 'node:crypto'
-import { existsSync, readFileSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync, readlinkSync } from 'node:fs'
 import { join } from 'node:path'
 import { suite, type TestContext, test } from 'node:test'
 import { setTimeout as delay } from 'node:timers/promises'
@@ -15,6 +15,7 @@ import {
 import fc from 'fast-check'
 import { Events } from '../lib/observe/events.ts'
 import type { ByteStore } from '../lib/storage/byte-store.ts'
+import { variantKey } from '../lib/storage/entry.ts'
 import { openStore } from '../lib/storage/open-store.ts'
 import { adapter } from './helpers/adapter.ts'
 import { fetchWith, get, testAgent } from './helpers/agent.ts'
@@ -105,13 +106,29 @@ async function rawOf(option: StoreOption) {
   return { heads, chunks, close, all: async () => [await list(heads), await list(chunks)] as const }
 }
 
+/** Whether a file has no name any more. */
+function isTemporary(descriptor: string): boolean {
+  try {
+    return readlinkSync(descriptor).endsWith(' (deleted)')
+  } catch {
+    return false
+  }
+}
+
 /** Waits until something is not there any more. */
 async function isRemoved(store: ByteStore, key: string): Promise<void> {
   while (await store.get(key)) await delay(1)
 }
 
+/** Records are sealed above all stores alike: of those on servers each gets them in the clear and encrypted. */
+function sealingsOf(name: string): [how: string, sealing: SealingOptions][] {
+  const all = Object.entries(SEALINGS)
+  const isOnServer = /redis|valkey|postgres/i.test(name)
+  return isOnServer ? all.filter((_, index) => index === 0 || index === all.length - 1) : all
+}
+
 for (const [name, storeOf] of Object.entries(stores)) {
-  for (const [how, sealing] of Object.entries(SEALINGS)) {
+  for (const [how, sealing] of sealingsOf(name)) {
     test(`the store ${name}, ${how}`, async (t) => {
       const { url, seen } = await telling(t)
       const store = storeOf()
@@ -200,6 +217,21 @@ for (const [name, storeOf] of Object.entries(OPEN)) {
         await agent.close()
       }
       assert.equal(seen.length, stored.length)
+    })
+
+    test('what is given more time stays compressed', async (t) => {
+      const { url } = await telling(t)
+      const store = storeOf(t)
+      const { agent, cache, fetchText } = agentOn(t, store, { compress: 'gzip' })
+      await fetchText(`${url}/large`)
+      await cache.resetExpiration('10 years')
+      const raw = await rawOf(store)
+      const [, chunks] = await raw.all()
+      const size = [...chunks.values()].reduce((sum, { length }) => sum + length, 0)
+      await raw.close()
+      assert.ok(size < (CONTENTS['/large']?.length ?? 0) / 10, `${size} bytes`)
+      assert.equal((await fetchText(`${url}/large`)).status, 'hit')
+      await agent.close()
     })
 
     test('encryption on: what was stored in the clear is not used, but removed', async (t) => {
@@ -529,6 +561,32 @@ suite('an encrypted cache file', () => {
     assert.equal(readFileSync(path).includes(key as string), true)
   })
 
+  const noFiles = !existsSync('/proc/self/fd') && 'it cannot be seen here which files are open'
+  test('nor do the files that are open while it is sorted', { skip: noFiles }, async (t) => {
+    const open = () =>
+      readdirSync('/proc/self/fd').filter((fd) => isTemporary(`/proc/self/fd/${fd}`))
+    const before = open()
+    for (const sealing of [{}, { encrypt: KEY }]) {
+      const cache = new HttpCache({ store: 'memory:', memory: false, ...sealing })
+      t.after(() => cache.close())
+      const query = 'can be found'.repeat(200)
+      const save = (_: unknown, index: number) =>
+        cache.save(
+          new Request(`http://example.org/${index}?${query}`),
+          new Response('', { headers: { 'Cache-Control': 'max-age=60' } }),
+        )
+      await Promise.all(Array.from({ length: 2100 }, save))
+      let count = 0
+      let opened: string[] = []
+      for await (const _ of cache.entries({ sort: 'storedAt' })) {
+        if (count === 0) opened = open().filter((fd) => !before.includes(fd))
+        count += 1
+      }
+      assert.equal(count, 2100)
+      assert.equal(opened.length, 'encrypt' in sealing ? 0 : 1)
+    }
+  })
+
   test('counts and is limited as any other', async (t) => {
     const { url } = await telling(t)
     const path = join(folder(t), 'cache.sqlite')
@@ -544,6 +602,89 @@ suite('an encrypted cache file', () => {
     assert.equal((await fetchText(`${url}/small?9`, { authorization: 'a' })).status, 'hit')
     assert.deepEqual(errors, [])
     await agent.close()
+  })
+})
+
+suite('an index key', () => {
+  const key = { encrypt: { keys: { one: KEY } } }
+  const indexed = { encrypt: { keys: { one: KEY }, indexKey: INDEX } }
+  const ends = { none: {}, one: indexed, another: { encrypt: { keys: { two: OTHER }, indexKey: OTHER } } } // biome-ignore format: a row
+  const requests: [path: string, headers: Record<string, string>][] = [
+    ['/page', { 'accept-language': 'language-of-mine' }],
+    ['/page', { 'accept-language': 'another' }],
+    ['/large', {}],
+    ['/small', { authorization: 'my-credentials' }],
+  ]
+  const all = async ({ fetchText }: ReturnType<typeof agentOn>, url: string) => {
+    const statuses: unknown[] = []
+    for (const [path, headers] of requests)
+      statuses.push((await fetchText(url + path, headers)).status)
+    return new Set(statuses)
+  }
+
+  for (const [before, from] of Object.entries(ends)) {
+    for (const [after, to] of Object.entries(ends)) {
+      test(`a copy of a cache with ${before} can be used in one with ${after}`, async (t) => {
+        const { url, seen } = await telling(t)
+        const [source, target] = [agentOn(t, 'memory:', from), agentOn(t, 'memory:', to)]
+        await all(source, url)
+        const { copied, unusable } = await source.cache.copyTo(target.cache)
+        assert.deepEqual({ copied, unusable }, { copied: 4, unusable: 0 })
+        assert.equal((await source.cache.copyTo(target.cache)).skipped, 4)
+        assert.deepEqual(await all(target, url), new Set(['hit']))
+        assert.equal(seen.length, 4)
+        assert.deepEqual(target.errors, [])
+      })
+    }
+  }
+
+  test('a copy leaves out of what not all is known that a key was made of', async (t) => {
+    const { url } = await telling(t)
+    const terms = { allowedMethods: ['GET', 'POST'] }
+    const source = agentOn(t, 'memory:', { ...indexed, ...terms })
+    await get(source.agent, `${url}/small`, { method: 'POST', body: 'question' })
+    await source.fetchText(`${url}/page`)
+    const counts = async (options: AgentOptions) => {
+      const { cache } = agentOn(t, 'memory:', { ...options, ...terms })
+      const { copied, unusable } = await source.cache.copyTo(cache)
+      return [copied, unusable]
+    }
+    assert.deepEqual(await counts(indexed), [2, 0])
+    assert.deepEqual(await counts({}), [1, 1])
+  })
+
+  test('nor can it be found out for which fields a variant is', async (t) => {
+    const { url } = await telling(t)
+    const none = { ':credentials': null, authorization: null, cookie: null }
+    for (const [sealing, isGuessed] of [
+      [key, true],
+      [indexed, false],
+    ] as const) {
+      const store = new Map()
+      const { fetchText } = agentOn(t, store, sealing)
+      for (const language of ['language-of-mine', 'another']) {
+        await fetchText(`${url}/page`, { 'accept-language': language })
+      }
+      const [heads] = await (await rawOf(store)).all()
+      const keys = [...heads.keys()]
+      const guess = (cacheKey: string) =>
+        variantKey(cacheKey, { 'accept-language': 'language-of-mine', ...none })
+      assert.equal(
+        keys.some((cacheKey) => keys.includes(guess(cacheKey))),
+        isGuessed,
+      )
+    }
+  })
+
+  test('that is new is for what is there already as well, after rekey', async (t) => {
+    const { url, seen } = await telling(t)
+    const store = new Map()
+    await all(agentOn(t, store, key), url)
+    const later = agentOn(t, store, indexed)
+    assert.equal((await later.fetchText(`${url}/large`)).status, 'miss')
+    assert.deepEqual(await later.cache.rekey(), { moved: 4, unchanged: 1, unknown: 0 })
+    assert.deepEqual(await all(later, url), new Set(['hit']))
+    assert.equal(seen.length, 5)
   })
 })
 

@@ -21,6 +21,7 @@ export function decoderFor(contentType: string, start: Uint8Array): TextDecoder 
 }
 
 function markOf(start: Uint8Array): string | undefined {
+  if (start[0] === 0xef && start[1] === 0xbb && start[2] === 0xbf) return 'utf-8'
   if (start[0] === 0xfe && start[1] === 0xff) return 'utf-16be'
   return start[0] === 0xff && start[1] === 0xfe ? 'utf-16le' : undefined
 }

@@ -6,6 +6,7 @@ import { Lanes } from './lanes.ts'
 import type { DocumentLinks, FoundLink, LinkKind, LinkReader } from './links.ts'
 import { Manners } from './manners.ts'
 import type { Given, ParsedPrecacheOptions } from './options.ts'
+import { isRedirect, targetOf, urlOf } from './redirects.ts'
 import { type PrecacheRemark, type PrecacheResult, Report } from './report.ts'
 import { Requests } from './requests.ts'
 import { type Sitemap, SitemapReader } from './sitemap.ts'
@@ -30,8 +31,8 @@ interface Job {
   attempts: number
 }
 
-/** What becomes of a request: it is settled, the cache has no answer to it, or it has to be repeated. */
-type Outcome = 'settled' | 'miss' | 'again'
+/** What becomes of a request: the cache has no answer to it, it has to be repeated, or what is to be noted of it. */
+type Outcome = 'miss' | 'again' | (() => void)
 
 /** The lane of what the cache may answer: it concerns no origin. */
 const CACHE = ''
@@ -42,16 +43,11 @@ const MAX_URL_LENGTH = 8000
 /** How much is read of a response that nobody needs, in bytes. */
 const MAX_UNWANTED = 64 * 1024
 
-/** How many redirects are followed one after the other, as by fetch. */
-const MAX_HOPS = 20
-
 /** How crawlers are called in a robots.txt that has nothing for one of another name. */
 const PRODUCT = 'caching-agent'
 
 /** What the cache says of a response that was in it already. */
 const PRESENT = new Set(['hit', 'stale', 'revalidated'])
-
-const REDIRECTS = new Set([301, 302, 303, 307, 308])
 
 /** Fetches into a cache what was given and what that links, level by level: all is found by the shortest way. */
 export class Crawl {
@@ -136,7 +132,7 @@ export class Crawl {
   #accepts(job: Job, link?: FoundLink, isNofollow = false): boolean {
     if (this.#report.isAccepted(job.url)) return false
     try {
-      if (link !== undefined && !this.#options.links(link)) return false
+      if (link !== undefined && !decision('precache.links', this.#options.links(link))) return false
       const reason = this.#whyNot(job, link?.kind, isNofollow)
       if (reason === undefined) this.#report.accept(job.url)
       else this.#report.skip({ ...remark(job), reason })
@@ -154,10 +150,10 @@ export class Crawl {
     const target = new URL(url)
     const mayBeElsewhere = sameOrigin === false || (sameOrigin === 'pages' && kind === 'asset')
     // A redirect is part of the answer to what led to it.
-    const isRedirect = hops > 0
-    if (!mayBeElsewhere && !isRedirect && !this.#origins.has(target.origin)) return 'other-origin'
+    const isOfRedirect = hops > 0
+    if (!mayBeElsewhere && !isOfRedirect && !this.#origins.has(target.origin)) return 'other-origin'
     if (robots && isNofollow) return 'nofollow'
-    if (!filter(target, { from, depth })) return 'filter'
+    if (!decision('precache.filter', filter(target, { from, depth }))) return 'filter'
     return this.#report.accepted < limit ? undefined : 'limit'
   }
 
@@ -172,23 +168,31 @@ export class Crawl {
       this.#failure(job, isCachedOnly, error),
     )
     if (this.#ending.signal.aborted) return
-    if (outcome !== 'settled') return this.#lanes.add(originOf(job), job)
+    if (typeof outcome === 'string') return this.#lanes.add(originOf(job), job)
+    // Together, so that whoever listens is told of one after the other.
+    outcome()
+    this.#tell(job)
+  }
+
+  #tell({ url }: Job): void {
+    const end = (error: unknown) => this.#end(error)
     try {
-      this.#options.onProgress?.(this.#report.progress(job.url))
+      const told: unknown = this.#options.onProgress?.(this.#report.progress(url))
+      // The compiler takes functions that are asynchronous as well.
+      if (told instanceof Promise) told.catch(end)
     } catch (error) {
-      this.#end(error)
+      end(error)
     }
   }
 
   async #fetch(job: Job, isCachedOnly: boolean): Promise<Outcome> {
     const refusal = isCachedOnly ? undefined : this.#manners.refusal(new URL(job.url))
     if (refusal !== undefined) {
-      this.#report.withdraw({ ...remark(job), reason: refusal })
-      return 'settled'
+      return () => this.#report.withdraw({ ...remark(job), reason: refusal })
     }
     const since = Date.now()
-    const options = { redirect: 'manual', isCachedOnly } as const
-    return this.#requests.send(job.url, options, async (response, content) => {
+    const cacheControl = isCachedOnly ? 'only-if-cached' : undefined
+    return this.#requests.send(job.url, cacheControl, async (response, content) => {
       const info = cacheInfo(response)
       if (isCachedOnly && info?.status !== 'hit') return 'miss'
       const isPresent = info !== undefined && PRESENT.has(info.status)
@@ -209,15 +213,13 @@ export class Crawl {
       }
       if (reader instanceof SitemapReader) this.#list(job, await reader.end())
       else if (reader !== undefined) this.#follow(job, reader.end())
-      if (REDIRECTS.has(response.status)) this.#redirect(job, response)
+      if (isRedirect(response)) this.#redirect(job, response)
       else if (!response.ok) {
         const { status, statusText } = response
         const reason = `${status} ${statusText}`.trim()
-        this.#report.fail({ ...remark(job), reason, status })
-        return 'settled'
+        return () => this.#report.fail({ ...remark(job), reason, status })
       }
-      await this.#account(job, info, since)
-      return 'settled'
+      return this.#account(job, info, since)
     })
   }
 
@@ -266,10 +268,7 @@ export class Crawl {
 
   /** @throws Error where a redirect leads nowhere */
   #redirect(job: Job, response: Response): void {
-    const location = response.headers.get('location')
-    const url = location === null ? undefined : urlOf(location, job.url)
-    if (url === undefined) throw new Error(`redirect to ${location ?? 'nowhere'}`)
-    if (job.hops >= MAX_HOPS) throw new Error('too many redirects')
+    const url = targetOf(response, job.url, job.hops)
     if (job.isGiven) this.#origins.add(new URL(url).origin)
     this.#findNow({ ...job, url, from: job.url, hops: job.hops + 1, attempts: 0 })
   }
@@ -286,16 +285,16 @@ export class Crawl {
     this.#report.fail({ ...remark, reason })
   }
 
-  /** Notes what became of a URL that was answered as it should be. */
-  async #account(job: Job, info: CacheInfo | undefined, since: number): Promise<void> {
+  /** What is to be noted of a URL that was answered as it should be. */
+  async #account(job: Job, info: CacheInfo | undefined, since: number): Promise<() => void> {
     const isHere = info?.status === 'hit' || info?.status === 'stale'
-    if (isHere || (info?.status === 'revalidated' && info.stored)) return this.#report.present()
-    if (info?.key === undefined) {
-      return this.#report.notStored({ ...remark(job), reason: info?.reason ?? 'no-cache' })
-    }
-    const isKept = await this.#cache.isStored(info.key, info.collapsed ? 0 : since)
-    if (isKept) this.#report.stored()
-    else this.#report.notStored({ ...remark(job), reason: 'not-kept' })
+    if (isHere || (info?.status === 'revalidated' && info.stored))
+      return () => this.#report.present()
+    const isKept =
+      info?.key !== undefined && (await this.#cache.isStored(info.key, info.collapsed ? 0 : since))
+    if (isKept) return () => this.#report.stored()
+    const reason = info?.key === undefined ? (info?.reason ?? 'no-cache') : 'not-kept'
+    return () => this.#report.notStored({ ...remark(job), reason })
   }
 
   #mayRepeat(job: Job): boolean {
@@ -308,8 +307,7 @@ export class Crawl {
     if (isCachedOnly) return 'miss'
     if (isClosed(error)) this.#end(causeOf(error))
     if (isBroken(error) && this.#mayRepeat(job)) return 'again'
-    this.#report.fail({ ...remark(job), reason: reasonOf(error) })
-    return 'settled'
+    return () => this.#report.fail({ ...remark(job), reason: reasonOf(error) })
   }
 }
 
@@ -327,10 +325,9 @@ function isShort({ headers }: Response): boolean {
   return length !== null && Number(length) <= MAX_UNWANTED
 }
 
-/** An absolute http or https URL without its fragment; undefined where it is none. */
-function urlOf(text: string, base: string): string | undefined {
-  const url = URL.parse(text, base)
-  if (url === null || !/^https?:$/.test(url.protocol)) return undefined
-  url.hash = ''
-  return url.href
+/** What a function of the user's has decided. @throws TypeError where it is still thinking about it */
+function decision(option: string, answer: unknown): boolean {
+  if (!(answer instanceof Promise)) return Boolean(answer)
+  answer.catch(() => {})
+  throw new TypeError(`${option}: expected true or false, got a promise`)
 }

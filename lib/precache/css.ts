@@ -1,14 +1,16 @@
 const COMMENT = String.raw`\/\*[\s\S]*?(?:\*\/|$)`
 const STRING = String.raw`"[^"\\\n]*(?:\\[\s\S][^"\\\n]*)*"|'[^'\\\n]*(?:\\[\s\S][^'\\\n]*)*'`
+/** Names something by a URL, and loads nothing (CSS Namespaces §2). */
+const NAMESPACE = String.raw`@namespace\b(?:${STRING}|[^;{"'])*`
 const ESCAPE = String.raw`\\(?:[\da-f]{1,6}\s|[^\n])`
 const UNQUOTED = String.raw`(?:[^\s"'()\\]|${ESCAPE})[^\s"'()\\]*(?:${ESCAPE}[^\s"'()\\]*)*`
 
 /**
- * What a style sheet is made of, as far as it matters where its URLs are (CSS Syntax §4): comments, and
- * strings that are something else, hide what is in them.
+ * What a style sheet is made of, as far as it matters where its URLs are (CSS Syntax §4): comments, names,
+ * and strings that are something else, hide what is in them.
  */
 const TOKEN = new RegExp(
-  String.raw`${COMMENT}|(@import\s+)?(${STRING})|(?<![\w-])url\(\s*(${STRING}|${UNQUOTED})\s*\)`,
+  String.raw`${COMMENT}|${NAMESPACE}|(@import\s*)?(${STRING})|(?<![\w-])url\(\s*(${STRING}|${UNQUOTED})\s*\)`,
   'gi',
 )
 

@@ -1,5 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { parseDeltaSeconds, parseHttpDate } from '../rfc9111/fields.ts'
+import { isBroken } from './failures.ts'
+import { isRedirect, targetOf } from './redirects.ts'
 import type { Requests } from './requests.ts'
 import { ALL_ALLOWED, MAX_ROBOTS_LENGTH, parseRobots, type Robots } from './robots.ts'
 
@@ -27,6 +29,9 @@ const MAX_PAUSE = 60_000
 
 /** For how long it is waited for where it does not say, in milliseconds; twice as long each time. */
 const FIRST_PAUSE = 1000
+
+/** How old a robots.txt may be, for however long it is kept, in seconds (RFC 9309 §2.4). */
+const MAX_AGE = 86_400
 
 const BUSY = new Set([429, 503])
 
@@ -78,27 +83,37 @@ export class Manners {
   }
 
   async #readRobots(origin: string): Promise<Robots> {
-    for (let attempts = 0; ; attempts += 1) {
-      const read = await this.#options.requests.send(
-        `${origin}/robots.txt`,
-        { redirect: 'follow' },
-        async (response, content) => {
+    const { requests, product, retry, signal } = this.#options
+    let url = `${origin}/robots.txt`
+    for (let attempts = 0, hops = 0; ; ) {
+      const read = await requests
+        .send(url, `max-age=${MAX_AGE}`, async (response, content) => {
           const pause = this.pause(origin, response, attempts)
-          if (pause !== undefined && attempts < this.#options.retry) return pause
+          if (pause !== undefined && attempts < retry) return pause
           const { status, ok } = response
           if (status >= 500 || status === 429) throw new Error(`robots.txt: status ${status}`)
+          if (isRedirect(response)) return targetOf(response, url, hops)
           if (!ok) return ALL_ALLOWED
           let text = ''
           const decoder = new TextDecoder()
           for await (const bytes of content) {
             text += decoder.decode(bytes, { stream: true })
-            if (text.length >= MAX_ROBOTS_LENGTH) break
+            if (text.length > MAX_ROBOTS_LENGTH) break
           }
-          return parseRobots(text, this.#options.product)
-        },
-      )
-      if (typeof read !== 'number') return read
-      await sleep(read, undefined, { signal: this.#options.signal })
+          return parseRobots(text, product)
+        })
+        .catch((error: unknown) => {
+          // A connection that breaks is not the end of it.
+          if (isBroken(error) && attempts < retry) return 0
+          throw error
+        })
+      if (typeof read === 'string') {
+        url = read
+        hops += 1
+      } else if (typeof read === 'number') {
+        attempts += 1
+        await sleep(read, undefined, { signal })
+      } else return read
     }
   }
 }

@@ -18,13 +18,6 @@ export interface RequestsOptions {
   readonly signal: AbortSignal
 }
 
-/** How one request differs from others. */
-export interface RequestOptions {
-  readonly redirect: 'follow' | 'manual'
-  /** Whether the origin must not be asked. */
-  readonly isCachedOnly?: boolean
-}
-
 /** The content of a response, as it arrives. */
 export type Content = AsyncIterable<Uint8Array>
 
@@ -37,13 +30,15 @@ export class Requests {
   }
 
   /**
-   * Makes a request, and lets go of its response when that has been received as far as it is wanted.
+   * Makes a request, and lets go of its response when that has been received as far as it is wanted. Redirects
+   * are not followed: who they lead to may not be one of those who get all request fields.
    *
+   * @param cacheControl what is asked of the cache, unless the user asks for something else
    * @throws what fetch throws; Error where the origin keeps silent; the signal's reason
    */
   async send<T>(
     url: string,
-    { redirect, isCachedOnly }: RequestOptions,
+    cacheControl: 'only-if-cached' | `max-age=${number}` | undefined,
     receive: (response: Response, content: Content) => Promise<T>,
   ): Promise<T> {
     const { dispatcher, signal, timeout } = this.#options
@@ -51,12 +46,14 @@ export class Requests {
     const giveUp = () => silence.abort(new Error(`no answer for ${timeout} ms`))
     const timer = setTimeout(giveUp, timeout)
     const headers = this.#headersFor(url)
-    if (isCachedOnly) headers.set('cache-control', 'only-if-cached')
+    if (cacheControl !== undefined && !headers.has('cache-control')) {
+      headers.set('cache-control', cacheControl)
+    }
     const either = AbortSignal.any([signal, silence.signal])
     let response: Response | undefined
     try {
       // The types of the built-in fetch know only the dispatchers of Node's own undici.
-      const init: object = { redirect, headers, signal: either, dispatcher }
+      const init: object = { redirect: 'manual', headers, signal: either, dispatcher }
       response = await fetch(url, init)
       return await receive(response, pieces(response, timer, timeout * MAX_LATENESS))
     } catch (error) {

@@ -32,8 +32,11 @@ export function parseRobots(text: string, product: string): Robots {
   const groups = new Map<string, Group>()
   let current: Group[] = []
   let isNaming = false
+  // Half a line may mean something else.
+  const end =
+    text.length > MAX_ROBOTS_LENGTH ? text.lastIndexOf('\n', MAX_ROBOTS_LENGTH) : undefined
   for (const line of text
-    .slice(0, MAX_ROBOTS_LENGTH)
+    .slice(0, end)
     .replace(/^\ufeff/, '')
     .split(/[\r\n]+/)) {
     const [name, value] = readLine(line)
@@ -94,11 +97,12 @@ function isAllowed(rules: readonly Rule[], { pathname, search }: URL): boolean {
 /** §2.2.3: `*` stands for anything, `$` at the end for the end. */
 function compileRule(pattern: string, isAllowing: boolean): Rule {
   const isAnchored = pattern.endsWith('$')
-  const [first = '', ...parts] = normalized(isAnchored ? pattern.slice(0, -1) : pattern).split('*')
+  const octets = normalized(pattern)
+  const [first = '', ...parts] = (isAnchored ? octets.slice(0, -1) : octets).split('*')
   const last = isAnchored ? parts.pop() : undefined
   return {
     isAllowing,
-    length: pattern.length,
+    length: octets.length,
     matches(path) {
       if (isAnchored && last === undefined) return path === first
       if (!path.startsWith(first)) return false

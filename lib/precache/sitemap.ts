@@ -54,19 +54,24 @@ function inflate(content: Buffer): Promise<Buffer> {
 
 function readXml(text: string): Sitemap | undefined {
   let root: string | undefined
+  let prefix = ''
   let url: string | undefined
   const urls: string[] = []
   const parser = new Parser(
     {
       onopentagname(name) {
-        root ??= name
-        if (name === 'loc') url = ''
+        if (root === undefined) {
+          // The namespace of sitemaps need not be the one that goes without a prefix.
+          prefix = name.slice(0, name.indexOf(':') + 1)
+          root = name.slice(prefix.length)
+        }
+        if (name === `${prefix}loc`) url = ''
       },
       ontext(part) {
         if (url !== undefined) url += part
       },
       onclosetag(name) {
-        if (name !== 'loc' || url === undefined) return
+        if (name !== `${prefix}loc` || url === undefined) return
         urls.push(url)
         url = undefined
       },

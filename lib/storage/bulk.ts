@@ -121,10 +121,11 @@ export class Bulk {
 
   /** Chunks that would not last as long as a response that has been given more time are given more as well. */
   async #write(key: string, entry: Entry): Promise<void> {
-    const { chunks } = entry.content
+    const { content, fields } = entry
+    const { chunks } = content
     const until = keptUntil(entry)
     const isLonger = chunks !== undefined && until > entry.chunksUntil
-    if (isLonger) await this.#chunks.keep(chunks, finite(until - Date.now()))
+    if (isLonger) await this.#chunks.keep(chunks, finite(until - Date.now()), { fields })
     await this.#heads.write(key, isLonger ? { ...entry, chunksUntil: until } : entry)
   }
 }

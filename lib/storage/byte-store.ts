@@ -105,6 +105,8 @@ export interface Stores {
   readonly leases?: LeaseStore
   /** What others may do to them. Without it: change them unnoticed. */
   readonly coherence?: Coherence
+  /** Whether what is in them may be seen nowhere else, not even in a temporary file. */
+  readonly isSecret?: boolean
   /**
    * Whether they take what they are given as fast as a disk does, so that large content may wait for them.
    * Others are given up where content comes faster than they take it.

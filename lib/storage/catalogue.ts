@@ -11,9 +11,9 @@ const STEP = 100
 /** Finds stored responses by what they are like: in an index where the store has one, else by reading all heads. */
 export class Catalogue {
   readonly #heads: Heads
-  readonly #stores: Pick<Stores, 'index' | 'usage'>
+  readonly #stores: Pick<Stores, 'index' | 'usage' | 'isSecret'>
 
-  constructor(heads: Heads, stores: Pick<Stores, 'index' | 'usage'>) {
+  constructor(heads: Heads, stores: Pick<Stores, 'index' | 'usage' | 'isSecret'>) {
     this.#heads = heads
     this.#stores = stores
   }
@@ -35,7 +35,7 @@ export class Catalogue {
       yield* limited(found, limit)
       return
     }
-    const sorted = new SortedSummaries(sort, descending, limit)
+    const sorted = new SortedSummaries(sort, descending, limit, this.#stores.isSecret ?? false)
     try {
       for await (const some of found) for (const summary of some) sorted.add(summary)
       yield* inSteps(sorted.values())

@@ -169,7 +169,7 @@ export class Chunks {
   }
 
   /** Gives chunks another time to live, in milliseconds; undefined for ever. */
-  async keep(record: ChunksRecord, timeToLive: number | undefined): Promise<void> {
+  async keep(record: ChunksRecord, timeToLive: number | undefined, about: About): Promise<void> {
     const keys = chunkKeys(record)
     if (this.#store.expire && timeToLive !== undefined) {
       await this.#store.expire(keys, timeToLive)
@@ -177,7 +177,7 @@ export class Chunks {
     }
     for (const key of keys) {
       const bytes = await this.#store.get(key, MIDWAY_DEADLINE)
-      if (bytes) await this.#store.set(key, bytes, timeToLive)
+      if (bytes) await this.#store.set(key, bytes, timeToLive, about)
     }
   }
 

@@ -10,6 +10,7 @@ import {
   inlineContent,
   readAll,
 } from './content.ts'
+import type { Encryption } from './encryption.ts'
 import { type Entry, keptUntil, variantKey } from './entry.ts'
 import type { MemoryTier } from './memory-tier.ts'
 import { decodeRecord, encodeRecord, METADATA_START } from './records.ts'
@@ -73,15 +74,30 @@ export class Heads {
   readonly #chunks: Chunks
   readonly #events: Events
   readonly #memory: MemoryTier | undefined
+  readonly #index: Pick<Encryption, 'indexed'> | undefined
   #secret: Promise<Buffer> | undefined
   #knownSecret: Buffer | undefined
   readonly #substituteSecret = randomBytes(32)
 
-  constructor(store: ByteStore, chunks: Chunks, events: Events, memory?: MemoryTier) {
+  /** @param index what makes other keys of keys, in a store in which they must not tell anything */
+  constructor(
+    store: ByteStore,
+    chunks: Chunks,
+    events: Events,
+    memory?: MemoryTier,
+    index?: Pick<Encryption, 'indexed'>,
+  ) {
+    this.#index = index
     this.#store = store
     this.#chunks = chunks
     this.#events = events
     this.#memory = memory
+  }
+
+  /** The key of one of several variants, of which nobody can find out what it is for either. */
+  variantKey(cacheKey: string, nominated: Nominated): string {
+    const key = variantKey(cacheKey, nominated)
+    return this.#index?.indexed(key) ?? key
   }
 
   /** Forgets what is known of a cache key without asking the store: another process may have changed it. */
@@ -90,7 +106,7 @@ export class Heads {
     this.#memory?.forgetHead(cacheKey)
     if (head?.kind !== 'variants') return
     for (const { nominated } of head.variants) {
-      this.#memory?.forgetHead(variantKey(cacheKey, nominated))
+      this.#memory?.forgetHead(this.variantKey(cacheKey, nominated))
     }
   }
 
@@ -227,7 +243,7 @@ export class Heads {
       if (head?.kind === 'response') yield { key: cacheKey, entry: head.entry }
       if (head?.kind !== 'variants') continue
       for (const { nominated } of head.variants) {
-        const key = variantKey(cacheKey, nominated)
+        const key = this.variantKey(cacheKey, nominated)
         const variant = await this.read(key, cacheKey)
         if (variant?.kind === 'response') yield { key, entry: variant.entry }
       }

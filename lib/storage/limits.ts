@@ -1,6 +1,6 @@
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import type { Usage } from './byte-store.ts'
-import { type Entry, variantKey } from './entry.ts'
+import type { Entry } from './entry.ts'
 
 /** How much a store may hold. */
 export interface LimitOptions {
@@ -8,6 +8,9 @@ export interface LimitOptions {
   readonly maxSize: number
   readonly maxEntries: number
 }
+
+/** What is noted of a response that has been used. */
+type Used = Pick<Entry, 'cacheKey' | 'nominated'>
 
 /** How many responses are evicted at a time, so that nothing else waits for long. */
 const STEP = 20
@@ -32,8 +35,9 @@ export class Limits {
   readonly #usage: Usage
   readonly #options: LimitOptions
   readonly #evict: (key: string, limit: keyof LimitOptions) => Promise<number>
+  readonly #variantKey: (response: Used) => string
   /** Which responses have been used, by their generation. */
-  readonly #used = new Map<string, Pick<Entry, 'cacheKey' | 'nominated'>>()
+  readonly #used = new Map<string, Used>()
   /** The content of what has been evicted, which may still be counted. */
   readonly #leaving: { readonly size: number; readonly until: number }[] = []
   #leavingSize = 0
@@ -41,12 +45,17 @@ export class Limits {
   #isAskedAgain = false
   #timer: NodeJS.Timeout | undefined
 
-  /** @param evict removes what is at the key of a head; resolves to how many bytes of content will follow it */
+  /**
+   * @param evict removes what is at the key of a head; resolves to how many bytes of content will follow it
+   * @param variantKey where a response is if it is one of several variants
+   */
   constructor(
     usage: Usage,
     options: LimitOptions,
     evict: (key: string, limit: keyof LimitOptions) => Promise<number>,
+    variantKey: (response: Used) => string,
   ) {
+    this.#variantKey = variantKey
     this.#usage = usage
     this.#options = options
     this.#evict = evict
@@ -110,10 +119,8 @@ export class Limits {
     clearTimeout(this.#timer)
     this.#timer = undefined
     // Whether it is one of several variants does not matter: nothing is at the other key.
-    const keys = [...this.#used.values()].flatMap(({ cacheKey, nominated }) => [
-      cacheKey,
-      variantKey(cacheKey, nominated),
-    ])
+    const used = [...this.#used.values()]
+    const keys = used.flatMap((each) => [each.cacheKey, this.#variantKey(each)])
     this.#used.clear()
     if (keys.length > 0) await this.#usage.touch(keys, age)
   }

@@ -27,7 +27,6 @@ import {
   mayCoexist,
   type NewEntry,
   STALE_RETENTION,
-  variantKey,
 } from './entry.ts'
 import { Exclusive } from './exclusive.ts'
 import { finite, type Head, Heads, type Variant } from './heads.ts'
@@ -129,10 +128,17 @@ export class Responses {
     this.#stores = sealed
     const tier = memory > 0 ? new MemoryTier(memory, coherence) : undefined
     this.#chunks = new Chunks(sealed.chunks, tier, unreferenced, isWaitedFor)
-    this.#heads = new Heads(sealed.heads, this.#chunks, events, tier)
+    this.#heads = new Heads(sealed.heads, this.#chunks, events, tier, sealing.encryption)
     this.#events = events
     this.#maxVariants = maxVariants
-    this.#limits = usage && new Limits(usage, limits, (key, limit) => this.#evict(key, limit))
+    this.#limits =
+      usage &&
+      new Limits(
+        usage,
+        limits,
+        (key, limit) => this.#evict(key, limit),
+        ({ cacheKey, nominated }) => this.#heads.variantKey(cacheKey, nominated),
+      )
     this.#catalogue = new Catalogue(this.#heads, sealed)
     this.#bulk = new Bulk(this.#heads, this.#chunks, this.#catalogue, this.#exclusive, events)
   }
@@ -183,7 +189,7 @@ export class Responses {
       const matching = head.variants.filter(({ nominated }) => nominatedMatch(nominated, request))
       const [only] = matching
       if (only === undefined || matching.length > 1) return undefined
-      head = this.#heads.known(variantKey(cacheKey, only.nominated), cacheKey)
+      head = this.#heads.known(this.#heads.variantKey(cacheKey, only.nominated), cacheKey)
     }
     if (head?.kind !== 'response' || this.#removing.has(head.entry.generation)) return undefined
     return nominatedMatch(head.entry.nominated, request) ? head.entry : undefined
@@ -237,7 +243,9 @@ export class Responses {
     const isForOthers = request && matching?.length === 0
     const wanted = isForOthers ? nearest(all, request) : (matching ?? all)
     const heads = await Promise.all(
-      wanted.map((nominated) => this.#heads.read(variantKey(cacheKey, nominated), cacheKey)),
+      wanted.map((nominated) =>
+        this.#heads.read(this.#heads.variantKey(cacheKey, nominated), cacheKey),
+      ),
     )
     return heads.flatMap((variant) => (variant?.kind === 'response' ? [variant.entry] : []))
   }
@@ -462,7 +470,7 @@ export class Responses {
   async #place(wanted: Entry): Promise<{ key: string; entry: Entry } | undefined> {
     const { cacheKey, nominated, generation } = wanted
     const first = await this.#heads.read(cacheKey, cacheKey)
-    const key = first?.kind === 'variants' ? variantKey(cacheKey, nominated) : cacheKey
+    const key = first?.kind === 'variants' ? this.#heads.variantKey(cacheKey, nominated) : cacheKey
     const head = first?.kind === 'variants' ? await this.#heads.read(key, cacheKey) : first
     if (head?.kind !== 'response' || head.entry.generation !== generation) return undefined
     return { key, entry: head.entry }
@@ -488,7 +496,7 @@ export class Responses {
 
   async #writeVariant(entry: Entry, variants: readonly Variant[]): Promise<void> {
     const { cacheKey, nominated } = entry
-    const key = variantKey(cacheKey, nominated)
+    const key = this.#heads.variantKey(cacheKey, nominated)
     const overwritten = await this.#heads.read(key, cacheKey)
     const others = variants.filter((variant) => !isSameVariant(variant.nominated, nominated))
     const kept = [{ nominated, until: keptUntil(entry) }, ...others].slice(0, this.#maxVariants)
@@ -506,13 +514,13 @@ export class Responses {
   async #variants(cacheKey: string, previous: Head): Promise<readonly Variant[]> {
     if (previous.kind === 'variants') return previous.variants
     const { entry } = previous
-    await this.#heads.write(variantKey(cacheKey, entry.nominated), entry)
+    await this.#heads.write(this.#heads.variantKey(cacheKey, entry.nominated), entry)
     return [{ nominated: entry.nominated, until: keptUntil(entry) }]
   }
 
   /** @returns the response that was there, if there was one */
   async #deleteVariant(cacheKey: string, nominated: Nominated): Promise<Entry[]> {
-    const key = variantKey(cacheKey, nominated)
+    const key = this.#heads.variantKey(cacheKey, nominated)
     const head = await this.#heads.read(key, cacheKey)
     await this.#heads.delete(key)
     return this.#dispose(cacheKey, head)

@@ -50,7 +50,7 @@ export function sealStores(
     upkeep,
   } = stores
   return {
-    ...{ heads, chunks, isWaitedFor, close },
+    ...{ heads, chunks, isWaitedFor, close, isSecret: true },
     ...(usage && { usage }),
     ...(unreferenced && { unreferenced }),
     ...(leases && { leases }),

@@ -134,7 +134,8 @@ function parseEncryption(option: unknown): Encryption {
   return new Encryption({
     keys,
     current,
-    indexKey: indexKey === undefined ? undefined : parseKey(indexKey, 'encrypt.indexKey'),
+    // As above: one that is not set must not mean that URLs can be guessed.
+    indexKey: 'indexKey' in option ? parseKey(indexKey, 'encrypt.indexKey') : undefined,
   })
 }
 

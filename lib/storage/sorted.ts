@@ -15,19 +15,27 @@ const SORT_KEYS: { readonly [Name in SortOrder]: (summary: Summary) => number | 
   used: ({ usedAt = 0 }) => usedAt,
 }
 
-/** Sorts summaries; more than memory should hold in a temporary database, which SQLite removes by itself. */
+/**
+ * Sorts summaries; more than memory should hold in a temporary database, which SQLite removes by itself.
+ * Where nobody may see them, memory has to hold them all.
+ */
 export class SortedSummaries {
   readonly #keyOf: (summary: Summary) => number | string
   readonly #isDescending: boolean
   readonly #limit: number
+  readonly #isSecret: boolean
   #some: Summary[] = []
   #spool: Spool | undefined
 
-  /** @param limit how many of the first ones are wanted */
-  constructor(sort: SortOrder, isDescending: boolean, limit: number) {
+  /**
+   * @param limit how many of the first ones are wanted
+   * @param isSecret whether they may be in no file
+   */
+  constructor(sort: SortOrder, isDescending: boolean, limit: number, isSecret: boolean) {
     this.#keyOf = SORT_KEYS[sort]
     this.#isDescending = isDescending
     this.#limit = limit
+    this.#isSecret = isSecret
   }
 
   add(summary: Summary): void {
@@ -49,7 +57,7 @@ export class SortedSummaries {
   }
 
   #flush(): Spool {
-    this.#spool ??= new Spool(this.#keyOf)
+    this.#spool ??= new Spool(this.#keyOf, this.#isSecret)
     this.#spool.add(this.#some)
     this.#some = []
     return this.#spool
@@ -79,11 +87,11 @@ class Spool {
   readonly #database: DatabaseSync
   readonly #insert: StatementSync
 
-  constructor(keyOf: (summary: Summary) => number | string) {
+  constructor(keyOf: (summary: Summary) => number | string, isSecret: boolean) {
     this.#keyOf = keyOf
     const { DatabaseSync } = process.getBuiltinModule('node:sqlite')
     // A database without a name is a file that nobody else sees.
-    this.#database = new DatabaseSync('')
+    this.#database = new DatabaseSync(isSecret ? ':memory:' : '')
     this.#database.exec(`PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF;
       CREATE TABLE spool (sort, summary TEXT); CREATE INDEX spool_order ON spool (sort)`)
     this.#insert = this.#database.prepare('INSERT INTO spool VALUES (?, ?)')

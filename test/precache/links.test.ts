@@ -96,6 +96,7 @@ suite('Precaching: the links of a page', () => {
     ['Shift_JIS', 'text/html;charset=shift_jis', Buffer.from([...Buffer.from('<a href='), 0x93, 0xfa, 0x3e]), '%E6%97%A5'],
     ['UTF-16 by its mark', 'text/html; charset=utf-8', bytes('\ufeff<a href=ä>', 'utf16le'), '%C3%A4'],
     ['UTF-8 by its mark', 'text/html', Buffer.from('\ufeff<a href=ä>'), '%C3%A4'],
+    ['also against the media type', 'text/html; charset=iso-8859-1', Buffer.from('\ufeff<a href=ä>'), '%C3%A4'],
     ['one that is unknown is UTF-8', 'text/html; charset=klingon', Buffer.from('<a href=ä>'), '%C3%A4'],
   ]
   for (const [rule, type, content, path] of encodings) {
@@ -238,6 +239,8 @@ suite('Precaching: the links of a style sheet', () => {
   const rows: [rule: string, css: string, urls: string[]][] = [
     ['url() in any quotes, or none', 'a{b:url(a.png)} c{d:url( "b.png" ), URL(\'c.png\' )}', ['a.png', 'b.png', 'c.png']],
     ['imports', '@import "a.css"; @IMPORT url(b.css) screen;\n@import\n\'c.css\' layer(x);', ['a.css', 'b.css', 'c.css']],
+    ['imports without a space', '@import"a.css";@import\'b.css\'screen;', ['a.css', 'b.css']],
+    ['not in names', '@namespace url(a); @namespace svg "b;url(c)"; @namespace x url("d"); p{e:url(f)}', ['f']],
     ['not in comments', '/* url(a) @import "b" */ p{c:url(d)} /* url(e)', ['d']],
     ['not in other strings', 'p{content:"url(a)"; b:\'@import "c"\'}', []],
     ['nor in functions of other names', 'p{a:my-url(b) xurl(c)}', []],
@@ -260,7 +263,7 @@ suite('Precaching: the links of a style sheet', () => {
   })
 
   // biome-ignore format: one rule a row
-  const hostile: string[] = ['url( ', 'url("', 'url(\\a', '"\\a', '@import ', '/*', 'url(', '\\', "url('\n"]
+  const hostile: string[] = ['@namespace ', '@namespace "', '@import"','url( ', 'url("', 'url(\\a', '"\\a', '@import ', '/*', 'url(', '\\', "url('\n"]
   test('that means no good is looked at, but not for long', { timeout: 30_000 }, () => {
     for (const piece of hostile) cssUrls(piece.repeat((2 * 2 ** 20) / piece.length))
     for (const piece of [' ', '\\a ']) cssUrls(`url(${piece.repeat(2 ** 20)}`)

@@ -28,6 +28,7 @@ suite('RFC 9309 robots.txt', () => {
     ['the longest match decides', group('disallow: /a', 'allow: /a/b'), '/a/b/c', true],
     ['in any order', group('allow: /a/b', 'disallow: /a'), '/a/b/c', true],
     ['of two that are equally long the one that allows', group('disallow: /a', 'allow: /a'), '/a', true],
+    ['in octets, however they are written', group('allow: /é', 'disallow: /%C3%A9'), '/%c3%a9', true],
     ['an empty rule is none', group('disallow:'), '/', true],
     ['§2.2.2 octets are compared', group('disallow: /a%2fb/%7ex/é'), '/a%2Fb/~x/%C3%A9', false],
     ['reserved ones are not the same encoded', group('disallow: /a%2fb'), '/a/b', true],
@@ -93,6 +94,17 @@ suite('RFC 9309 robots.txt', () => {
       }),
       { numRuns: 2000 },
     )
+  })
+
+  test('of one that is longer than is read, half a line is none', () => {
+    const robots = `user-agent: *\n${'disallow: /private\n'.repeat(40_000)}`
+    const length = 500 * 1024
+    for (let more = 0; more < 'disallow: /private\n'.length; more += 1) {
+      assert.equal(
+        isAllowed(`${'#'.repeat(more)}\n${robots}`.slice(0, length + 1000), '/public'),
+        true,
+      )
+    }
   })
 
   test('any text is understood', () => {

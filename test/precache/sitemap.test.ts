@@ -26,6 +26,7 @@ suite('Precaching: sitemaps', () => {
     ['pages', urlset('http://a/', 'http://a/b'), pages('http://a/', 'http://a/b')],
     ['with white space, references and sections', urlset('\n http://a/?b&amp;c=&#228; ', '<![CDATA[http://a/?d&e]]>'), pages('http://a/?b&c=ä', 'http://a/?d&e')],
     ['and images, which are no pages', '<urlset><url><loc>a</loc><image:image><image:loc>b</image:loc></image:image></url></urlset>', pages('a')],
+    ['in a namespace with a prefix', '<sm:urlset xmlns:sm="http://www.sitemaps.org/schemas/sitemap/0.9" xmlns="other"><sm:url><sm:loc>a</sm:loc><loc>b</loc></sm:url></sm:urlset>', pages('a')],
     ['further sitemaps', index, { lists: 'sitemaps', urls: ['http://a/1.xml'], isCut: false }],
     ['a URL a line', '\ufeffhttp://a/\r\n\r\n  http://a/b  \nhttp://a/c', pages('http://a/', 'http://a/b', 'http://a/c')],
     ['compressed', gzipSync(urlset('http://a/')), pages('http://a/')],
