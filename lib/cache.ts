@@ -52,6 +52,7 @@ import {
   type ListedResponse,
   type StoredResponseInfo,
 } from './stored-response.ts'
+import { ruledAnew } from './storing.ts'
 import { checkNames, parseBoolean, parseTerms, refuse, type Terms } from './terms.ts'
 
 /** The options of {@link HttpCache}. */
@@ -507,19 +508,15 @@ export class HttpCache {
   }
 
   /**
-   * How many bytes the store takes, which only SQLite and memory stores know; with a query: how many bytes
-   * of content the stored responses have that it means.
+   * How many bytes the store takes, where it knows, as SQLite and memory stores do; of others, and with a
+   * query: how many bytes of content the stored responses have that it means.
    *
-   * @throws as {@link entries} does; Error where the store does not know
+   * @throws as {@link entries} does
    */
   async size(query?: ResponseQuery): Promise<number> {
-    if (query !== undefined) {
-      const { parsed, now } = await this.#parse(query, 'size')
-      return (await this.responses.totalsOf(parsed, now)).size
-    }
-    const totals = await this.responses.totals()
-    if (totals === undefined) throw new Error('this store cannot tell how many bytes it takes')
-    return totals.size
+    const { parsed, now } = await this.#parse(query ?? {}, 'size')
+    const totals = query === undefined ? await this.responses.totals() : undefined
+    return (totals ?? (await this.responses.totalsOf(parsed, now))).size
   }
 
   /**
@@ -559,12 +556,20 @@ export class HttpCache {
 
   /**
    * Gives the stored responses that a query means another expiration, which counts from now on and decides
-   * against their own fields; all of them by default.
+   * against their own fields; all of them by default. Without an expiration, the one that they would have if
+   * the rules of the first agent that was made with this cache had been these when they were received.
    *
    * @returns how many there are
    * @throws TypeError where the expiration is none, or DO_NOT_CACHE; otherwise as {@link entries} does
    */
-  async resetExpiration(expireAfter: Expiration, query: ResponseQuery = {}): Promise<number> {
+  async resetExpiration(expireAfter?: Expiration, query: ResponseQuery = {}): Promise<number> {
+    if (expireAfter === undefined) {
+      const { parsed, now } = await this.#parse(query, 'resetExpiration')
+      const rules = this.#rules ?? compileRules({})
+      return this.responses.reviseAll(parsed, now, (entry) =>
+        ruledAnew(entry, rules.termsFor(new URL(entry.url), undefined)),
+      )
+    }
     const lifetime = parseExpiration(expireAfter, 'expireAfter')
     if (lifetime.kind === 'do-not-cache') {
       throw new TypeError(

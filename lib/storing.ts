@@ -182,6 +182,17 @@ export function freshening(
   }
 }
 
+/**
+ * A stored response as long fresh as if the rules for it had always been what they are now. What they would
+ * not let be stored is stale.
+ */
+export function ruledAnew(stored: Entry, terms: RequestTerms): Entry {
+  const { expires: _, maxLifetime: __, staleUse: ___, staleFrom: ____, ...unlimited } = stored
+  const ruled = expirationByRule(terms, stored, stored.responseTime)
+  const expires = ruled === 'do-not-cache' ? stored.responseTime : ruled
+  return withLimits({ ...unlimited, ...(expires !== undefined && { expires }) }, terms)
+}
+
 /** Fields that differ each time. */
 const DATING = ['age', 'date']
 

@@ -4,6 +4,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import {
   type CopyProgress,
   cachingAgent,
+  DO_NOT_CACHE,
   HttpCache,
   type HttpCacheOptions,
   type ResponseQuery,
@@ -318,6 +319,27 @@ for (const [name, options] of Object.entries(caches)) {
       assert.equal(await cache.count({ fresh: true }), 8)
       const image = await cache.get(`${SITE}/image`)
       assert.equal(Buffer.concat(await all(image?.content() ?? [])).length, 200_000)
+    })
+
+    test('rules that have changed count for what is stored, when that is said', async (t) => {
+      const { url } = await origin(t, (_, response) => response.end('x'))
+      const now = Date.now()
+      t.mock.timers.enable({ apis: ['Date'], now })
+      const first = testAgent(t, { ...options(), expireAfter: '1h' })
+      await first.cache.clear()
+      for (const path of ['/long', '/short', '/never']) await get(first, url + path)
+      t.mock.timers.setTime(now + HOUR / 2)
+      const cache = new HttpCache({ store: 'memory:' })
+      t.after(() => cache.close())
+      await first.cache.copyTo(cache)
+      const urlsExpireAfter = { '*/long': '1d', '*/short': '10m', '*/never': DO_NOT_CACHE }
+      testAgent(t, { cache, urlsExpireAfter })
+      assert.equal(await cache.count({ fresh: true }), 3)
+      assert.equal(await cache.resetExpiration(), 3)
+      const expires = async (path: string) => (await cache.get(url + path))?.expires?.getTime()
+      assert.equal(await expires('/long'), now + DAY)
+      assert.equal(await expires('/short'), now + HOUR / 6)
+      assert.equal(await expires('/never'), now)
     })
 
     test('what is stored by hand is a hit, however it is handed over', async (t) => {
