@@ -184,6 +184,8 @@ for (const [name, options] of Object.entries(caches)) {
       }
       assert.equal(await cache.count(), 8)
       assert.equal((await listed(cache, { limit: 3 })).length, 3)
+      // Of all its content, or of all that the store keeps with it.
+      assert.ok((await cache.size()) >= 200_000)
     })
 
     test('URLs are sorted, each once, of all or of some', async (t) => {
