@@ -1,4 +1,5 @@
 import { isDeepStrictEqual } from 'node:util'
+import { isDigest } from './key.ts'
 import type { ParsedQuery, ResponseQuery } from './query.ts'
 import { type Content, LostContentError } from './storage/content.ts'
 import { type Entry, isSameVariant, type NewEntry } from './storage/entry.ts'
@@ -107,7 +108,7 @@ async function shareSecret(from: Responses, to: Responses): Promise<boolean> {
 
 /** Whether a response has keyed hashes of credentials that a request must have. */
 function hasHashes({ nominated }: Entry): boolean {
-  return Object.values(nominated).some((value) => value !== null && /^[\da-f]{64}$/.test(value))
+  return Object.values(nominated).some((value) => value !== null && isDigest(value))
 }
 
 async function isThere(

@@ -541,6 +541,22 @@ suite('management of a cache', () => {
     }
   })
 
+  test('what is at no cache key is left alone', async (t) => {
+    const { url } = await origin(t, (_, response) => {
+      response.setHeader('Cache-Control', 'max-age=60').end('mine')
+    })
+    const store = new Map()
+    const mine = { headers: { authorization: 'mine' } }
+    const agent = testAgent(t, { store })
+    await get(agent, url, mine)
+    await agent.cache.responses.settled()
+    for (const key of ['secret', 'x'.repeat(3000), '\0']) {
+      assert.equal(await agent.cache.delete({ key }), 0)
+      assert.deepEqual(await all(agent.cache.entries({ key })), [])
+    }
+    assert.equal((await get(testAgent(t, { store }), url, mine)).info?.status, 'hit')
+  })
+
   test('a query that says that nothing is fresh marks nothing as stale', async (t) => {
     const cache = await filled(t, () => new HttpCache({ store: 'memory:' }))
     assert.equal(await cache.expire({ fresh: false }), 0)
@@ -589,6 +605,24 @@ suite('answers under way when something is deleted or marked stale', () => {
     await agent.cache.responses.settled()
     assert.deepEqual(await agent.cache.urls({ stale: true }), [`${url}/`])
   })
+
+  for (const [what, change] of [
+    ['deleted', (cache: HttpCache) => cache.delete({ pattern: '*' })],
+    ['marked stale', (cache: HttpCache) => cache.expire({ pattern: '*' })],
+    ['given another expiration', (cache: HttpCache) => cache.resetExpiration('1h')],
+  ] as const) {
+    test(`what has been received and is still being written counts: ${what}`, async (t) => {
+      const { url } = await origin(t, (_, response) => {
+        response.setHeader('Cache-Control', 'max-age=60').end(Buffer.alloc(3_000_000))
+      })
+      const agent = testAgent(t, { store: 'sqlite://:memory:' })
+      for (let round = 0; round < 3; round++) {
+        await get(agent, url)
+        assert.equal(await change(agent.cache), 1)
+        await agent.cache.clear()
+      }
+    })
+  }
 
   test('what has only been asked for is not stored, nor what is validated freshened', async (t) => {
     let release: (() => void) | undefined

@@ -1,3 +1,4 @@
+import { isDigest } from '../key.ts'
 import { DEFAULT_SECRET_PARAMETERS, Parameters } from '../key/parameters.ts'
 import { REDACTED, redactFields, redactQuery } from '../redaction.ts'
 import { fieldValue } from '../rfc9111/fields.ts'
@@ -92,7 +93,7 @@ export function harEntry(entry: Entry, isRedacted: boolean): HarEntry {
 function nominatedHeaders({ nominated }: Entry): NameAndValue[] {
   return Object.entries(nominated).flatMap(([name, value]) => {
     if (value === null || name.startsWith(':')) return []
-    return [{ name, value: /^[\da-f]{64}$/.test(value) ? REDACTED : value }]
+    return [{ name, value: isDigest(value) ? REDACTED : value }]
   })
 }
 

@@ -672,23 +672,24 @@ export class Responses {
    */
   async deleteAll(query: ParsedQuery, now: number): Promise<number> {
     const isMeant = (summary: Summary) => matches(summary, query.conditions, now)
-    let count = 0
-    if (mayMeanNew(query)) {
-      this.#allDeleted = this.moment()
-      for (const recent of this.#recents(isMeant)) {
-        recent.isObsolete = true
-        this.#remove(recent)
-      }
+    const recents = this.#recentsMeant(query, isMeant)
+    for (const recent of recents.values()) {
+      recent.isObsolete = true
+      this.#remove(recent)
     }
+    let count = 0
     for await (const some of this.select(this.#spooled(query), now)) {
-      for (const { generation } of some) this.#removing.add(generation)
+      for (const { generation } of some) {
+        this.#removing.add(generation)
+        recents.delete(generation)
+      }
       try {
         count += await this.#bulk.remove(some, isMeant, 'management')
       } finally {
         for (const { generation } of some) this.#removing.delete(generation)
       }
     }
-    return count
+    return count + recents.size
   }
 
   /**
@@ -703,15 +704,14 @@ export class Responses {
     change: (entry: Entry) => Entry,
   ): Promise<number> {
     const isMeant = (summary: Summary) => matches(summary, query.conditions, now)
+    const recents = this.#recentsMeant(query, isMeant)
+    for (const recent of recents.values()) recent.entry = change(recent.entry)
     let count = 0
-    if (mayMeanNew(query)) {
-      this.#allDeleted = this.moment()
-      for (const recent of this.#recents(isMeant)) recent.entry = change(recent.entry)
-    }
     for await (const some of this.select(this.#spooled(query), now)) {
+      for (const { generation } of some) recents.delete(generation)
       count += await this.#bulk.revise(some, isMeant, change)
     }
-    return count
+    return count + recents.size
   }
 
   /**
@@ -784,10 +784,16 @@ export class Responses {
     await this.#stores.upkeep?.mend(found)
   }
 
-  /** What is being received or written, and is meant. */
-  #recents(isMeant: (summary: Summary) => boolean): Recent[] {
+  /**
+   * What is being received or written, and is meant by a change to many, by its generation. What has only been
+   * asked for by now counts as outdated.
+   */
+  #recentsMeant(query: ParsedQuery, isMeant: (summary: Summary) => boolean): Map<string, Recent> {
+    if (!mayMeanNew(query)) return new Map()
+    this.#allDeleted = this.moment()
     const all = [...this.#recent.values()].flatMap((recents) => [...recents])
-    return all.filter(({ entry }) => isMeant(summaryOf(entry.cacheKey, entry)))
+    const meant = all.filter(({ entry }) => isMeant(summaryOf(entry.cacheKey, entry)))
+    return new Map(meant.map((recent) => [recent.entry.generation, recent]))
   }
 
   /**
