@@ -118,7 +118,9 @@ const PARSERS: {
   pattern: (value) => ({
     patterns: list<UrlMatcher>(value).map((matcher) =>
       // What somebody forgot to fill in does not mean everything.
-      matcher === '' ? refuse('pattern', 'a pattern such as "*"', '') : compileMatcher(matcher, 'pattern'),
+      matcher === ''
+        ? refuse('pattern', 'a pattern such as "*"', '')
+        : compileMatcher(matcher, 'pattern'),
     ),
   }),
   method: (value) => ({

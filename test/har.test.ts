@@ -291,7 +291,11 @@ suite('importHar', () => {
 
   test('terms say for how long, and for whom', async (t) => {
     const cache = cacheOf(t)
-    const source = har([entry()])
+    const headers = [
+      { name: 'Cookie', value: 'session=1' },
+      { name: 'User-Agent', value: 'Firefox' },
+    ]
+    const source = har([entry({ request: { headers } })])
     const start = Date.parse('2026-11-22T12:00:00.000Z')
     t.mock.timers.enable({ apis: ['Date'], now: start + 1000 })
     await cache.importHar(source, {
@@ -302,7 +306,7 @@ suite('importHar', () => {
     assert.equal(listed?.expires?.getTime(), start + 3_600_025)
     const agent = testAgent(t, { cache })
     const as = (cookie: string) => ({
-      headers: { cookie, 'user-agent': '', 'cache-control': 'only-if-cached' },
+      headers: { cookie, 'user-agent': 'Firefox', 'cache-control': 'only-if-cached' },
     })
     assert.equal((await get(agent, `${SITE}/page`, as('session=2'))).status, 504)
     const { vary } = (await cache.get(`${SITE}/page`)) ?? {}

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { suite, type TestContext, test } from 'node:test'
 import { setTimeout as delay } from 'node:timers/promises'
+import { gzipSync } from 'node:zlib'
 import {
   type CopyProgress,
   cachingAgent,
@@ -12,6 +13,7 @@ import {
   type StoreOption,
   type Terms,
 } from 'caching-agent'
+import * as undici from 'undici'
 import { fetchWith, get, testAgent } from './helpers/agent.ts'
 import { stores, UNLISTED } from './helpers/backends.ts'
 import { origin } from './helpers/origin.ts'
@@ -534,6 +536,10 @@ suite('management of a cache', () => {
       () => cache.save({ url: SITE, method: 'POST' }, {}),
       () => cache.save(SITE, { status: 100 }),
       () => cache.save(SITE, { body: 1 as never }),
+      () => cache.save(SITE, { headers: { 'x y': 'z' } }),
+      () => cache.save(SITE, { headers: { x: 'a\r\nset-cookie: b' } }),
+      () => cache.save(SITE, { headers: { x: '☃' } }),
+      () => cache.save(SITE, { statusText: 'a\nb' }),
       () => cache.save(SITE, null as never),
       () => cache.save(SITE, {}, { expires: 1 } as never),
     ]) {
@@ -555,6 +561,36 @@ suite('management of a cache', () => {
       assert.deepEqual(await all(agent.cache.entries({ key })), [])
     }
     assert.equal((await get(testAgent(t, { store }), url, mine)).info?.status, 'hit')
+  })
+
+  test('what is saved for a URL is a hit, whatever a client adds to requests by itself', async (t) => {
+    const cached = { 'cache-control': 'only-if-cached' }
+    const agent = testAgent(t)
+    const vary = 'Accept, Accept-Encoding, Accept-Language, User-Agent, Sec-Fetch-Mode'
+    await agent.cache.save(SITE, { headers: { vary }, body: 'plain' })
+    assert.equal((await get(agent, SITE, { headers: cached })).body, 'plain')
+    const headers = { vary: 'Accept-Encoding', 'content-encoding': 'gzip' }
+    await agent.cache.save(`${SITE}/zipped`, { headers, body: gzipSync('zipped') })
+    assert.equal((await get(agent, `${SITE}/zipped`, { headers: cached })).body, 'zipped')
+
+    // What the request names counts, and so does what no client adds.
+    const request = { url: `${SITE}/text`, headers: { 'accept-language': 'de' } }
+    await agent.cache.save(request, {
+      headers: { vary: 'Accept-Language, Origin' },
+      body: 'deutsch',
+    })
+    const statuses = ['de', 'en'].flatMap((language) =>
+      [{}, { origin: SITE }].map(async (more) => {
+        const all = { ...cached, ...more, 'accept-language': language }
+        const { statusCode, body } = await undici.request(`${SITE}/text`, {
+          dispatcher: agent,
+          headers: all,
+        })
+        await body.dump()
+        return statusCode
+      }),
+    )
+    assert.deepEqual(await Promise.all(statuses), [200, 504, 504, 504])
   })
 
   test('a query that says that nothing is fresh marks nothing as stale', async (t) => {

@@ -1,5 +1,5 @@
-import { isDigest } from '../key.ts'
 import { DEFAULT_SECRET_PARAMETERS, Parameters } from '../key/parameters.ts'
+import { isDigest } from '../key.ts'
 import { REDACTED, redactFields, redactQuery } from '../redaction.ts'
 import { fieldValue } from '../rfc9111/fields.ts'
 import type { Fields } from '../rfc9111/message.ts'

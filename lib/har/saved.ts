@@ -1,4 +1,4 @@
-import { fieldValue } from '../rfc9111/fields.ts'
+import { fieldValue, isFieldText, isToken } from '../rfc9111/fields.ts'
 import type { SavedRequest, SavedResponse } from '../save.ts'
 
 /** Why an entry of a HAR is not stored: it is for no HTTP, there was no response, or its content is not there. */
@@ -52,7 +52,7 @@ export function readHarEntry(entry: unknown, matchFields: boolean): SavedEntry |
     response: {
       // The browser has shown it from its cache, once the origin had confirmed it.
       status: status === 304 ? 200 : status,
-      statusText: status === 304 ? 'OK' : (text(statusText) ?? ''),
+      statusText: status === 304 ? 'OK' : asSent(text(statusText) ?? ''),
       headers: storable(headers, record(content), matchFields),
       body: bytes,
     },
@@ -81,13 +81,21 @@ function readFields(headers: unknown): Fields {
     const { name, value } = record(header)
     if (typeof name !== 'string' || typeof value !== 'string') continue
     const key = name.toLowerCase()
-    if (!/^[\w!#$%&'*+.^`|~-]+$/.test(key)) continue
+    if (!isToken(key)) continue
     // Several lines are sometimes one here.
-    const lines = value.split('\n').map((line) => line.trim())
+    const lines = value.split('\n').map((line) => asSent(line.trim()))
     const all = [...[fields[key] ?? []].flat(), ...lines]
     fields[key] = all.length === 1 ? (all[0] as string) : all
   }
   return fields
+}
+
+/** A text as it was on its way: browsers show what was sent in UTF-8 as the characters that it means. */
+function asSent(shown: string): string {
+  if (isFieldText(shown)) return shown
+  return Buffer.from(shown)
+    .toString('latin1')
+    .replace(/[^\t -~\x80-\xff]/g, ' ')
 }
 
 /** Content decides about the key of a request by its type. */
