@@ -122,6 +122,8 @@ suite('entries of a HAR', () => {
     ['a socket', entry({ request: { url: 'wss://site.invalid' } }), 'scheme'],
     ['no method', entry({ request: { method: 1 } }), 'malformed'],
     ['no status', entry({ response: { status: null } }), 'malformed'],
+    ['half a status', entry({ response: { status: 200.5 } }), 'malformed'],
+    ['a form with files, of which only the names were saved', entry({ request: { postData: { mimeType: 'multipart/form-data', params: [{ name: 'a', fileName: 'b' }] } } }), 'content'],
     ['a request that failed in Chromium', entry({ response: { status: 0, _error: 'net::ERR_FAILED' } }), 'failed'],
     ['a request that failed in Safari', entry({ response: { status: -1 } }), 'failed'],
     ['a response that broke off', entry({ response: { _error: 'net::ERR_CONTENT_LENGTH_MISMATCH' } }), 'failed'],
@@ -226,6 +228,10 @@ suite('entries of a HAR', () => {
       [request.method, { ...(request.headers as object) }, request.body],
       ['POST', { 'content-type': 'application/json' }, '{"a":1}'],
     )
+    const mimeType = 'application/x-www-form-urlencoded; charset=UTF-8'
+    const params = [{ name: 'a b', value: '1&2' }, { name: 'c' }]
+    const form = entry({ request: { method: 'POST', postData: { mimeType, params } } })
+    assert.equal(read(form).request.body, 'a+b=1%262&c=')
   })
 })
 
@@ -366,6 +372,30 @@ suite('importHar', () => {
       await assert.rejects(cacheOf(t).importHar(Readable.from([json])), message)
     })
   }
+
+  // biome-ignore format: one a row
+  const noSources: [source: unknown, got: string][] = [
+    [null, 'null'], [1, '1'], [{}, '{}'], [{ log: null }, '{ log: null }'], [{ log: {} }, '{ log: {} }'], [{ log: { entries: {} } }, '{ log: [Object] }'],
+  ]
+  for (const [source, got] of noSources) {
+    test(`refused: ${got}`, async (t) => {
+      await assert.rejects(cacheOf(t).importHar(source as never), {
+        name: 'TypeError',
+        message: `importHar: expected a path, a file: URL, a stream or a HAR with log.entries, got ${got}`,
+      })
+    })
+  }
+
+  test('an entry that says what cannot be does no harm to the others', async (t) => {
+    const cache = cacheOf(t)
+    const odd = [
+      entry({ time: 1e300 }),
+      entry({ startedDateTime: '+275760-09-13T00:00:00.000Z', time: 1000 }),
+      entry({ response: { headers: [], redirectURL: '/☃\n' } }),
+      entry({ response: { headers: [] }, content: { mimeType: 'text/html; charset=☃\n' } }),
+    ]
+    assert.deepEqual(await cache.importHar(har([...odd, entry()])), { imported: 5, skipped: {} })
+  })
 
   test('refused: options that are malformed, and a file that is not there', async (t) => {
     const cache = cacheOf(t)

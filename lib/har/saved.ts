@@ -31,17 +31,22 @@ export function readHarEntry(entry: unknown, matchFields: boolean): SavedEntry |
   if (typeof url !== 'string' || !URL.canParse(url)) return 'malformed'
   const target = new URL(url)
   if (target.protocol !== 'http:' && target.protocol !== 'https:') return 'scheme'
-  if (typeof method !== 'string' || typeof status !== 'number') return 'malformed'
+  if (typeof method !== 'string' || typeof status !== 'number' || status % 1 !== 0) {
+    return 'malformed'
+  }
   // Nothing was received: Chromium says 0, Firefox says nothing and Safari -1.
   if (status < 200 || status > 599 || record(response)._error) return 'failed'
 
   const headers = readFields(received)
   const bytes = readContent(record(content), status, method, headers, bodySize)
-  if (bytes === undefined) return 'content'
-  if (typeof redirectURL === 'string' && redirectURL !== '') headers.location ??= redirectURL
-  const body = text(record(postData).text)
+  const body = requestBody(record(postData))
+  if (bytes === undefined || body === null) return 'content'
+  if (typeof redirectURL === 'string' && redirectURL !== '')
+    headers.location ??= asSent(redirectURL)
   const requestTime = typeof startedDateTime === 'string' ? Date.parse(startedDateTime) : Number.NaN
-  const isDated = !Number.isNaN(requestTime)
+  const responseTime = requestTime + (typeof time === 'number' && time > 0 ? time : 0)
+  // There is no time beyond what a date can be.
+  const isDated = !Number.isNaN(new Date(responseTime).getTime())
   return {
     request: {
       url: target.href,
@@ -57,9 +62,7 @@ export function readHarEntry(entry: unknown, matchFields: boolean): SavedEntry |
       body: bytes,
     },
     requestTime: isDated ? requestTime : undefined,
-    responseTime: isDated
-      ? requestTime + (typeof time === 'number' && time > 0 ? time : 0)
-      : undefined,
+    responseTime: isDated ? responseTime : undefined,
   }
 }
 
@@ -104,6 +107,21 @@ function contentType(fields: Fields): Fields {
   return type === undefined ? {} : { 'content-type': type }
 }
 
+/** The content of a request; undefined where there was none, null where there was some that is not in the HAR. */
+function requestBody({
+  text: content,
+  params,
+  mimeType,
+}: Readonly<Record<string, unknown>>): string | undefined | null {
+  if (typeof content === 'string' && content !== '') return content
+  if (!Array.isArray(params) || params.length === 0) return text(content)
+  // Some tools have a form as what it means only.
+  if (!/^application\/x-www-form-urlencoded\b/i.test(String(mimeType))) return null
+  const form = new URLSearchParams()
+  for (const { name, value = '' } of params.map(record)) form.append(String(name), String(value))
+  return form.toString()
+}
+
 /** The content of a response; undefined where there was some that is not in the HAR. */
 function readContent(
   { text: content, encoding, size }: Readonly<Record<string, unknown>>,
@@ -132,8 +150,8 @@ function storable(
   for (const [name, value] of Object.entries(headers)) {
     if (!OF_THE_TRANSFER.includes(name)) fields[name] = value
   }
-  const type = fieldValue(fields, 'content-type') ?? text(mimeType)
-  if (type !== undefined && /^[\w.+-]+\/[\w.+-]+/.test(type)) {
+  const type = fieldValue(fields, 'content-type') ?? asSent(text(mimeType) ?? '')
+  if (/^[\w.+-]+\/[\w.+-]+/.test(type)) {
     const isText = encoding !== 'base64'
     fields['content-type'] = isText ? type.replace(/(;\s*charset=)[^;]+/i, '$1utf-8') : type
   }
