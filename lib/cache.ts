@@ -37,6 +37,7 @@ import type { Entry } from './storage/entry.ts'
 import { DEFAULT_DEADLINES, type Deadlines } from './storage/guarded-store.ts'
 import { Leases } from './storage/leases.ts'
 import { DEFAULT_STORE, openStore, type StoreOption } from './storage/open-store.ts'
+import { Pace } from './storage/pace.ts'
 import { Responses, type ResponsesOptions } from './storage/responses.ts'
 import {
   type CompressionOptions,
@@ -474,9 +475,11 @@ export class HttpCache {
 
   async *#list(query: ResponseQuery): AsyncGenerator<ListedResponse, undefined> {
     const { parsed, now } = await this.#parse(query, 'entries')
+    const pace = new Pace()
     for await (const some of this.responses.select(parsed, now)) {
       for (const summary of some) {
         yield describeSummary(summary, () => this.responses.get(summary))
+        await pace.rest()
       }
     }
   }
@@ -669,10 +672,12 @@ export class HttpCache {
   }
 
   async *#entries(query: ParsedQuery, now = Date.now()): AsyncGenerator<Entry> {
+    const pace = new Pace()
     for await (const some of this.responses.select(query, now)) {
       for (const summary of some) {
         const entry = await this.responses.get(summary)
         if (entry) yield entry
+        await pace.rest()
       }
     }
   }

@@ -3,6 +3,7 @@ import { isDigest } from './key.ts'
 import type { ParsedQuery, ResponseQuery } from './query.ts'
 import { type Content, LostContentError } from './storage/content.ts'
 import { type Entry, isSameVariant, type NewEntry } from './storage/entry.ts'
+import { Pace } from './storage/pace.ts'
 import type { Responses } from './storage/responses.ts'
 import type { Summary } from './storage/summary.ts'
 
@@ -54,6 +55,7 @@ export async function copyResponses(
 ): Promise<CopyProgress> {
   const progress = { copied: 0, bytes: 0, skipped: 0, unusable: 0, lost: 0 }
   const isSecretShared = await shareSecret(from, to)
+  const pace = new Pace()
   const copyOne = async (summary: Summary) => {
     signal?.throwIfAborted()
     const entry = await from.get(summary)
@@ -76,6 +78,7 @@ export async function copyResponses(
       )
     }
     onProgress?.({ ...progress })
+    await pace.rest()
   }
   for await (const some of from.select(query, now)) await atOnce(some, copyOne)
   return progress

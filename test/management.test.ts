@@ -547,6 +547,45 @@ suite('management of a cache', () => {
     }
   })
 
+  test('others have their turns while many are looked at', async (t) => {
+    const cache = new HttpCache({ store: 'memory:' })
+    const other = new HttpCache({ store: 'memory:' })
+    t.after(() => Promise.all([cache.close(), other.close()]))
+    for (let n = 0; n < 300; n++) await cache.save(`${SITE}/${n}`, { body: 'content' })
+    const work = () => {
+      for (const end = performance.now() + 1; performance.now() < end; );
+    }
+    testAgent(t, {
+      cache,
+      cacheKey: (_, key) => {
+        work()
+        return key
+      },
+    })
+    const looks: Record<string, () => Promise<unknown>> = {
+      async entries() {
+        for await (const _ of cache.entries()) work()
+      },
+      async unused() {
+        for await (const _ of cache.unused()) work()
+      },
+      copyTo: () => cache.copyTo(other, { onProgress: work }),
+      rekey: () => cache.rekey(),
+    }
+    for (const [name, look] of Object.entries(looks)) {
+      let turns = 0
+      let isOver = false
+      const count = () => {
+        turns += 1
+        if (!isOver) setImmediate(count)
+      }
+      count()
+      await look()
+      isOver = true
+      assert.ok(turns > 10, `${name}: ${turns}`)
+    }
+  })
+
   test('what is at no cache key is left alone', async (t) => {
     const { url } = await origin(t, (_, response) => {
       response.setHeader('Cache-Control', 'max-age=60').end('mine')
