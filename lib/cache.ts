@@ -16,6 +16,7 @@ import type { HarSource } from './har/read.ts'
 import type { HarExportResult } from './har/write.ts'
 import { readHeaderFields } from './header-fields.ts'
 import { Identities, type PossibleIdentity } from './identities.ts'
+import { normaliseUrl } from './key.ts'
 import { Events } from './observe/events.ts'
 import type { CacheEvents } from './observe/payloads.ts'
 import type { CacheStatistics } from './observe/statistics.ts'
@@ -615,6 +616,22 @@ export class HttpCache {
     return new Set(possible.flat().map(({ identity }) => identity.cacheKey))
   }
 
+  /** The cache keys of what is listed for a URL under those methods whose keys depend on more than that. */
+  async #keysListed(url: string | URL, methods: readonly string[]): Promise<Set<string>> {
+    const keys = new Set<string>()
+    const others = methods.filter((method) => !isRetrieval(method))
+    if (others.length === 0) return keys
+    const possible = await this.#possible(url, {})
+    const told = new Set(possible.map(({ identity }) => normaliseUrl(new URL(identity.url))))
+    const query = { conditions: { methods: others }, descending: false, limit: Infinity }
+    for await (const some of this.responses.select(query, Date.now())) {
+      for (const summary of some) {
+        if (told.has(normaliseUrl(new URL(summary.url)))) keys.add(summary.cacheKey)
+      }
+    }
+    return keys
+  }
+
   /**
    * Copies stored responses to another cache, in whatever store: all of them, or those that `filter` means.
    * What is there already, as new or newer, is left as it is, so that a copy which was interrupted is
@@ -771,7 +788,10 @@ export class HttpCache {
     const parsed = parseQuery(query, who, { now })
     if (query.url === undefined) return { parsed, now }
     const urls = [query.url].flat()
-    const keys = await Promise.all(urls.map((url) => this.#keysOf(url, request)))
+    const { methods = [] } = parsed.conditions
+    const keys = await Promise.all(
+      urls.flatMap((url) => [this.#keysOf(url, request), this.#keysListed(url, methods)]),
+    )
     const keysOfUrls = new Set(keys.flatMap((some) => [...some]))
     return { parsed: parseQuery(query, who, { now, keysOfUrls }), now }
   }

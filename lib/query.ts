@@ -15,7 +15,7 @@ type OneOrMore<T> = T | readonly T[]
 export interface ResponseQuery {
   /** Cache keys, as `cacheInfo` tells them. */
   readonly key?: OneOrMore<string>
-  /** URLs, as a request names them. */
+  /** URLs, as a request names them: for GET and HEAD, and for the methods that are named. */
   readonly url?: OneOrMore<string | URL>
   /** What the URL is like, as in `urlsExpireAfter`: `'*.example.com/static'`, a RegExp, a URLPattern or a function. */
   readonly pattern?: OneOrMore<UrlMatcher>

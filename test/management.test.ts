@@ -586,6 +586,29 @@ suite('management of a cache', () => {
     }
   })
 
+  test('what is stored for a URL and a method other than GET and HEAD is found, whatever its content', async (t) => {
+    const cache = new HttpCache({ store: 'memory:' })
+    t.after(() => cache.close())
+    testAgent(t, { cache, ignoredParameters: ['session'] })
+    const terms = { allowedMethods: ['GET', 'POST', 'QUERY'], ignoredParameters: ['session'] }
+    const url = `${SITE}/?a=1&b=2&session=3`
+    for (const [method, body] of [
+      ['POST', 'one'],
+      ['POST', 'two'],
+      ['QUERY', 'one'],
+      ['GET', undefined],
+    ] as const) {
+      await cache.save({ url, method, body }, { body: method }, terms)
+    }
+    await cache.save({ url: `${SITE}/other`, method: 'POST', body: 'one' }, {}, terms)
+    const asked = `${SITE}/?session=4&b=2&a=1`
+    assert.equal(await cache.count({ url: asked }), 1)
+    assert.equal(await cache.count({ url: asked, method: 'POST' }), 2)
+    assert.equal(await cache.count({ url: asked, method: ['GET', 'QUERY'] }), 2)
+    assert.equal(await cache.delete({ url: [asked, `${SITE}/none`], method: 'post' }), 2)
+    assert.equal(await cache.count(), 3)
+  })
+
   test('what is at no cache key is left alone', async (t) => {
     const { url } = await origin(t, (_, response) => {
       response.setHeader('Cache-Control', 'max-age=60').end('mine')
