@@ -67,10 +67,23 @@ suite('check and repair', () => {
         assert.deepEqual(await cache.check(), SOUND)
         assert.equal(await cache.count(), left)
         assert.equal(await cache.count({ status: 200 }), left)
-        if (left === 20) assert.equal(await cache.size(), size)
+        if (left === 20 && found.orphans === undefined) assert.equal(await cache.size(), size)
       })
     }
   }
+
+  test('content that nothing refers to is left to those who may be reading it, and removed after a while', async (t) => {
+    const { cache, database } = await filled(t)
+    const chunks = () => database.prepare('SELECT count(*) AS count FROM chunks_1').get()?.count
+    const before = chunks() as number
+    const orphan = 'ffffffffffffffffffffffff.0'
+    database.prepare('INSERT INTO chunks_1 (key, value) VALUES (?, ?)').run(orphan, 'content')
+    await cache.repair()
+    assert.equal(chunks(), before + 1)
+    t.mock.timers.enable({ apis: ['Date'], now: Date.now() + 11_000 })
+    await cache.prune()
+    assert.equal(chunks(), before)
+  })
 
   test('an index that lacks something is made anew', async (t) => {
     const { path, cache, database } = await filled(t)

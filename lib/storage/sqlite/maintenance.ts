@@ -173,11 +173,19 @@ export class Maintenance {
     await this.#remove(TABLES.chunks, some, `${generation}.`, `${generation}/`)
   }
 
+  /** Leaves chunks as much time as readers have: another process may have replaced them just now. */
+  async #expireChunks(generation: string): Promise<void> {
+    const sql = `UPDATE ${TABLES.chunks} SET expires = ? WHERE key > ? AND key < ?`
+    const expires = Date.now() + READERS_GRACE
+    await this.#database.query(sql, expires, `${generation}.`, `${generation}/`)
+    this.#pruneWithin(READERS_GRACE + PRUNE_DELAY)
+  }
+
   /** Mends what an inspection has found. */
   async mend(found: Inspection): Promise<void> {
     if (found.damage.length > 0) return this.#mendDamage(found.damage)
-    const left = found.incomplete.map(({ generation }) => generation)
-    for (const generation of [...found.orphans, ...left]) await this.#removeChunks(generation)
+    for (const generation of found.orphans) await this.#expireChunks(generation)
+    for (const { generation } of found.incomplete) await this.#removeChunks(generation)
     for (const { table, count, size } of found.drift) {
       const sql = `INSERT INTO ${TOTALS} VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET count = count + excluded.count, size = size + excluded.size`
       await this.#database.query(sql, table, count, size)
