@@ -55,7 +55,15 @@ import {
   type StoredResponseInfo,
 } from './stored-response.ts'
 import { ruledAnew } from './storing.ts'
-import { checkNames, parseBoolean, parseTerms, refuse, type Terms } from './terms.ts'
+import {
+  checkNames,
+  parseBoolean,
+  parseFunction,
+  parseSignal,
+  parseTerms,
+  refuse,
+  type Terms,
+} from './terms.ts'
 
 /** The options of {@link HttpCache}. */
 export interface HttpCacheOptions {
@@ -649,6 +657,8 @@ export class HttpCache {
       throw new TypeError('copyTo: a shared cache and a private one store different responses')
     }
     const { filter = {}, signal, onProgress } = options
+    if (signal !== undefined) parseSignal(signal, 'copyTo.signal')
+    if (onProgress !== undefined) parseFunction(onProgress, 'copyTo.onProgress')
     const { parsed, now } = await this.#parse(filter, 'copyTo.filter')
     const copying = {
       signal,
@@ -683,6 +693,7 @@ export class HttpCache {
     checkNames('exportHar', options, ['filter', 'redact', 'signal'])
     const { filter = {}, redact = true, signal } = options
     parseBoolean(redact, 'redact')
+    if (signal !== undefined) parseSignal(signal, 'exportHar.signal')
     const { parsed, now } = await this.#parse(filter, 'exportHar.filter')
     const { exportHar } = await import('./har/export.ts')
     return exportHar(target, this.#entries(parsed, now), redact, signal)
@@ -712,6 +723,8 @@ export class HttpCache {
     checkNames('importHar', options, ['terms', 'matchFields', 'signal', 'onSkip'])
     const { terms = {}, matchFields = false, signal, onSkip } = options
     parseBoolean(matchFields, 'matchFields')
+    if (signal !== undefined) parseSignal(signal, 'importHar.signal')
+    if (onSkip !== undefined) parseFunction(onSkip, 'importHar.onSkip')
     parseTerms(terms, 'importHar.terms')
     const { identities, responses, shared } = this
     const { importHar } = await import('./har/import.ts')

@@ -403,6 +403,8 @@ suite('importHar', () => {
       [{ match: true }, /^TypeError: importHar: unknown option "match"/],
       [{ matchFields: 1 }, /^TypeError: matchFields: expected a boolean/],
       [{ terms: { expireAfter: 'soon' } }, /^TypeError: importHar\.terms\.expireAfter: /],
+      [{ signal: {} }, /^TypeError: importHar\.signal: expected an AbortSignal, got \{\}/],
+      [{ onSkip: 1 }, /^TypeError: importHar\.onSkip: expected a function, got 1/],
     ] as [object, RegExp][]) {
       await assert.rejects(cache.importHar(har([]) as never, options), message)
     }
@@ -411,6 +413,10 @@ suite('importHar', () => {
     await assert.rejects(
       cache.exportHar('a.har', { redact: 'no' } as never),
       /^TypeError: redact: /,
+    )
+    await assert.rejects(
+      cache.exportHar('a.har', { signal: 1 } as never),
+      /^TypeError: exportHar\.signal: expected an AbortSignal, got 1/,
     )
   })
 })

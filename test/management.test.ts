@@ -832,16 +832,18 @@ suite('copies of a cache', () => {
   })
 
   test('that cannot be are refused', async (t) => {
-    const { from } = await two(t)
+    const { from, to: other } = await two(t)
     const shared = new HttpCache({ store: 'memory:', shared: true })
     t.after(() => shared.close())
-    for (const [other, options, message] of [
+    for (const [to, options, message] of [
       [shared, {}, /^TypeError: copyTo: a shared cache and a private one/],
       [from, {}, /^TypeError: copyTo: expected another HttpCache/],
       [new Map(), {}, /^TypeError: copyTo: expected another HttpCache/],
       [shared, { fliter: {} }, /^TypeError: copyTo: unknown option "fliter"/],
+      [other, { signal: true }, /^TypeError: copyTo.signal: expected an AbortSignal, got true/],
+      [other, { onProgress: {} }, /^TypeError: copyTo.onProgress: expected a function, got \{\}/],
     ] as const) {
-      await assert.rejects(from.copyTo(other as HttpCache, options as object), message)
+      await assert.rejects(from.copyTo(to as HttpCache, options as object), message)
     }
   })
 })
