@@ -123,6 +123,8 @@ suite('entries of a HAR', () => {
     ['no method', entry({ request: { method: 1 } }), 'malformed'],
     ['no status', entry({ response: { status: null } }), 'malformed'],
     ['half a status', entry({ response: { status: 200.5 } }), 'malformed'],
+    ['the content of a request that was not saved', entry({ request: { method: 'POST', bodySize: 7 } }), 'content'],
+    ['a request that may have had content', entry({ request: { method: 'POST', bodySize: -1 } }), 'content'],
     ['a form with files, of which only the names were saved', entry({ request: { postData: { mimeType: 'multipart/form-data', params: [{ name: 'a', fileName: 'b' }] } } }), 'content'],
     ['a request that failed in Chromium', entry({ response: { status: 0, _error: 'net::ERR_FAILED' } }), 'failed'],
     ['a request that failed in Safari', entry({ response: { status: -1 } }), 'failed'],
@@ -560,6 +562,17 @@ suite('exportHar', () => {
       ]
       assert.deepEqual([after.status, after.body], [before.status, before.body], path)
     }
+  })
+
+  test('answers to content that is not in it are not imported as answers to none', async (t) => {
+    const cache = cacheOf(t)
+    const terms = { allowedMethods: ['GET', 'POST'] }
+    for (const body of ['one', 'two', undefined]) {
+      await cache.save({ url: SITE, method: 'POST', body }, { body: `to ${body}` }, terms)
+    }
+    await cache.save(SITE, { body: 'to GET' })
+    const result = await cacheOf(t).importHar(await exported(cache), { terms })
+    assert.deepEqual(result, { imported: 1, skipped: { content: 3 } })
   })
 
   test('of some responses, in their order', async (t) => {

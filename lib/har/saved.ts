@@ -1,4 +1,5 @@
 import { fieldValue, isFieldText, isToken } from '../rfc9111/fields.ts'
+import { isRetrieval } from '../rfc9111/message.ts'
 import type { SavedRequest, SavedResponse } from '../save.ts'
 
 /** Why an entry of a HAR is not stored: it is for no HTTP, there was no response, or its content is not there. */
@@ -26,7 +27,7 @@ const OF_THE_TRANSFER = ['content-encoding', 'content-length', 'transfer-encodin
  */
 export function readHarEntry(entry: unknown, matchFields: boolean): SavedEntry | HarSkip {
   const { request, response, startedDateTime, time } = record(entry)
-  const { url, method, headers: sent, postData } = record(request)
+  const { url, method, headers: sent, postData, bodySize: sentSize } = record(request)
   const { status, statusText, headers: received, content, redirectURL, bodySize } = record(response)
   if (typeof url !== 'string' || !URL.canParse(url)) return 'malformed'
   const target = new URL(url)
@@ -39,7 +40,8 @@ export function readHarEntry(entry: unknown, matchFields: boolean): SavedEntry |
 
   const headers = readFields(received)
   const bytes = readContent(record(content), status, method, headers, bodySize)
-  const body = requestBody(record(postData))
+  const isSent = sentSize === -1 ? !isRetrieval(method.toUpperCase()) : Number(sentSize) > 0
+  const body = requestBody(record(postData), isSent)
   if (bytes === undefined || body === null) return 'content'
   if (typeof redirectURL === 'string' && redirectURL !== '')
     headers.location ??= asSent(redirectURL)
@@ -107,14 +109,17 @@ function contentType(fields: Fields): Fields {
   return type === undefined ? {} : { 'content-type': type }
 }
 
-/** The content of a request; undefined where there was none, null where there was some that is not in the HAR. */
-function requestBody({
-  text: content,
-  params,
-  mimeType,
-}: Readonly<Record<string, unknown>>): string | undefined | null {
+/**
+ * The content of a request; undefined where there was none, null where there was some that is not in the HAR.
+ *
+ * @param isSent whether there may have been some
+ */
+function requestBody(
+  { text: content, params, mimeType }: Readonly<Record<string, unknown>>,
+  isSent: boolean,
+): string | undefined | null {
   if (typeof content === 'string' && content !== '') return content
-  if (!Array.isArray(params) || params.length === 0) return text(content)
+  if (!Array.isArray(params) || params.length === 0) return isSent ? null : undefined
   // Some tools have a form as what it means only.
   if (!/^application\/x-www-form-urlencoded\b/i.test(String(mimeType))) return null
   const form = new URLSearchParams()
