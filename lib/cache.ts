@@ -563,7 +563,12 @@ export class HttpCache {
     const { parsed, now } = await this.#parse(query, 'expire', request)
     if (parsed.conditions.isFresh === false) return 0
     const fresh = { ...parsed, conditions: { ...parsed.conditions, isFresh: true } }
-    return this.responses.reviseAll(fresh, now, (entry) => ({ ...entry, staleFrom: now }))
+    return this.responses.reviseAll(fresh, now, (entry) => ({
+      ...entry,
+      // Where another machine's clock is ahead, it has not been received since.
+      responseTime: Math.min(entry.responseTime, now),
+      staleFrom: now,
+    }))
   }
 
   /**

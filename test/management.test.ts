@@ -659,6 +659,20 @@ suite('management of a cache', () => {
     assert.deepEqual(await Promise.all(statuses), [200, 504, 504, 504])
   })
 
+  for (const terms of [{}, { expireAfter: '1h' }]) {
+    test(`what was stored by a clock that is ahead can be marked as stale: ${JSON.stringify(terms)}`, async (t) => {
+      const now = Date.now()
+      t.mock.timers.enable({ apis: ['Date'], now: now + 10_000 })
+      const cache = new HttpCache({ store: 'memory:' })
+      t.after(() => cache.close())
+      const headers = { 'cache-control': 'max-age=60', etag: '"1"' }
+      await cache.save(SITE, { headers, body: 'content' }, terms)
+      t.mock.timers.setTime(now)
+      assert.equal(await cache.expire(SITE), 1)
+      assert.deepEqual([await cache.count({ stale: true }), await cache.expire(SITE)], [1, 0])
+    })
+  }
+
   test('a query that says that nothing is fresh marks nothing as stale', async (t) => {
     const cache = await filled(t, () => new HttpCache({ store: 'memory:' }))
     assert.equal(await cache.expire({ fresh: false }), 0)
