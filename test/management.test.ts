@@ -13,6 +13,7 @@ import {
   type StoreOption,
   type Terms,
 } from 'caching-agent'
+import { Keyv } from 'keyv'
 import * as undici from 'undici'
 import { fetchWith, get, testAgent } from './helpers/agent.ts'
 import { stores, UNLISTED } from './helpers/backends.ts'
@@ -477,6 +478,26 @@ suite('management of a cache', () => {
     }
     assert.equal(await cache.expire(SITE), 1)
     assert.equal(await cache.delete({ url: SITE, stale: true }), 1)
+  })
+
+  test('a store that hangs while it is listed says so after a while', async (t) => {
+    const keyv = new Keyv()
+    const hanging: AsyncGenerator = (async function* () {
+      await new Promise(() => {})
+    })()
+    Object.assign(keyv, { iterator: () => hanging })
+    const cache = new HttpCache({ store: keyv })
+    t.after(() => cache.close())
+    const errors: string[] = []
+    cache.on('error', ({ error }) => errors.push(error.message))
+    t.mock.timers.enable({ apis: ['setTimeout'] })
+    const counted = cache.count()
+    await new Promise(setImmediate)
+    t.mock.timers.tick(30_000)
+    const message = 'the store did not read within 30000 ms'
+    await assert.rejects(counted, { message })
+    await new Promise(setImmediate)
+    assert.deepEqual(errors, [message])
   })
 
   test('a store that does not know when something was used says so', async (t) => {
