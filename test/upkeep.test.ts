@@ -85,6 +85,33 @@ suite('check and repair', () => {
     assert.equal(chunks(), before)
   })
 
+  test('of two caches that replace the same response at once, neither leaves content behind', async (t) => {
+    const { path, cache, database } = await filled(t)
+    const other = new HttpCache({ store: `sqlite://${path}` })
+    t.after(() => other.close())
+    for (let n = 0; n < 30; n++) {
+      const body = String.fromCharCode(97 + (n % 26)).repeat(200_000)
+      const save = (by: HttpCache) => by.save(`${SITE}/same`, { body })
+      await Promise.all([save(cache), n % 5 ? save(other) : other.delete(`${SITE}/same`)])
+    }
+    await Promise.all([cache.close(), other.close()])
+    const later = new HttpCache({ store: `sqlite://${path}` })
+    t.after(() => later.close())
+    assert.deepEqual(await later.check(), SOUND)
+
+    // What is noted is removed when its readers have had their time, and what is referred to stays.
+    database.exec('UPDATE unreferenced_1 SET since = 0')
+    await later.prune()
+    assert.deepEqual(await later.check(), SOUND)
+    assert.equal(database.prepare('SELECT count(*) AS n FROM unreferenced_1').get()?.n, 0)
+    let length = 0
+    for await (const { size, content } of later.entries()) {
+      for await (const bytes of content()) length += bytes.length
+      length -= size
+    }
+    assert.equal(length, 0)
+  })
+
   test('an index that lacks something is made anew', async (t) => {
     const { path, cache, database } = await filled(t)
     await cache.close()

@@ -408,7 +408,7 @@ export class Responses {
         else {
           const entry = { ...recent.entry, content: saved }
           await this.#write(entry)
-          if (saved.chunks) await this.#chunks.refer(saved.chunks)
+          await this.#chunks.refer(saved.chunks, true)
           this.#events.stored(entry, expirationTime(entry))
           this.#limits?.check()
         }
@@ -491,7 +491,11 @@ export class Responses {
     } else if (isAlone) {
       await this.#heads.write(cacheKey, entry)
       await this.#dispose(cacheKey, previous)
-    } else await this.#writeVariant(entry, await this.#variants(cacheKey, previous))
+    } else {
+      await this.#writeVariant(entry, await this.#variants(cacheKey, previous))
+      if (previous.kind === 'response')
+        await this.#chunks.refer(previous.entry.content.chunks, false)
+    }
   }
 
   async #writeVariant(entry: Entry, variants: readonly Variant[]): Promise<void> {
@@ -738,6 +742,7 @@ export class Responses {
       )
       if (!isOutdated) await this.#write(change(entry))
       await this.#heads.delete(placed.key)
+      await this.#chunks.refer(entry.content.chunks, false)
       if (isOutdated) await this.#dispose(summary.cacheKey, { kind: 'response', entry })
       return true
     })

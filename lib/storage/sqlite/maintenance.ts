@@ -3,7 +3,17 @@ import { READERS_GRACE } from '../content.ts'
 import type { SqliteDatabase } from './database.ts'
 import type { Inspection } from './inspect.ts'
 import { isAlive } from './is-alive.ts'
-import { isResponse, LEASES, NOW, PROCESSES, TABLES, TOTALS, UNREFERENCED, USED } from './schema.ts'
+import {
+  isResponse,
+  LEASES,
+  NOBODY,
+  NOW,
+  PROCESSES,
+  TABLES,
+  TOTALS,
+  UNREFERENCED,
+  USED,
+} from './schema.ts'
 
 /** How long after opening the file, or after rows were given little time, expired rows are removed, in milliseconds. */
 const PRUNE_DELAY = 1000
@@ -143,7 +153,7 @@ export class Maintenance {
     )
     for (const { generation, pid, wait } of rows) {
       if (this.#database.isClosed) return
-      if (isAlive(pid)) continue
+      if (pid !== NOBODY && isAlive(pid)) continue
       if (wait > 0 && wait <= 2 * READERS_GRACE) {
         this.#pruneWithin(wait + PRUNE_DELAY)
         continue
