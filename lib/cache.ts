@@ -16,6 +16,7 @@ import type { HarSource } from './har/read.ts'
 import type { HarExportResult } from './har/write.ts'
 import { readHeaderFields } from './header-fields.ts'
 import { Identities, type PossibleIdentity } from './identities.ts'
+import { normaliseUrl } from './key.ts'
 import { Events } from './observe/events.ts'
 import type { CacheEvents } from './observe/payloads.ts'
 import type { CacheStatistics } from './observe/statistics.ts'
@@ -37,6 +38,7 @@ import type { Entry } from './storage/entry.ts'
 import { DEFAULT_DEADLINES, type Deadlines } from './storage/guarded-store.ts'
 import { Leases } from './storage/leases.ts'
 import { DEFAULT_STORE, openStore, type StoreOption } from './storage/open-store.ts'
+import { Pace } from './storage/pace.ts'
 import { Responses, type ResponsesOptions } from './storage/responses.ts'
 import {
   type CompressionOptions,
@@ -53,7 +55,15 @@ import {
   type StoredResponseInfo,
 } from './stored-response.ts'
 import { ruledAnew } from './storing.ts'
-import { checkNames, parseBoolean, parseTerms, refuse, type Terms } from './terms.ts'
+import {
+  checkNames,
+  parseBoolean,
+  parseFunction,
+  parseSignal,
+  parseTerms,
+  refuse,
+  type Terms,
+} from './terms.ts'
 
 /** The options of {@link HttpCache}. */
 export interface HttpCacheOptions {
@@ -474,9 +484,11 @@ export class HttpCache {
 
   async *#list(query: ResponseQuery): AsyncGenerator<ListedResponse, undefined> {
     const { parsed, now } = await this.#parse(query, 'entries')
+    const pace = new Pace()
     for await (const some of this.responses.select(parsed, now)) {
       for (const summary of some) {
         yield describeSummary(summary, () => this.responses.get(summary))
+        await pace.rest()
       }
     }
   }
@@ -551,7 +563,12 @@ export class HttpCache {
     const { parsed, now } = await this.#parse(query, 'expire', request)
     if (parsed.conditions.isFresh === false) return 0
     const fresh = { ...parsed, conditions: { ...parsed.conditions, isFresh: true } }
-    return this.responses.reviseAll(fresh, now, (entry) => ({ ...entry, staleFrom: now }))
+    return this.responses.reviseAll(fresh, now, (entry) => ({
+      ...entry,
+      // Where another machine's clock is ahead, it has not been received since.
+      responseTime: Math.min(entry.responseTime, now),
+      staleFrom: now,
+    }))
   }
 
   /**
@@ -612,6 +629,22 @@ export class HttpCache {
     return new Set(possible.flat().map(({ identity }) => identity.cacheKey))
   }
 
+  /** The cache keys of what is listed for a URL under those methods whose keys depend on more than that. */
+  async #keysListed(url: string | URL, methods: readonly string[]): Promise<Set<string>> {
+    const keys = new Set<string>()
+    const others = methods.filter((method) => !isRetrieval(method))
+    if (others.length === 0) return keys
+    const possible = await this.#possible(url, {})
+    const told = new Set(possible.map(({ identity }) => normaliseUrl(new URL(identity.url))))
+    const query = { conditions: { methods: others }, descending: false, limit: Infinity }
+    for await (const some of this.responses.select(query, Date.now())) {
+      for (const summary of some) {
+        if (told.has(normaliseUrl(new URL(summary.url)))) keys.add(summary.cacheKey)
+      }
+    }
+    return keys
+  }
+
   /**
    * Copies stored responses to another cache, in whatever store: all of them, or those that `filter` means.
    * What is there already, as new or newer, is left as it is, so that a copy which was interrupted is
@@ -629,6 +662,8 @@ export class HttpCache {
       throw new TypeError('copyTo: a shared cache and a private one store different responses')
     }
     const { filter = {}, signal, onProgress } = options
+    if (signal !== undefined) parseSignal(signal, 'copyTo.signal')
+    if (onProgress !== undefined) parseFunction(onProgress, 'copyTo.onProgress')
     const { parsed, now } = await this.#parse(filter, 'copyTo.filter')
     const copying = {
       signal,
@@ -663,16 +698,19 @@ export class HttpCache {
     checkNames('exportHar', options, ['filter', 'redact', 'signal'])
     const { filter = {}, redact = true, signal } = options
     parseBoolean(redact, 'redact')
+    if (signal !== undefined) parseSignal(signal, 'exportHar.signal')
     const { parsed, now } = await this.#parse(filter, 'exportHar.filter')
     const { exportHar } = await import('./har/export.ts')
     return exportHar(target, this.#entries(parsed, now), redact, signal)
   }
 
   async *#entries(query: ParsedQuery, now = Date.now()): AsyncGenerator<Entry> {
+    const pace = new Pace()
     for await (const some of this.responses.select(query, now)) {
       for (const summary of some) {
         const entry = await this.responses.get(summary)
         if (entry) yield entry
+        await pace.rest()
       }
     }
   }
@@ -690,6 +728,8 @@ export class HttpCache {
     checkNames('importHar', options, ['terms', 'matchFields', 'signal', 'onSkip'])
     const { terms = {}, matchFields = false, signal, onSkip } = options
     parseBoolean(matchFields, 'matchFields')
+    if (signal !== undefined) parseSignal(signal, 'importHar.signal')
+    if (onSkip !== undefined) parseFunction(onSkip, 'importHar.onSkip')
     parseTerms(terms, 'importHar.terms')
     const { identities, responses, shared } = this
     const { importHar } = await import('./har/import.ts')
@@ -766,7 +806,10 @@ export class HttpCache {
     const parsed = parseQuery(query, who, { now })
     if (query.url === undefined) return { parsed, now }
     const urls = [query.url].flat()
-    const keys = await Promise.all(urls.map((url) => this.#keysOf(url, request)))
+    const { methods = [] } = parsed.conditions
+    const keys = await Promise.all(
+      urls.flatMap((url) => [this.#keysOf(url, request), this.#keysListed(url, methods)]),
+    )
     const keysOfUrls = new Set(keys.flatMap((some) => [...some]))
     return { parsed: parseQuery(query, who, { now, keysOfUrls }), now }
   }

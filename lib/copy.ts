@@ -1,7 +1,9 @@
 import { isDeepStrictEqual } from 'node:util'
+import { isDigest } from './key.ts'
 import type { ParsedQuery, ResponseQuery } from './query.ts'
 import { type Content, LostContentError } from './storage/content.ts'
 import { type Entry, isSameVariant, type NewEntry } from './storage/entry.ts'
+import { Pace } from './storage/pace.ts'
 import type { Responses } from './storage/responses.ts'
 import type { Summary } from './storage/summary.ts'
 
@@ -53,6 +55,7 @@ export async function copyResponses(
 ): Promise<CopyProgress> {
   const progress = { copied: 0, bytes: 0, skipped: 0, unusable: 0, lost: 0 }
   const isSecretShared = await shareSecret(from, to)
+  const pace = new Pace()
   const copyOne = async (summary: Summary) => {
     signal?.throwIfAborted()
     const entry = await from.get(summary)
@@ -75,6 +78,7 @@ export async function copyResponses(
       )
     }
     onProgress?.({ ...progress })
+    await pace.rest()
   }
   for await (const some of from.select(query, now)) await atOnce(some, copyOne)
   return progress
@@ -107,7 +111,7 @@ async function shareSecret(from: Responses, to: Responses): Promise<boolean> {
 
 /** Whether a response has keyed hashes of credentials that a request must have. */
 function hasHashes({ nominated }: Entry): boolean {
-  return Object.values(nominated).some((value) => value !== null && /^[\da-f]{64}$/.test(value))
+  return Object.values(nominated).some((value) => value !== null && isDigest(value))
 }
 
 async function isThere(

@@ -1,5 +1,7 @@
 import { inspect } from 'node:util'
+import { isFieldText, isToken } from './rfc9111/fields.ts'
 import type { Fields } from './rfc9111/message.ts'
+import { refuse } from './terms.ts'
 
 /** Header fields: an object, pairs or a `Headers`. */
 export type HeadersLike =
@@ -22,6 +24,9 @@ export function readHeaderFields(headers: HeadersLike, who: string): Fields {
     if (value === undefined || value === null) continue
     const key = String(name).toLowerCase()
     const values = [value].flat().map(String)
+    if (!isToken(key)) refuse(who, 'the name of a header field', name)
+    const wrong = values.find((text) => !isFieldText(text))
+    if (wrong !== undefined) refuse(who, `a value that ${key} can have`, wrong)
     const all = [...[fields[key] ?? []].flat(), ...values]
     if (all.length > 0) fields[key] = all.length === 1 ? (all[0] as string) : all
   }

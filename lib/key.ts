@@ -33,6 +33,11 @@ export function keyedDigest(parts: readonly KeyPart[], secret: Buffer): string {
   return hashParts(createHmac('sha256', secret), parts)
 }
 
+/** Whether a text may be a digest, as all keys are under which responses are stored. */
+export function isDigest(text: string): boolean {
+  return /^[\da-f]{64}$/.test(text)
+}
+
 function hashParts(hash: Hash | Hmac, parts: readonly KeyPart[]): string {
   for (const part of parts) hash.update(`${Buffer.byteLength(part)}:`).update(part)
   return hash.digest('hex')

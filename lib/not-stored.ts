@@ -1,4 +1,5 @@
 import { inspect } from 'node:util'
+import { isDigest } from './key.ts'
 import { REASONS, type Reason } from './observe/reasons.ts'
 import type { RequestMessage } from './rfc9111/message.ts'
 import { differingFields } from './rfc9111/vary.ts'
@@ -90,11 +91,8 @@ const MAX_VALUE = 80
 /** Why what is stored under the same name is not found. */
 const NOT_THE_SAME = ' (with other content, or not for these terms: partitionBy, filter, shared, …)'
 
-/** A value that has been replaced by its keyed hash. */
-const HASH = /^[\da-f]{64}$/
-
 function difference([name, wanted, found]: readonly [string, string | null, string | null]) {
-  const isSecret = [wanted, found].every((value) => value !== null && HASH.test(value))
+  const isSecret = [wanted, found].every((value) => value !== null && isDigest(value))
   // What is no field has a name that none can have.
   const told = name.replace(':', 'other ')
   return isSecret ? `${told} differs` : `${told} is ${shown(wanted)}, not ${shown(found)}`
@@ -102,7 +100,7 @@ function difference([name, wanted, found]: readonly [string, string | null, stri
 
 function shown(value: string | null): string {
   if (value === null) return 'absent'
-  if (HASH.test(value)) return 'present'
+  if (isDigest(value)) return 'present'
   return JSON.stringify(value.length > MAX_VALUE ? `${value.slice(0, MAX_VALUE)}…` : value)
 }
 

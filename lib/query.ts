@@ -1,4 +1,5 @@
 import { parseDuration } from './expiration.ts'
+import { isDigest } from './key.ts'
 import { parseCount, parseSize, type Size } from './size.ts'
 import type { Summary } from './storage/summary.ts'
 import { checkNames, parseBoolean, refuse } from './terms.ts'
@@ -14,7 +15,7 @@ type OneOrMore<T> = T | readonly T[]
 export interface ResponseQuery {
   /** Cache keys, as `cacheInfo` tells them. */
   readonly key?: OneOrMore<string>
-  /** URLs, as a request names them. */
+  /** URLs, as a request names them: for GET and HEAD, and for the methods that are named. */
   readonly url?: OneOrMore<string | URL>
   /** What the URL is like, as in `urlsExpireAfter`: `'*.example.com/static'`, a RegExp, a URLPattern or a function. */
   readonly pattern?: OneOrMore<UrlMatcher>
@@ -109,13 +110,18 @@ type ConditionParser<Name extends keyof ResponseQuery> = (
 const PARSERS: {
   readonly [Name in Exclude<keyof ResponseQuery, Order>]-?: ConditionParser<Name>
 } = {
-  key: (value) => ({ cacheKeys: new Set(texts(value, 'key', 'a cache key')) }),
+  key: (value) => ({ cacheKeys: new Set(texts(value, 'key', 'a cache key').filter(isDigest)) }),
   url: (value, { keysOfUrls = new Set() }) => {
     checkUrls(list(value))
     return { cacheKeys: keysOfUrls }
   },
   pattern: (value) => ({
-    patterns: list<UrlMatcher>(value).map((matcher) => compileMatcher(matcher, 'pattern')),
+    patterns: list<UrlMatcher>(value).map((matcher) =>
+      // What somebody forgot to fill in does not mean everything.
+      matcher === ''
+        ? refuse('pattern', 'a pattern such as "*"', '')
+        : compileMatcher(matcher, 'pattern'),
+    ),
   }),
   method: (value) => ({
     methods: texts(value, 'method', 'a method').map((method) => method.toUpperCase()),
@@ -130,7 +136,7 @@ const PARSERS: {
     if (typeof value !== 'number' && typeof value !== 'string') refuse('unusedFor', DURATION, value)
     return { usedBefore: parseTime(value, 'unusedFor', now) }
   },
-  largerThan: (value) => ({ largerThan: parseSize(value, 'largerThan') }),
+  largerThan: (value) => ({ largerThan: value === 0 ? 0 : parseSize(value, 'largerThan') }),
   tag: (value) => ({ tags: texts(value, 'tag', 'a tag') }),
 }
 

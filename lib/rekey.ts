@@ -4,6 +4,7 @@ import { hideValues, REDACTED } from './redaction.ts'
 import { isRetrieval } from './rfc9111/message.ts'
 import type { Rules } from './rules.ts'
 import type { Entry } from './storage/entry.ts'
+import { Pace } from './storage/pace.ts'
 import type { Responses } from './storage/responses.ts'
 import type { Summary } from './storage/summary.ts'
 
@@ -29,12 +30,14 @@ export async function rekeyResponses(
   now: number,
 ): Promise<RekeyResult> {
   const result = { moved: 0, unchanged: 0, unknown: 0 }
+  const pace = new Pace()
   // What has been moved must not be found once more.
   const all: ParsedQuery = { ...query, sort: query.sort ?? 'url' }
   for await (const some of responses.select(all, now)) {
     for (const summary of some) {
       const outcome = await rekey(summary)
       if (outcome) result[outcome] += 1
+      await pace.rest()
     }
   }
   return result

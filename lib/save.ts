@@ -6,15 +6,15 @@ import type { Identities } from './identities.ts'
 import { hiddenValues } from './key/fields.ts'
 import { hideValues } from './redaction.ts'
 import type { Request } from './request.ts'
-import { fieldValue, listMembers, withoutFields } from './rfc9111/fields.ts'
-import type { Fields } from './rfc9111/message.ts'
+import { fieldValue, isFieldText, listMembers, withoutFields } from './rfc9111/fields.ts'
+import type { Fields, Nominated } from './rfc9111/message.ts'
 import type { NotStored } from './rfc9111/storing.ts'
 import { compileRules, type RequestTerms, type Rules } from './rules.ts'
 import { TooLargeError } from './storage/content.ts'
 import type { Responses } from './storage/responses.ts'
 import { meantRequests, type StoredRequestBody } from './stored-request.ts'
 import { storing } from './storing.ts'
-import { parseTerms, type Terms } from './terms.ts'
+import { parseTerms, refuse, type Terms } from './terms.ts'
 
 /** The request that a response is saved for: a `Request`, or what it takes of one. */
 export interface SavedRequest {
@@ -137,13 +137,33 @@ export async function store(
     { cacheKey, url: identity.url, shared },
   )
   if (typeof verdict === 'string') return verdict
+  const nominated = toldNominated(verdict.nominated, keyed.matchHeaders)
   try {
-    await responses.store(verdict, content, keyed.maxContentSize)
+    await responses.store({ ...verdict, nominated }, content, keyed.maxContentSize)
     return undefined
   } catch (error) {
     if (error instanceof TooLargeError) return 'too-large'
     throw error
   }
+}
+
+/** The fields that clients add by themselves. */
+const OF_CLIENTS = new Set([
+  'accept',
+  'accept-encoding',
+  'accept-language',
+  'sec-fetch-mode',
+  'user-agent',
+])
+
+/**
+ * The fields by which a response differs that was saved for a request, without those that the request does not
+ * name because whoever sends it will: any value of theirs will do.
+ */
+function toldNominated(nominated: Nominated, matchHeaders: readonly string[]): Nominated {
+  const isTold = ([name, value]: [string, string | null]) =>
+    value !== null || !OF_CLIENTS.has(name) || matchHeaders.includes(name)
+  return Object.fromEntries(Object.entries(nominated).filter(isTold))
 }
 
 /** @throws TypeError where it is none */
@@ -177,6 +197,9 @@ function readSavedResponse(
   const { status = 200, statusText = '', headers = {}, body, url = '', bodyUsed } = response
   if (!Number.isInteger(status) || status < 200 || status > 599) {
     throw new TypeError(`save: expected a final status code, got ${inspect(status)}`)
+  }
+  if (typeof statusText !== 'string' || !isFieldText(statusText)) {
+    refuse('save', 'a status text without line breaks', statusText)
   }
   if (bodyUsed) throw new TypeError('save: the content of the response has been read already')
   const sent = readHeaderFields(headers, 'save')

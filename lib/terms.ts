@@ -395,6 +395,16 @@ export function parseBoolean(value: unknown, option: string): boolean {
   return typeof value === 'boolean' ? value : refuse(option, 'a boolean', value)
 }
 
+/** Understands a function. @throws TypeError where it is none */
+export function parseFunction<F>(value: unknown, option: string): F {
+  return typeof value === 'function' ? (value as F) : refuse(option, 'a function', value)
+}
+
+/** Understands what ends something. @throws TypeError where it is no AbortSignal */
+export function parseSignal(value: unknown, option: string): AbortSignal {
+  return value instanceof AbortSignal ? value : refuse(option, 'an AbortSignal', value)
+}
+
 /** Refuses options with a name that is not known. @throws TypeError */
 export function checkNames(who: string, options: unknown, known: readonly string[]): void {
   if (typeof options !== 'object' || options === null || Array.isArray(options)) {

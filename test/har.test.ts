@@ -122,6 +122,10 @@ suite('entries of a HAR', () => {
     ['a socket', entry({ request: { url: 'wss://site.invalid' } }), 'scheme'],
     ['no method', entry({ request: { method: 1 } }), 'malformed'],
     ['no status', entry({ response: { status: null } }), 'malformed'],
+    ['half a status', entry({ response: { status: 200.5 } }), 'malformed'],
+    ['the content of a request that was not saved', entry({ request: { method: 'POST', bodySize: 7 } }), 'content'],
+    ['a request that may have had content', entry({ request: { method: 'POST', bodySize: -1 } }), 'content'],
+    ['a form with files, of which only the names were saved', entry({ request: { postData: { mimeType: 'multipart/form-data', params: [{ name: 'a', fileName: 'b' }] } } }), 'content'],
     ['a request that failed in Chromium', entry({ response: { status: 0, _error: 'net::ERR_FAILED' } }), 'failed'],
     ['a request that failed in Safari', entry({ response: { status: -1 } }), 'failed'],
     ['a response that broke off', entry({ response: { _error: 'net::ERR_CONTENT_LENGTH_MISMATCH' } }), 'failed'],
@@ -154,6 +158,20 @@ suite('entries of a HAR', () => {
     assert.equal(String(response.body), 'content')
     const start = Date.UTC(2026, 10, 22, 12)
     assert.deepEqual([requestTime, responseTime], [start, start + 25.5])
+  })
+
+  test('fields as they were sent: in bytes, of which browsers show what they mean', () => {
+    const sent = Buffer.from('Zoë ☃').toString('latin1')
+    const headers = [
+      { name: 'x-shown', value: 'Zoë ☃' },
+      { name: 'x-sent', value: sent },
+      { name: 'x-odd', value: 'a\0b\rc' },
+      { name: 'x odd', value: '' },
+    ]
+    const { response } = read(entry({ response: { headers, statusText: 'né ☃' } }))
+    const { 'content-type': _, ...fields } = response.headers as Record<string, string>
+    assert.deepEqual(fields, { 'x-shown': sent, 'x-sent': sent, 'x-odd': 'a b c' })
+    assert.equal(response.statusText, Buffer.from('né ☃').toString('latin1'))
   })
 
   test('with the fields of the request, if they are to count', () => {
@@ -212,6 +230,10 @@ suite('entries of a HAR', () => {
       [request.method, { ...(request.headers as object) }, request.body],
       ['POST', { 'content-type': 'application/json' }, '{"a":1}'],
     )
+    const mimeType = 'application/x-www-form-urlencoded; charset=UTF-8'
+    const params = [{ name: 'a b', value: '1&2' }, { name: 'c' }]
+    const form = entry({ request: { method: 'POST', postData: { mimeType, params } } })
+    assert.equal(read(form).request.body, 'a+b=1%262&c=')
   })
 })
 
@@ -291,7 +313,11 @@ suite('importHar', () => {
 
   test('terms say for how long, and for whom', async (t) => {
     const cache = cacheOf(t)
-    const source = har([entry()])
+    const headers = [
+      { name: 'Cookie', value: 'session=1' },
+      { name: 'User-Agent', value: 'Firefox' },
+    ]
+    const source = har([entry({ request: { headers } })])
     const start = Date.parse('2026-11-22T12:00:00.000Z')
     t.mock.timers.enable({ apis: ['Date'], now: start + 1000 })
     await cache.importHar(source, {
@@ -302,7 +328,7 @@ suite('importHar', () => {
     assert.equal(listed?.expires?.getTime(), start + 3_600_025)
     const agent = testAgent(t, { cache })
     const as = (cookie: string) => ({
-      headers: { cookie, 'user-agent': '', 'cache-control': 'only-if-cached' },
+      headers: { cookie, 'user-agent': 'Firefox', 'cache-control': 'only-if-cached' },
     })
     assert.equal((await get(agent, `${SITE}/page`, as('session=2'))).status, 504)
     const { vary } = (await cache.get(`${SITE}/page`)) ?? {}
@@ -349,12 +375,38 @@ suite('importHar', () => {
     })
   }
 
+  // biome-ignore format: one a row
+  const noSources: [source: unknown, got: string][] = [
+    [null, 'null'], [1, '1'], [{}, '{}'], [{ log: null }, '{ log: null }'], [{ log: {} }, '{ log: {} }'], [{ log: { entries: {} } }, '{ log: [Object] }'],
+  ]
+  for (const [source, got] of noSources) {
+    test(`refused: ${got}`, async (t) => {
+      await assert.rejects(cacheOf(t).importHar(source as never), {
+        name: 'TypeError',
+        message: `importHar: expected a path, a file: URL, a stream or a HAR with log.entries, got ${got}`,
+      })
+    })
+  }
+
+  test('an entry that says what cannot be does no harm to the others', async (t) => {
+    const cache = cacheOf(t)
+    const odd = [
+      entry({ time: 1e300 }),
+      entry({ startedDateTime: '+275760-09-13T00:00:00.000Z', time: 1000 }),
+      entry({ response: { headers: [], redirectURL: '/☃\n' } }),
+      entry({ response: { headers: [] }, content: { mimeType: 'text/html; charset=☃\n' } }),
+    ]
+    assert.deepEqual(await cache.importHar(har([...odd, entry()])), { imported: 5, skipped: {} })
+  })
+
   test('refused: options that are malformed, and a file that is not there', async (t) => {
     const cache = cacheOf(t)
     for (const [options, message] of [
       [{ match: true }, /^TypeError: importHar: unknown option "match"/],
       [{ matchFields: 1 }, /^TypeError: matchFields: expected a boolean/],
       [{ terms: { expireAfter: 'soon' } }, /^TypeError: importHar\.terms\.expireAfter: /],
+      [{ signal: {} }, /^TypeError: importHar\.signal: expected an AbortSignal, got \{\}/],
+      [{ onSkip: 1 }, /^TypeError: importHar\.onSkip: expected a function, got 1/],
     ] as [object, RegExp][]) {
       await assert.rejects(cache.importHar(har([]) as never, options), message)
     }
@@ -363,6 +415,10 @@ suite('importHar', () => {
     await assert.rejects(
       cache.exportHar('a.har', { redact: 'no' } as never),
       /^TypeError: redact: /,
+    )
+    await assert.rejects(
+      cache.exportHar('a.har', { signal: 1 } as never),
+      /^TypeError: exportHar\.signal: expected an AbortSignal, got 1/,
     )
   })
 })
@@ -456,16 +512,23 @@ suite('exportHar', () => {
 
   test('secrets are left out, unless they are wanted', async (t) => {
     const headers = {
-      'set-cookie': 'session=abcdef; Path=/',
+      'set-cookie': ['session=abcdef; Path=/', 'abcdef; Path=/'],
       'x-auth-token': 'abcdef',
+      'content-location': 'https://abcdef@site.invalid/#access_token=abcdef',
+      link: '</?page=1&access%5Ftoken=abcdef>; rel="next"',
+      vary: 'x-api-key, referer',
       location: '/next?access_token=abcdef&page=2',
       'x-other': 'seen',
     }
     const agent = testAgent(t, { secretParameters: [] })
     const { cache } = agent
-    await cache.save(`${SITE}/?access_token=abcdef&page=1`, { status: 302, headers })
+    const request = {
+      url: `${SITE}/?access_token=abcdef&page=1`,
+      headers: { 'x-api-key': 'ghijkl', referer: `${SITE}/?token=abcdef` },
+    }
+    await cache.save(request, { status: 302, headers })
     const shown = JSON.stringify(await exported(cache))
-    assert.ok(!shown.includes('abcdef'), shown)
+    assert.ok(!/abcdef|ghijkl/.test(shown), shown)
     for (const kept of ['page=1', 'page=2', 'seen', 'session=REDACTED', 'access_token=REDACTED']) {
       assert.ok(shown.includes(kept), kept)
     }
@@ -499,6 +562,17 @@ suite('exportHar', () => {
       ]
       assert.deepEqual([after.status, after.body], [before.status, before.body], path)
     }
+  })
+
+  test('answers to content that is not in it are not imported as answers to none', async (t) => {
+    const cache = cacheOf(t)
+    const terms = { allowedMethods: ['GET', 'POST'] }
+    for (const body of ['one', 'two', undefined]) {
+      await cache.save({ url: SITE, method: 'POST', body }, { body: `to ${body}` }, terms)
+    }
+    await cache.save(SITE, { body: 'to GET' })
+    const result = await cacheOf(t).importHar(await exported(cache), { terms })
+    assert.deepEqual(result, { imported: 1, skipped: { content: 3 } })
   })
 
   test('of some responses, in their order', async (t) => {

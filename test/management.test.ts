@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { suite, type TestContext, test } from 'node:test'
 import { setTimeout as delay } from 'node:timers/promises'
+import { gzipSync } from 'node:zlib'
 import {
   type CopyProgress,
   cachingAgent,
@@ -12,6 +13,8 @@ import {
   type StoreOption,
   type Terms,
 } from 'caching-agent'
+import { Keyv } from 'keyv'
+import * as undici from 'undici'
 import { fetchWith, get, testAgent } from './helpers/agent.ts'
 import { stores, UNLISTED } from './helpers/backends.ts'
 import { origin } from './helpers/origin.ts'
@@ -378,40 +381,6 @@ for (const [name, options] of Object.entries(caches)) {
       assert.equal(await cache.count(), 5)
     })
 
-    test('two caches see what the other one does to many', async (t) => {
-      if (IN_MEMORY.test(name)) return
-      const shared = options()
-      const [one, other] = [new HttpCache(shared), new HttpCache(shared)]
-      t.after(() => Promise.all([one.close(), other.close()]))
-      for (const path of ['/a', '/b', '/c']) {
-        await one.save(
-          SITE + path,
-          { body: path, headers: { xkey: `tag ${path}` } },
-          { tags: 'xkey' },
-        )
-      }
-      const statuses = async () => {
-        const agent = cachingAgent({ cache: other })
-        const asked = ['/a', '/b', '/c'].map((path) =>
-          get(agent, SITE + path, { headers: { 'cache-control': 'only-if-cached' } }),
-        )
-        return (await Promise.all(asked)).map(({ status }) => status)
-      }
-      const settled = async (expected: number[]) => {
-        let found = await statuses()
-        for (let tries = 0; tries < 50 && String(found) !== String(expected); tries++) {
-          await delay(100)
-          found = await statuses()
-        }
-        assert.deepEqual(found, expected)
-      }
-      assert.deepEqual(await statuses(), [200, 200, 200])
-      assert.equal(await one.delete({ tag: '/a' }), 1)
-      await settled([504, 200, 200])
-      assert.equal(await one.expire({ tag: '/b' }), 1)
-      await settled([504, 504, 200])
-    })
-
     test('what is copied to another cache and back is the same, and copied once', async (t) => {
       const cache = await filled(t, open)
       const there = new HttpCache({ store: 'memory:' })
@@ -453,6 +422,44 @@ for (const [name, options] of Object.entries(caches)) {
   })
 }
 
+// All at the same time, as they mostly wait: what is in memory may be a second old.
+suite('two caches that share a store see what the other one does to many', {
+  concurrency: true,
+}, () => {
+  for (const [name, options] of Object.entries(caches)) {
+    if (name === UNLISTED || IN_MEMORY.test(name)) continue
+    test(name, async (t) => {
+      const shared = options()
+      const [one, other] = [new HttpCache(shared), new HttpCache(shared)]
+      t.after(() => Promise.all([one.close(), other.close()]))
+      for (const path of ['/a', '/b', '/c']) {
+        await one.save(
+          SITE + path,
+          { body: path, headers: { xkey: `tag ${path}` } },
+          { tags: 'xkey' },
+        )
+      }
+      const agent = cachingAgent({ cache: other })
+      const statuses = async () => {
+        const asked = ['/a', '/b', '/c'].map((path) =>
+          get(agent, SITE + path, { headers: { 'cache-control': 'only-if-cached' } }),
+        )
+        return (await Promise.all(asked)).map(({ status }) => status)
+      }
+      assert.deepEqual(await statuses(), [200, 200, 200])
+      assert.equal(await one.delete({ tag: '/a' }), 1)
+      assert.equal(await one.expire({ tag: '/b' }), 1)
+      const expected = [504, 504, 200]
+      let found = await statuses()
+      for (let tries = 0; tries < 100 && String(found) !== String(expected); tries++) {
+        await delay(100)
+        found = await statuses()
+      }
+      assert.deepEqual(found, expected)
+    })
+  }
+})
+
 suite('management of a cache', () => {
   test('a store that cannot list what it has says so, and does what it can', async (t) => {
     const cache = new HttpCache({ store: (stores[UNLISTED] as () => never)() })
@@ -471,6 +478,26 @@ suite('management of a cache', () => {
     }
     assert.equal(await cache.expire(SITE), 1)
     assert.equal(await cache.delete({ url: SITE, stale: true }), 1)
+  })
+
+  test('a store that hangs while it is listed says so after a while', async (t) => {
+    const keyv = new Keyv()
+    const hanging: AsyncGenerator = (async function* () {
+      await new Promise(() => {})
+    })()
+    Object.assign(keyv, { iterator: () => hanging })
+    const cache = new HttpCache({ store: keyv })
+    t.after(() => cache.close())
+    const errors: string[] = []
+    cache.on('error', ({ error }) => errors.push(error.message))
+    t.mock.timers.enable({ apis: ['setTimeout'] })
+    const counted = cache.count()
+    await new Promise(setImmediate)
+    t.mock.timers.tick(30_000)
+    const message = 'the store did not read within 30000 ms'
+    await assert.rejects(counted, { message })
+    await new Promise(setImmediate)
+    assert.deepEqual(errors, [message])
   })
 
   test('a store that does not know when something was used says so', async (t) => {
@@ -534,12 +561,138 @@ suite('management of a cache', () => {
       () => cache.save({ url: SITE, method: 'POST' }, {}),
       () => cache.save(SITE, { status: 100 }),
       () => cache.save(SITE, { body: 1 as never }),
+      () => cache.save(SITE, { headers: { 'x y': 'z' } }),
+      () => cache.save(SITE, { headers: { x: 'a\r\nset-cookie: b' } }),
+      () => cache.save(SITE, { headers: { x: '☃' } }),
+      () => cache.save(SITE, { statusText: 'a\nb' }),
       () => cache.save(SITE, null as never),
       () => cache.save(SITE, {}, { expires: 1 } as never),
     ]) {
       await assert.rejects(call, TypeError)
     }
   })
+
+  test('others have their turns while many are looked at', async (t) => {
+    const cache = new HttpCache({ store: 'memory:' })
+    const other = new HttpCache({ store: 'memory:' })
+    t.after(() => Promise.all([cache.close(), other.close()]))
+    for (let n = 0; n < 300; n++) await cache.save(`${SITE}/${n}`, { body: 'content' })
+    const work = () => {
+      for (const end = performance.now() + 1; performance.now() < end; );
+    }
+    testAgent(t, {
+      cache,
+      cacheKey: (_, key) => {
+        work()
+        return key
+      },
+    })
+    const looks: Record<string, () => Promise<unknown>> = {
+      async entries() {
+        for await (const _ of cache.entries()) work()
+      },
+      async unused() {
+        for await (const _ of cache.unused()) work()
+      },
+      copyTo: () => cache.copyTo(other, { onProgress: work }),
+      rekey: () => cache.rekey(),
+    }
+    for (const [name, look] of Object.entries(looks)) {
+      let turns = 0
+      let isOver = false
+      const count = () => {
+        turns += 1
+        if (!isOver) setImmediate(count)
+      }
+      count()
+      await look()
+      isOver = true
+      assert.ok(turns > 10, `${name}: ${turns}`)
+    }
+  })
+
+  test('what is stored for a URL and a method other than GET and HEAD is found, whatever its content', async (t) => {
+    const cache = new HttpCache({ store: 'memory:' })
+    t.after(() => cache.close())
+    testAgent(t, { cache, ignoredParameters: ['session'] })
+    const terms = { allowedMethods: ['GET', 'POST', 'QUERY'], ignoredParameters: ['session'] }
+    const url = `${SITE}/?a=1&b=2&session=3`
+    for (const [method, body] of [
+      ['POST', 'one'],
+      ['POST', 'two'],
+      ['QUERY', 'one'],
+      ['GET', undefined],
+    ] as const) {
+      await cache.save({ url, method, body }, { body: method }, terms)
+    }
+    await cache.save({ url: `${SITE}/other`, method: 'POST', body: 'one' }, {}, terms)
+    const asked = `${SITE}/?session=4&b=2&a=1`
+    assert.equal(await cache.count({ url: asked }), 1)
+    assert.equal(await cache.count({ url: asked, method: 'POST' }), 2)
+    assert.equal(await cache.count({ url: asked, method: ['GET', 'QUERY'] }), 2)
+    assert.equal(await cache.delete({ url: [asked, `${SITE}/none`], method: 'post' }), 2)
+    assert.equal(await cache.count(), 3)
+  })
+
+  test('what is at no cache key is left alone', async (t) => {
+    const { url } = await origin(t, (_, response) => {
+      response.setHeader('Cache-Control', 'max-age=60').end('mine')
+    })
+    const store = new Map()
+    const mine = { headers: { authorization: 'mine' } }
+    const agent = testAgent(t, { store })
+    await get(agent, url, mine)
+    await agent.cache.responses.settled()
+    for (const key of ['secret', 'x'.repeat(3000), '\0']) {
+      assert.equal(await agent.cache.delete({ key }), 0)
+      assert.deepEqual(await all(agent.cache.entries({ key })), [])
+    }
+    assert.equal((await get(testAgent(t, { store }), url, mine)).info?.status, 'hit')
+  })
+
+  test('what is saved for a URL is a hit, whatever a client adds to requests by itself', async (t) => {
+    const cached = { 'cache-control': 'only-if-cached' }
+    const agent = testAgent(t)
+    const vary = 'Accept, Accept-Encoding, Accept-Language, User-Agent, Sec-Fetch-Mode'
+    await agent.cache.save(SITE, { headers: { vary }, body: 'plain' })
+    assert.equal((await get(agent, SITE, { headers: cached })).body, 'plain')
+    const headers = { vary: 'Accept-Encoding', 'content-encoding': 'gzip' }
+    await agent.cache.save(`${SITE}/zipped`, { headers, body: gzipSync('zipped') })
+    assert.equal((await get(agent, `${SITE}/zipped`, { headers: cached })).body, 'zipped')
+
+    // What the request names counts, and so does what no client adds.
+    const request = { url: `${SITE}/text`, headers: { 'accept-language': 'de' } }
+    await agent.cache.save(request, {
+      headers: { vary: 'Accept-Language, Origin' },
+      body: 'deutsch',
+    })
+    const statuses = ['de', 'en'].flatMap((language) =>
+      [{}, { origin: SITE }].map(async (more) => {
+        const all = { ...cached, ...more, 'accept-language': language }
+        const { statusCode, body } = await undici.request(`${SITE}/text`, {
+          dispatcher: agent,
+          headers: all,
+        })
+        await body.dump()
+        return statusCode
+      }),
+    )
+    assert.deepEqual(await Promise.all(statuses), [200, 504, 504, 504])
+  })
+
+  for (const terms of [{}, { expireAfter: '1h' }]) {
+    test(`what was stored by a clock that is ahead can be marked as stale: ${JSON.stringify(terms)}`, async (t) => {
+      const now = Date.now()
+      t.mock.timers.enable({ apis: ['Date'], now: now + 10_000 })
+      const cache = new HttpCache({ store: 'memory:' })
+      t.after(() => cache.close())
+      const headers = { 'cache-control': 'max-age=60', etag: '"1"' }
+      await cache.save(SITE, { headers, body: 'content' }, terms)
+      t.mock.timers.setTime(now)
+      assert.equal(await cache.expire(SITE), 1)
+      assert.deepEqual([await cache.count({ stale: true }), await cache.expire(SITE)], [1, 0])
+    })
+  }
 
   test('a query that says that nothing is fresh marks nothing as stale', async (t) => {
     const cache = await filled(t, () => new HttpCache({ store: 'memory:' }))
@@ -589,6 +742,24 @@ suite('answers under way when something is deleted or marked stale', () => {
     await agent.cache.responses.settled()
     assert.deepEqual(await agent.cache.urls({ stale: true }), [`${url}/`])
   })
+
+  for (const [what, change] of [
+    ['deleted', (cache: HttpCache) => cache.delete({ pattern: '*' })],
+    ['marked stale', (cache: HttpCache) => cache.expire({ pattern: '*' })],
+    ['given another expiration', (cache: HttpCache) => cache.resetExpiration('1h')],
+  ] as const) {
+    test(`what has been received and is still being written counts: ${what}`, async (t) => {
+      const { url } = await origin(t, (_, response) => {
+        response.setHeader('Cache-Control', 'max-age=60').end(Buffer.alloc(3_000_000))
+      })
+      const agent = testAgent(t, { store: 'sqlite://:memory:' })
+      for (let round = 0; round < 3; round++) {
+        await get(agent, url)
+        assert.equal(await change(agent.cache), 1)
+        await agent.cache.clear()
+      }
+    })
+  }
 
   test('what has only been asked for is not stored, nor what is validated freshened', async (t) => {
     let release: (() => void) | undefined
@@ -696,16 +867,18 @@ suite('copies of a cache', () => {
   })
 
   test('that cannot be are refused', async (t) => {
-    const { from } = await two(t)
+    const { from, to: other } = await two(t)
     const shared = new HttpCache({ store: 'memory:', shared: true })
     t.after(() => shared.close())
-    for (const [other, options, message] of [
+    for (const [to, options, message] of [
       [shared, {}, /^TypeError: copyTo: a shared cache and a private one/],
       [from, {}, /^TypeError: copyTo: expected another HttpCache/],
       [new Map(), {}, /^TypeError: copyTo: expected another HttpCache/],
       [shared, { fliter: {} }, /^TypeError: copyTo: unknown option "fliter"/],
+      [other, { signal: true }, /^TypeError: copyTo.signal: expected an AbortSignal, got true/],
+      [other, { onProgress: {} }, /^TypeError: copyTo.onProgress: expected a function, got \{\}/],
     ] as const) {
-      await assert.rejects(from.copyTo(other as HttpCache, options as object), message)
+      await assert.rejects(from.copyTo(to as HttpCache, options as object), message)
     }
   })
 })

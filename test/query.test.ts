@@ -13,10 +13,13 @@ import { NOW } from './helpers/stored.ts'
 
 const HOUR = 3_600_000
 
+const KEY = 'a'.repeat(64)
+const OTHER = 'b'.repeat(64)
+
 /** A response that was received an hour ago and is fresh for another hour. */
 const SUMMARY: Summary = {
   key: 'a head',
-  cacheKey: 'a key',
+  cacheKey: KEY,
   generation: 'a generation',
   method: 'GET',
   url: 'https://www.example.com/static/page.html?b=2',
@@ -33,7 +36,7 @@ const SUMMARY: Summary = {
 function parse(query: ResponseQuery): ParsedQuery {
   return parseQuery(query, 'entries', {
     now: NOW,
-    keysOfUrls: new Set(['a key', 'the key of HEAD']),
+    keysOfUrls: new Set([KEY, 'the key of HEAD']),
   })
 }
 
@@ -42,13 +45,14 @@ suite('Queries: which stored responses are meant', () => {
   const rows: [rule: string, query: ResponseQuery, isMeant: boolean, more?: Partial<Summary>][] = [
     ['nothing said means all', {}, true],
     ['what is undefined is not said', { status: undefined, tag: undefined } as object, true],
-    ['the key', { key: 'a key' }, true],
-    ['another key', { key: 'a head' }, false],
-    ['one of several keys', { key: ['another', 'a key'] }, true],
+    ['the key', { key: KEY }, true],
+    ['another key', { key: OTHER }, false],
+    ['one of several keys', { key: [OTHER, KEY] }, true],
     ['none of no keys', { key: [] }, false],
+    ['what is at a key that no response has', { key: 'secret' }, false, { cacheKey: 'secret' }],
     ['a URL, by the keys of what is stored for it', { url: 'https://example.com' }, true],
-    ['a URL and a key that it does not have', { url: 'https://example.com', key: 'another' }, false],
-    ['a URL and its key', { url: 'https://example.com', key: 'a key' }, true],
+    ['a URL and a key that it does not have', { url: 'https://example.com', key: OTHER }, false],
+    ['a URL and its key', { url: 'https://example.com', key: KEY }, true],
     ['a pattern', { pattern: '*.example.com/static' }, true],
     ['a pattern for another host', { pattern: 'example.com' }, false],
     ['one of several patterns', { pattern: ['example.com', /page\.html/] }, true],
@@ -82,6 +86,8 @@ suite('Queries: which stored responses are meant', () => {
     ['not unused for so long', { unusedFor: '30m' }, false],
     ['nobody knows whether it is unused', { unusedFor: 0 }, false, { usedAt: undefined } as object],
     ['larger', { largerThan: 999 }, true],
+    ['not empty', { largerThan: 0 }, true],
+    ['not even empty', { largerThan: 0 }, false, { size: 0 }],
     ['not larger', { largerThan: '1KB' }, false],
     ['a tag', { tag: 'sport' }, true],
     ['one of several tags', { tag: ['politics', 'news'] }, true],
@@ -116,6 +122,7 @@ suite('Queries: which stored responses are meant', () => {
     [{ url: 'no url' }, /^url: expected absolute URLs, got 'no url'$/],
     [{ url: ['https://example.com', null] }, /^url: .* got null$/],
     [{ pattern: 'http://' }, /^pattern: expected a URL pattern/],
+    [{ pattern: '' }, /^pattern: expected a pattern such as "\*", got ''$/],
     [{ pattern: [1] }, /^pattern: expected a pattern, a RegExp, a URLPattern or a function, got 1$/],
     [{ method: '' }, /^method: expected a method/],
     [{ status: '404' }, /^status: expected a status code such as 404, or "4xx", got '404'$/],

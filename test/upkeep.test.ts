@@ -67,10 +67,50 @@ suite('check and repair', () => {
         assert.deepEqual(await cache.check(), SOUND)
         assert.equal(await cache.count(), left)
         assert.equal(await cache.count({ status: 200 }), left)
-        if (left === 20) assert.equal(await cache.size(), size)
+        if (left === 20 && found.orphans === undefined) assert.equal(await cache.size(), size)
       })
     }
   }
+
+  test('content that nothing refers to is left to those who may be reading it, and removed after a while', async (t) => {
+    const { cache, database } = await filled(t)
+    const chunks = () => database.prepare('SELECT count(*) AS count FROM chunks_1').get()?.count
+    const before = chunks() as number
+    const orphan = 'ffffffffffffffffffffffff.0'
+    database.prepare('INSERT INTO chunks_1 (key, value) VALUES (?, ?)').run(orphan, 'content')
+    await cache.repair()
+    assert.equal(chunks(), before + 1)
+    t.mock.timers.enable({ apis: ['Date'], now: Date.now() + 11_000 })
+    await cache.prune()
+    assert.equal(chunks(), before)
+  })
+
+  test('of two caches that replace the same response at once, neither leaves content behind', async (t) => {
+    const { path, cache, database } = await filled(t)
+    const other = new HttpCache({ store: `sqlite://${path}` })
+    t.after(() => other.close())
+    for (let n = 0; n < 30; n++) {
+      const body = String.fromCharCode(97 + (n % 26)).repeat(200_000)
+      const save = (by: HttpCache) => by.save(`${SITE}/same`, { body })
+      await Promise.all([save(cache), n % 5 ? save(other) : other.delete(`${SITE}/same`)])
+    }
+    await Promise.all([cache.close(), other.close()])
+    const later = new HttpCache({ store: `sqlite://${path}` })
+    t.after(() => later.close())
+    assert.deepEqual(await later.check(), SOUND)
+
+    // What is noted is removed when its readers have had their time, and what is referred to stays.
+    database.exec('UPDATE unreferenced_1 SET since = 0')
+    await later.prune()
+    assert.deepEqual(await later.check(), SOUND)
+    assert.equal(database.prepare('SELECT count(*) AS n FROM unreferenced_1').get()?.n, 0)
+    let length = 0
+    for await (const { size, content } of later.entries()) {
+      for await (const bytes of content()) length += bytes.length
+      length -= size
+    }
+    assert.equal(length, 0)
+  })
 
   test('an index that lacks something is made anew', async (t) => {
     const { path, cache, database } = await filled(t)

@@ -1,4 +1,6 @@
+import { decodeComponent } from '../key/form.ts'
 import { DEFAULT_SECRET_PARAMETERS, Parameters } from '../key/parameters.ts'
+import { isDigest } from '../key.ts'
 import { REDACTED, redactFields, redactQuery } from '../redaction.ts'
 import { fieldValue } from '../rfc9111/fields.ts'
 import type { Fields } from '../rfc9111/message.ts'
@@ -68,7 +70,7 @@ export function harEntry(entry: Entry, isRedacted: boolean): HarEntry {
       url,
       httpVersion: 'HTTP/1.1',
       cookies: [],
-      headers: nominatedHeaders(entry),
+      headers: nominatedHeaders(entry, isRedacted),
       queryString: [...new URL(url).searchParams].map(([name, value]) => ({ name, value })),
       headersSize: -1,
       bodySize: -1,
@@ -89,10 +91,11 @@ export function harEntry(entry: Entry, isRedacted: boolean): HarEntry {
 }
 
 /** The fields of the request that are known: of those that hold credentials only that they were there. */
-function nominatedHeaders({ nominated }: Entry): NameAndValue[] {
+function nominatedHeaders({ nominated }: Entry, isRedacted: boolean): NameAndValue[] {
   return Object.entries(nominated).flatMap(([name, value]) => {
     if (value === null || name.startsWith(':')) return []
-    return [{ name, value: /^[\da-f]{64}$/.test(value) ? REDACTED : value }]
+    if (isDigest(value)) return [{ name, value: REDACTED }]
+    return [{ name, value: isRedacted ? redacted(name, value) : value }]
   })
 }
 
@@ -102,16 +105,18 @@ function headersOf(fields: Fields, isRedacted: boolean): NameAndValue[] {
   )
 }
 
+/** Fields with URLs, in which there may be secrets. */
+const WITH_URLS = new Set(['content-location', 'link', 'location', 'referer', 'refresh'])
+
 function redacted(name: string, value: string): string {
-  if (name === 'set-cookie') return value.replace(/=[^;]*/, `=${REDACTED}`)
-  if (name === 'location' || name === 'content-location' || name === 'link' || name === 'refresh') {
-    return value.replace(
-      /([?&]([^=&#>\s]+)=)[^&#>\s"]*/g,
-      (whole, start: string, parameter: string) =>
-        SECRETS.hasParameter(parameter) ? start + REDACTED : whole,
+  // A cookie may have no name.
+  if (name === 'set-cookie') return value.replace(/^([^;=]*=)?[^;]*/, `$1${REDACTED}`)
+  if (!WITH_URLS.has(name)) return SECRETS.hasField(name) ? REDACTED : value
+  return value
+    .replace(/(?<=\/\/)[^/?#@\s]+(?=@)/g, REDACTED)
+    .replace(/([?&#]([^=&#>\s]+)=)[^&#>\s"]*/g, (whole, start: string, parameter: string) =>
+      SECRETS.hasParameter(decodeComponent(parameter)) ? start + REDACTED : whole,
     )
-  }
-  return SECRETS.hasField(name) ? REDACTED : value
 }
 
 /** A cookie as a HAR has it, from a `Set-Cookie` field (RFC 6265 §4.1). */

@@ -1,6 +1,7 @@
 // The only import of @streamparser/json: this module is loaded where a HAR is imported.
 import { createReadStream } from 'node:fs'
 import { JSONParser } from '@streamparser/json'
+import { refuse } from '../terms.ts'
 
 /** Where a HAR is: a path or `file:` URL, a stream of it, or the HAR itself as JSON has been parsed. */
 export type HarSource =
@@ -15,11 +16,13 @@ const PATHS = ['$.log.version', '$.log.creator', '$.log.entries.*']
 /**
  * The entries of a HAR, one after the other: no more than one of them is in memory, and a piece of the source.
  *
- * @throws Error where the source cannot be read, or is no HAR
+ * @throws TypeError where there can be no HAR in the source; Error where it cannot be read, or is none
  */
 export async function* readHarEntries(source: HarSource): AsyncGenerator<unknown> {
   if (isHar(source)) {
-    yield* source.log.entries
+    const { entries } = source.log ?? {}
+    if (typeof entries?.[Symbol.iterator] !== 'function') refuseSource(source)
+    yield* entries
     return
   }
   const found: unknown[] = []
@@ -41,14 +44,18 @@ export async function* readHarEntries(source: HarSource): AsyncGenerator<unknown
 }
 
 function isHar(source: HarSource): source is Extract<HarSource, { log: unknown }> {
-  return typeof source === 'object' && 'log' in source
+  return typeof source === 'object' && source !== null && 'log' in source
 }
 
 function openSource(
   source: Exclude<HarSource, { log: unknown }>,
 ): AsyncIterable<string | Uint8Array> {
   if (typeof source === 'string' || source instanceof URL) return createReadStream(source)
-  return source
+  return typeof source?.[Symbol.asyncIterator] === 'function' ? source : refuseSource(source)
+}
+
+function refuseSource(source: unknown): never {
+  refuse('importHar', 'a path, a file: URL, a stream or a HAR with log.entries', source)
 }
 
 /** A byte order mark, which JSON must not have, and HARs sometimes do. */

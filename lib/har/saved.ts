@@ -1,4 +1,5 @@
-import { fieldValue } from '../rfc9111/fields.ts'
+import { fieldValue, isFieldText, isToken } from '../rfc9111/fields.ts'
+import { isRetrieval } from '../rfc9111/message.ts'
 import type { SavedRequest, SavedResponse } from '../save.ts'
 
 /** Why an entry of a HAR is not stored: it is for no HTTP, there was no response, or its content is not there. */
@@ -26,22 +27,28 @@ const OF_THE_TRANSFER = ['content-encoding', 'content-length', 'transfer-encodin
  */
 export function readHarEntry(entry: unknown, matchFields: boolean): SavedEntry | HarSkip {
   const { request, response, startedDateTime, time } = record(entry)
-  const { url, method, headers: sent, postData } = record(request)
+  const { url, method, headers: sent, postData, bodySize: sentSize } = record(request)
   const { status, statusText, headers: received, content, redirectURL, bodySize } = record(response)
   if (typeof url !== 'string' || !URL.canParse(url)) return 'malformed'
   const target = new URL(url)
   if (target.protocol !== 'http:' && target.protocol !== 'https:') return 'scheme'
-  if (typeof method !== 'string' || typeof status !== 'number') return 'malformed'
+  if (typeof method !== 'string' || typeof status !== 'number' || status % 1 !== 0) {
+    return 'malformed'
+  }
   // Nothing was received: Chromium says 0, Firefox says nothing and Safari -1.
   if (status < 200 || status > 599 || record(response)._error) return 'failed'
 
   const headers = readFields(received)
   const bytes = readContent(record(content), status, method, headers, bodySize)
-  if (bytes === undefined) return 'content'
-  if (typeof redirectURL === 'string' && redirectURL !== '') headers.location ??= redirectURL
-  const body = text(record(postData).text)
+  const isSent = sentSize === -1 ? !isRetrieval(method.toUpperCase()) : Number(sentSize) > 0
+  const body = requestBody(record(postData), isSent)
+  if (bytes === undefined || body === null) return 'content'
+  if (typeof redirectURL === 'string' && redirectURL !== '')
+    headers.location ??= asSent(redirectURL)
   const requestTime = typeof startedDateTime === 'string' ? Date.parse(startedDateTime) : Number.NaN
-  const isDated = !Number.isNaN(requestTime)
+  const responseTime = requestTime + (typeof time === 'number' && time > 0 ? time : 0)
+  // There is no time beyond what a date can be.
+  const isDated = !Number.isNaN(new Date(responseTime).getTime())
   return {
     request: {
       url: target.href,
@@ -52,14 +59,12 @@ export function readHarEntry(entry: unknown, matchFields: boolean): SavedEntry |
     response: {
       // The browser has shown it from its cache, once the origin had confirmed it.
       status: status === 304 ? 200 : status,
-      statusText: status === 304 ? 'OK' : (text(statusText) ?? ''),
+      statusText: status === 304 ? 'OK' : asSent(text(statusText) ?? ''),
       headers: storable(headers, record(content), matchFields),
       body: bytes,
     },
     requestTime: isDated ? requestTime : undefined,
-    responseTime: isDated
-      ? requestTime + (typeof time === 'number' && time > 0 ? time : 0)
-      : undefined,
+    responseTime: isDated ? responseTime : undefined,
   }
 }
 
@@ -81,19 +86,45 @@ function readFields(headers: unknown): Fields {
     const { name, value } = record(header)
     if (typeof name !== 'string' || typeof value !== 'string') continue
     const key = name.toLowerCase()
-    if (!/^[\w!#$%&'*+.^`|~-]+$/.test(key)) continue
+    if (!isToken(key)) continue
     // Several lines are sometimes one here.
-    const lines = value.split('\n').map((line) => line.trim())
+    const lines = value.split('\n').map((line) => asSent(line.trim()))
     const all = [...[fields[key] ?? []].flat(), ...lines]
     fields[key] = all.length === 1 ? (all[0] as string) : all
   }
   return fields
 }
 
+/** A text as it was on its way: browsers show what was sent in UTF-8 as the characters that it means. */
+function asSent(shown: string): string {
+  if (isFieldText(shown)) return shown
+  return Buffer.from(shown)
+    .toString('latin1')
+    .replace(/[^\t -~\x80-\xff]/g, ' ')
+}
+
 /** Content decides about the key of a request by its type. */
 function contentType(fields: Fields): Fields {
   const type = fields['content-type']
   return type === undefined ? {} : { 'content-type': type }
+}
+
+/**
+ * The content of a request; undefined where there was none, null where there was some that is not in the HAR.
+ *
+ * @param isSent whether there may have been some
+ */
+function requestBody(
+  { text: content, params, mimeType }: Readonly<Record<string, unknown>>,
+  isSent: boolean,
+): string | undefined | null {
+  if (typeof content === 'string' && content !== '') return content
+  if (!Array.isArray(params) || params.length === 0) return isSent ? null : undefined
+  // Some tools have a form as what it means only.
+  if (!/^application\/x-www-form-urlencoded\b/i.test(String(mimeType))) return null
+  const form = new URLSearchParams()
+  for (const { name, value = '' } of params.map(record)) form.append(String(name), String(value))
+  return form.toString()
 }
 
 /** The content of a response; undefined where there was some that is not in the HAR. */
@@ -124,8 +155,8 @@ function storable(
   for (const [name, value] of Object.entries(headers)) {
     if (!OF_THE_TRANSFER.includes(name)) fields[name] = value
   }
-  const type = fieldValue(fields, 'content-type') ?? text(mimeType)
-  if (type !== undefined && /^[\w.+-]+\/[\w.+-]+/.test(type)) {
+  const type = fieldValue(fields, 'content-type') ?? asSent(text(mimeType) ?? '')
+  if (/^[\w.+-]+\/[\w.+-]+/.test(type)) {
     const isText = encoding !== 'base64'
     fields['content-type'] = isText ? type.replace(/(;\s*charset=)[^;]+/i, '$1utf-8') : type
   }

@@ -1,7 +1,7 @@
 import type { Dispatcher } from 'undici'
 import { parseDuration } from '../expiration.ts'
 import { parseCount } from '../size.ts'
-import { checkNames, parseBoolean, refuse } from '../terms.ts'
+import { checkNames, parseBoolean, parseFunction, parseSignal, refuse } from '../terms.ts'
 import type { FoundLink } from './links.ts'
 
 /** What to precache: URLs, and sitemaps for the URLs that they list. */
@@ -202,10 +202,6 @@ function parseNumber(value: unknown, option: string): number {
   return refuse(option, 'a whole number of 0 or more, or Infinity', value)
 }
 
-function parseFunction<F>(value: unknown, option: string): F {
-  return typeof value === 'function' ? (value as F) : refuse(option, 'a function', value)
-}
-
 function parseTimeout(value: unknown, option: string): number {
   const milliseconds = parseDuration(value)
   const isTimeout = milliseconds !== undefined && milliseconds > 0 && milliseconds <= MAX_TIMEOUT
@@ -222,10 +218,6 @@ function parseHeaders(value: unknown, option: string): Headers {
     if (typeof value === 'object') return new Headers(value as Record<string, string>)
   } catch {}
   return refuse(option, 'request fields by name', value)
-}
-
-function parseSignal(value: unknown, option: string): AbortSignal {
-  return value instanceof AbortSignal ? value : refuse(option, 'an AbortSignal', value)
 }
 
 function parseDispatcher(value: unknown, option: string): Pick<Dispatcher, 'dispatch'> {

@@ -57,6 +57,11 @@ export function isToken(text: string): boolean {
   return /^[\w!#$%&'*+.^`|~-]+$/.test(text)
 }
 
+/** Whether a text can be the value of a field (RFC 9110 §5.5), or a reason phrase: its characters are bytes. */
+export function isFieldText(text: string): boolean {
+  return /^[\t -~\x80-\xff]*$/.test(text)
+}
+
 /** The largest delta-seconds that a recipient must be able to represent (§1.2.2), in seconds. */
 const MAX_DELTA_SECONDS = 2 ** 31
 

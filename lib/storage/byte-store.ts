@@ -61,7 +61,8 @@ export interface Usage {
 export interface Unreferenced {
   /** @param grace for how long others may still be reading it, in milliseconds */
   add(generation: string, grace: number): Promise<void>
-  remove(generation: string): Promise<void>
+  /** @param isOwn whether it stays if others have noted it, who have replaced it since */
+  remove(generation: string, isOwn: boolean): Promise<void>
 }
 
 /** Finds stored responses without reading them. */

@@ -163,9 +163,13 @@ export class Chunks {
     await this.#store.set(key, encodeRecord(key, null, bytes), timeToLive, about)
   }
 
-  /** A head refers to the content now. Where that cannot be noted, it is removed after a crash for no reason. */
-  async refer({ generation }: Pick<ChunksRecord, 'generation'>): Promise<void> {
-    await this.#unreferenced?.remove(generation)
+  /**
+   * A head refers to the content now. Where that cannot be noted, it is removed after a crash for no reason.
+   *
+   * @param isNew whether none has referred to it before
+   */
+  async refer(record: ChunksRecord | undefined, isNew: boolean): Promise<void> {
+    if (record) await this.#unreferenced?.remove(record.generation, isNew)
   }
 
   /** Gives chunks another time to live, in milliseconds; undefined for ever. */
@@ -235,7 +239,9 @@ export class Chunks {
         ? this.#store.expire(keys, READERS_GRACE)
         : this.#store.delete(keys)
     // A failure has been told already; what is left expires by itself.
-    const removed = removal.then(() => this.#unreferenced?.remove(generation)).catch(() => {})
+    const removed = removal
+      .then(() => this.#unreferenced?.remove(generation, false))
+      .catch(() => {})
     this.#removals.add(removed)
     await removed
     this.#removals.delete(removed)

@@ -12,7 +12,7 @@ export interface Deadlines {
 /** How long a store may take that nobody has said anything about. */
 export const DEFAULT_DEADLINES: Deadlines = { read: 500, write: 5000 }
 
-/** How long a store may take to clear all it has, in milliseconds. */
+/** How long a store may take to clear all it has, or for each step of listing it, in milliseconds. */
 const LIST_DEADLINE = 30_000
 
 /** Failures in a row after which a store is not asked for a while. */
@@ -58,6 +58,20 @@ export function guardStore(store: ByteStore, events: Events, deadlines: Deadline
     }
   }
 
+  async function* list<T>(all: AsyncIterable<T>): AsyncGenerator<T> {
+    const iterator = all[Symbol.asyncIterator]()
+    try {
+      for (;;) {
+        const { done, value } = await guarded('read', LIST_DEADLINE, () => iterator.next())
+        if (done) return
+        yield value
+      }
+    } finally {
+      // What hangs would not end either.
+      void iterator.return?.().catch(() => {})
+    }
+  }
+
   return {
     get(key, deadline = deadlines.read) {
       const get = async () => store.get(key)
@@ -75,7 +89,10 @@ export function guardStore(store: ByteStore, events: Events, deadlines: Deadline
         guarded('delete', LIST_DEADLINE, async () => store.expire?.(keys, timeToLive)),
     }),
     clear: () => guarded('delete', LIST_DEADLINE, async () => store.clear()),
-    entries: () => store.entries(),
+    entries() {
+      const all = store.entries()
+      return all && list(all)
+    },
   }
 }
 

@@ -408,7 +408,7 @@ export class Responses {
         else {
           const entry = { ...recent.entry, content: saved }
           await this.#write(entry)
-          if (saved.chunks) await this.#chunks.refer(saved.chunks)
+          await this.#chunks.refer(saved.chunks, true)
           this.#events.stored(entry, expirationTime(entry))
           this.#limits?.check()
         }
@@ -491,7 +491,11 @@ export class Responses {
     } else if (isAlone) {
       await this.#heads.write(cacheKey, entry)
       await this.#dispose(cacheKey, previous)
-    } else await this.#writeVariant(entry, await this.#variants(cacheKey, previous))
+    } else {
+      await this.#writeVariant(entry, await this.#variants(cacheKey, previous))
+      if (previous.kind === 'response')
+        await this.#chunks.refer(previous.entry.content.chunks, false)
+    }
   }
 
   async #writeVariant(entry: Entry, variants: readonly Variant[]): Promise<void> {
@@ -672,23 +676,24 @@ export class Responses {
    */
   async deleteAll(query: ParsedQuery, now: number): Promise<number> {
     const isMeant = (summary: Summary) => matches(summary, query.conditions, now)
-    let count = 0
-    if (mayMeanNew(query)) {
-      this.#allDeleted = this.moment()
-      for (const recent of this.#recents(isMeant)) {
-        recent.isObsolete = true
-        this.#remove(recent)
-      }
+    const recents = this.#recentsMeant(query, isMeant)
+    for (const recent of recents.values()) {
+      recent.isObsolete = true
+      this.#remove(recent)
     }
+    let count = 0
     for await (const some of this.select(this.#spooled(query), now)) {
-      for (const { generation } of some) this.#removing.add(generation)
+      for (const { generation } of some) {
+        this.#removing.add(generation)
+        recents.delete(generation)
+      }
       try {
         count += await this.#bulk.remove(some, isMeant, 'management')
       } finally {
         for (const { generation } of some) this.#removing.delete(generation)
       }
     }
-    return count
+    return count + recents.size
   }
 
   /**
@@ -703,15 +708,14 @@ export class Responses {
     change: (entry: Entry) => Entry,
   ): Promise<number> {
     const isMeant = (summary: Summary) => matches(summary, query.conditions, now)
+    const recents = this.#recentsMeant(query, isMeant)
+    for (const recent of recents.values()) recent.entry = change(recent.entry)
     let count = 0
-    if (mayMeanNew(query)) {
-      this.#allDeleted = this.moment()
-      for (const recent of this.#recents(isMeant)) recent.entry = change(recent.entry)
-    }
     for await (const some of this.select(this.#spooled(query), now)) {
+      for (const { generation } of some) recents.delete(generation)
       count += await this.#bulk.revise(some, isMeant, change)
     }
-    return count
+    return count + recents.size
   }
 
   /**
@@ -738,6 +742,7 @@ export class Responses {
       )
       if (!isOutdated) await this.#write(change(entry))
       await this.#heads.delete(placed.key)
+      await this.#chunks.refer(entry.content.chunks, false)
       if (isOutdated) await this.#dispose(summary.cacheKey, { kind: 'response', entry })
       return true
     })
@@ -784,10 +789,16 @@ export class Responses {
     await this.#stores.upkeep?.mend(found)
   }
 
-  /** What is being received or written, and is meant. */
-  #recents(isMeant: (summary: Summary) => boolean): Recent[] {
+  /**
+   * What is being received or written, and is meant by a change to many, by its generation. What has only been
+   * asked for by now counts as outdated.
+   */
+  #recentsMeant(query: ParsedQuery, isMeant: (summary: Summary) => boolean): Map<string, Recent> {
+    if (!mayMeanNew(query)) return new Map()
+    this.#allDeleted = this.moment()
     const all = [...this.#recent.values()].flatMap((recents) => [...recents])
-    return all.filter(({ entry }) => isMeant(summaryOf(entry.cacheKey, entry)))
+    const meant = all.filter(({ entry }) => isMeant(summaryOf(entry.cacheKey, entry)))
+    return new Map(meant.map((recent) => [recent.entry.generation, recent]))
   }
 
   /**

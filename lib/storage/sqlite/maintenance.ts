@@ -3,7 +3,17 @@ import { READERS_GRACE } from '../content.ts'
 import type { SqliteDatabase } from './database.ts'
 import type { Inspection } from './inspect.ts'
 import { isAlive } from './is-alive.ts'
-import { isResponse, LEASES, NOW, PROCESSES, TABLES, TOTALS, UNREFERENCED, USED } from './schema.ts'
+import {
+  isResponse,
+  LEASES,
+  NOBODY,
+  NOW,
+  PROCESSES,
+  TABLES,
+  TOTALS,
+  UNREFERENCED,
+  USED,
+} from './schema.ts'
 
 /** How long after opening the file, or after rows were given little time, expired rows are removed, in milliseconds. */
 const PRUNE_DELAY = 1000
@@ -143,7 +153,7 @@ export class Maintenance {
     )
     for (const { generation, pid, wait } of rows) {
       if (this.#database.isClosed) return
-      if (isAlive(pid)) continue
+      if (pid !== NOBODY && isAlive(pid)) continue
       if (wait > 0 && wait <= 2 * READERS_GRACE) {
         this.#pruneWithin(wait + PRUNE_DELAY)
         continue
@@ -173,11 +183,19 @@ export class Maintenance {
     await this.#remove(TABLES.chunks, some, `${generation}.`, `${generation}/`)
   }
 
+  /** Leaves chunks as much time as readers have: another process may have replaced them just now. */
+  async #expireChunks(generation: string): Promise<void> {
+    const sql = `UPDATE ${TABLES.chunks} SET expires = ? WHERE key > ? AND key < ?`
+    const expires = Date.now() + READERS_GRACE
+    await this.#database.query(sql, expires, `${generation}.`, `${generation}/`)
+    this.#pruneWithin(READERS_GRACE + PRUNE_DELAY)
+  }
+
   /** Mends what an inspection has found. */
   async mend(found: Inspection): Promise<void> {
     if (found.damage.length > 0) return this.#mendDamage(found.damage)
-    const left = found.incomplete.map(({ generation }) => generation)
-    for (const generation of [...found.orphans, ...left]) await this.#removeChunks(generation)
+    for (const generation of found.orphans) await this.#expireChunks(generation)
+    for (const { generation } of found.incomplete) await this.#removeChunks(generation)
     for (const { table, count, size } of found.drift) {
       const sql = `INSERT INTO ${TOTALS} VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET count = count + excluded.count, size = size + excluded.size`
       await this.#database.query(sql, table, count, size)

@@ -1,3 +1,4 @@
+import { READERS_GRACE } from '../content.ts'
 import { SECRET_KEY, VARIANTS_MARK } from '../heads.ts'
 import { METADATA_START } from '../records.ts'
 
@@ -14,6 +15,9 @@ export const LEASES = 'leases_1'
 
 /** How often heads have been changed by anybody. */
 export const CHANGES = 'changes_1'
+
+/** In the place of a process: whoever comes next looks after it. */
+export const NOBODY = -1
 
 /** When each head was used, and what is known of its response without reading it. */
 export const USED = 'used_1'
@@ -75,6 +79,34 @@ const SUMMARY_NAMES = Object.keys(SUMMARY_COLUMNS)
  */
 const WRITE_BOTH = `INSERT INTO ${USED} (used, key, ${SUMMARY_NAMES.join(', ')}) VALUES (${NOW}, NEW.key, ${SUMMARY_NAMES.map((name) => `NEW.${name}`).join(', ')}) ON CONFLICT DO UPDATE SET used = excluded.used, ${SUMMARY_NAMES.map((name) => `${name} = excluded.${name}`).join(', ')}; INSERT INTO ${TABLES.heads} (key, value, namespace, expires) VALUES (NEW.key, NEW.value, '', NEW.until) ON CONFLICT (key, namespace) DO UPDATE SET value = excluded.value, expires = excluded.expires;`
 
+/** How long it takes at most until whoever has replaced content has noted that it removes it, in milliseconds. */
+const LATE = 2 * READERS_GRACE
+
+/**
+ * Note which content is not referred to any more, and which is from now on, together with what makes it so:
+ * of two processes that replace the same response at once, neither knows of the content of the other one.
+ */
+const REFERENCES: readonly string[] = [
+  ...['UPDATE OF generation', 'DELETE'].map((event) =>
+    trigger(
+      USED,
+      event,
+      'left',
+      `WHEN OLD.chunk_size IS NOT NULL${event === 'DELETE' ? '' : ' AND OLD.generation IS NOT NEW.generation'}`,
+      `INSERT OR IGNORE INTO ${UNREFERENCED} VALUES (OLD.generation, ${NOBODY}, ${NOW} + ${LATE});`,
+    ),
+  ),
+  ...['INSERT', 'UPDATE OF generation'].map((event) =>
+    trigger(
+      USED,
+      event,
+      'referred',
+      'WHEN NEW.chunk_size IS NOT NULL',
+      `DELETE FROM ${UNREFERENCED} WHERE generation = NEW.generation;`,
+    ),
+  ),
+]
+
 /**
  * What summaries need beside their columns. The index finds those that are still to be made, of what was
  * written by who knows nothing of them.
@@ -83,6 +115,7 @@ export const SUMMARIES_SCHEMA: readonly string[] = [
   `CREATE INDEX IF NOT EXISTS ${USED}_missing ON ${USED} (key) WHERE url IS NULL AND record IS NOT NULL`,
   `CREATE VIEW IF NOT EXISTS ${SUMMED_UP} AS SELECT ${USED}.key, value, ${SUMMARY_NAMES.map((name) => `${USED}.${name}`).join(', ')} FROM ${USED} JOIN ${TABLES.heads} USING (key)`,
   `CREATE TRIGGER IF NOT EXISTS ${SUMMED_UP}_insert INSTEAD OF INSERT ON ${SUMMED_UP} BEGIN ${WRITE_BOTH} END`,
+  ...REFERENCES,
 ]
 
 /** Whether a row of a table is a response, as SQL. */

@@ -60,9 +60,11 @@ export function sqliteUnreferenced(
       const sql = `INSERT OR REPLACE INTO ${UNREFERENCED} VALUES (?, ?, ${NOW} + ?)`
       await database.query(sql, generation, process.pid, grace)
     },
-    async remove(generation) {
+    async remove(generation, isOwn) {
       await connectToWrite()
-      await database.query(`DELETE FROM ${UNREFERENCED} WHERE generation = ?`, generation)
+      const sql = `DELETE FROM ${UNREFERENCED} WHERE generation = ?`
+      if (isOwn) await database.query(`${sql} AND pid = ?`, generation, process.pid)
+      else await database.query(sql, generation)
     },
   }
 }
