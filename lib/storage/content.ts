@@ -4,6 +4,7 @@ import { type Range, rangeLength } from '../rfc9111/ranges.ts'
 import type { About, ByteStore, Unreferenced } from './byte-store.ts'
 import type { MemoryTier } from './memory-tier.ts'
 import { decodeRecord, encodeRecord } from './records.ts'
+import { takeTurn } from './turns.ts'
 
 /** Content up to this length is kept in the record of its response, in bytes. */
 export const INLINE_LIMIT: number = 64 * 1024
@@ -137,6 +138,8 @@ export class Chunks {
     index: number,
   ): Promise<Buffer> {
     const key = chunkKey(generation, index)
+    const turn = takeTurn(Math.min(length ?? CHUNK_SIZE, CHUNK_SIZE))
+    if (turn) await turn
     const remembered = this.#memory?.chunk(key)
     if (remembered) return Buffer.from(remembered)
     // Once a caller has been given the beginning, there is no way back to the network.
