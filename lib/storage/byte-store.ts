@@ -104,6 +104,8 @@ export interface Stores {
   readonly unreferenced?: Unreferenced
   /** Absent where processes cannot agree on anything. */
   readonly leases?: LeaseStore
+  /** When the program that they need is there; absent where there is nothing to be loaded. */
+  readonly loaded?: Promise<unknown>
   /** What others may do to them. Without it: change them unnoticed. */
   readonly coherence?: Coherence
   /** Whether what is in them may be seen nowhere else, not even in a temporary file. */

@@ -28,11 +28,33 @@ export class StoreAtRestError extends Error {
 
 /**
  * Protects the cache from its store: each call has a deadline, and a store that hangs or keeps failing
- * is left alone for a while. Each failure is told once, as an event.
+ * is left alone for a while. Each failure is told once, as an event. One that has never answered yet may
+ * still be being connected to: it is used as soon as it answers for the first time, however late.
+ *
+ * @param loaded when the program that the store needs is there, before which no time counts
  */
-export function guardStore(store: ByteStore, events: Events, deadlines: Deadlines): ByteStore {
+export function guardStore(
+  store: ByteStore,
+  events: Events,
+  deadlines: Deadlines,
+  loaded?: Promise<unknown>,
+): ByteStore {
   let failures = 0
   let restUntil = 0
+  let hasAnswered = false
+  let loading = loaded?.then(
+    () => {
+      loading = undefined
+    },
+    () => {
+      loading = undefined
+    },
+  )
+
+  function welcome(): void {
+    hasAnswered = true
+    failures = restUntil = 0
+  }
 
   async function guarded<T>(
     operation: CacheError['operation'],
@@ -43,16 +65,21 @@ export function guardStore(store: ByteStore, events: Events, deadlines: Deadline
     if (Date.now() < restUntil && !isMidway) {
       throw new StoreAtRestError('the store is left alone after failures')
     }
+    let answer: Promise<T> | undefined
     try {
-      const result = await withDeadline(call(), deadline, operation)
-      failures = restUntil = 0
+      answer = call()
+      if (loading) await Promise.race([loading, answer])
+      const result = await withDeadline(answer, deadline, operation)
+      welcome()
       return result
     } catch (error) {
       failures += 1
-      if (failures >= MAX_FAILURES || error instanceof DeadlineError) {
+      const isLate = error instanceof DeadlineError
+      if (failures >= MAX_FAILURES || isLate) {
         restUntil = Date.now() + REST
         failures = 0
       }
+      if (isLate && !hasAnswered) answer?.then(welcome, () => {})
       events.error(operation, error)
       throw error
     }
@@ -79,6 +106,7 @@ export function guardStore(store: ByteStore, events: Events, deadlines: Deadline
       const found = attempt(() => store.get(key))
       if (found instanceof Promise) return guarded('read', deadline, () => found)
       failures = 0
+      hasAnswered = true
       return found
     },
     set: (key, bytes, timeToLive, about) =>

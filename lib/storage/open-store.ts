@@ -42,8 +42,8 @@ export function openStore(
     typeof option === 'string' ? openUrl(option, events, isOnlyRead) : openKeyv(option, events)
   return {
     ...stores,
-    heads: guardStore(stores.heads, events, deadlines),
-    chunks: guardStore(stores.chunks, events, deadlines),
+    heads: guardStore(stores.heads, events, deadlines, stores.loaded),
+    chunks: guardStore(stores.chunks, events, deadlines, stores.loaded),
   }
 }
 
