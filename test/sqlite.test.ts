@@ -310,6 +310,34 @@ suite('a damaged file', () => {
     assert.match(errors.join(), /is damaged; set aside as/)
   })
 
+  const names: [what: string, from: string, to: string][] = [
+    ['a column of a table', 'value TEXT', 'vamue TEXT'],
+    ['a column in a trigger', 'NEW.value', 'NEW.vamue'],
+    ['a function in a trigger', ' length(', ' lenguh('],
+    ['a table in a trigger', 'INTO totals_1', 'INTO totams_1'],
+  ]
+  for (const [what, from, to] of names) {
+    test(`in whose schema ${what} has another name is set aside`, async (t) => {
+      const { url } = await origin(t, (_, response) => response.end('content'))
+      const path = join(folder(t), 'cache.sqlite')
+      const store = `sqlite://${path}`
+      await program(store, [url, `${url}/2`])
+      const text = readFileSync(path, 'latin1')
+      assert.ok(text.includes(from))
+      writeFileSync(path, text.replaceAll(from, to), 'latin1')
+      const agent = testAgent(t, { store, expireAfter: '1h' })
+      const errors = errorsOf(agent)
+      for (const path of ['/', '/2', '/3', '/4', '/', '/2', '/3', '/4']) {
+        assert.equal((await get(agent, url + path)).body, 'content')
+        await agent.cache.responses.settled()
+      }
+      assert.match(errors.map(({ error }) => error.message).join(), /is damaged; set aside as/)
+      for (const path of ['/', '/2', '/3', '/4']) {
+        assert.equal((await get(agent, url + path)).info?.status, 'hit')
+      }
+    })
+  }
+
   test('with a missing or damaged chunk is a miss before anything is delivered', async (t) => {
     const { url } = await origin(t, (_, response) => response.end(Buffer.alloc(500_000, 'x')))
     const path = join(folder(t), 'cache.sqlite')

@@ -22,8 +22,12 @@ export function openSqlite(path: string, events: Events, isOnlyRead = false): St
   const maintenance = new Maintenance(database)
   const summaries = new SqliteSummaries(database, connect)
   let connection: Promise<Record<StoreName, ByteStore>> | undefined
+  /** Whether {@link connection} has made them, or found them there. */
+  let hasTables = false
 
   function connect(): Promise<Record<StoreName, ByteStore>> {
+    // The file has been begun anew, and its tables are to be made again.
+    if (hasTables && !database.isReady && !database.isClosed) connection = undefined
     connection ??= createTables().catch((error: unknown) => {
       // The adapter never tries again by itself, so another one is made for the next call.
       connection = undefined
@@ -39,9 +43,11 @@ export function openSqlite(path: string, events: Events, isOnlyRead = false): St
   }
 
   async function createTables(): Promise<Record<StoreName, ByteStore>> {
+    hasTables = false
     const stores = { heads: await open(TABLES.heads), chunks: await open(TABLES.chunks) }
     await summaries.createTables()
     await database.learnSchema()
+    hasTables = true
     if (database.isOnlyRead) return stores
     await database.introduce()
     maintenance.start()

@@ -50,6 +50,9 @@ const SQLITE_FULL = 13
 /** What a file says that ends too early. */
 const SQLITE_IOERR_SHORT_READ = 522
 
+/** How SQLite says that a schema is not what it was: it has no code of its own for that. */
+const MISSING = /^no such | has no column named /
+
 /** What may be over the next time. */
 const PASSING = new Set([SQLITE_BUSY, SQLITE_IOERR, SQLITE_FULL])
 
@@ -205,7 +208,11 @@ export class SqliteDatabase {
   #mayTryAgain(error: unknown, isLate: boolean): boolean {
     if (isLate) return false
     const isDamage = !this.#isOnlyRead && this.#isDamage(error)
-    if (isDamage) this.#startAnew(error)
+    if (isDamage) {
+      // What made the tables is damaged as well: who wants them has to make them.
+      if (this.#isSchemaDamage(error)) this.#schema = []
+      this.#startAnew(error)
+    }
     return isDamage || resultCode(error) === SQLITE_BUSY
   }
 
@@ -213,8 +220,12 @@ export class SqliteDatabase {
     const code = resultCode(error)
     if (isNoDatabase(error)) return true
     if (code === SQLITE_IOERR) return extendedCode(error) === SQLITE_IOERR_SHORT_READ
-    // A table that was there is not any more: the file is damaged where its schema is.
-    return this.#schema.length > 0 && /^no such table/.test((error as Error).message)
+    return this.#isSchemaDamage(error)
+  }
+
+  /** Whether what was there is not any more, or has another name: the file is damaged where its schema is. */
+  #isSchemaDamage(error: unknown): boolean {
+    return this.#schema.length > 0 && MISSING.test((error as Error).message)
   }
 
   /** Tells other processes that this one has the file open. A file that cannot be written has no need of it. */
