@@ -26,6 +26,12 @@ export class StoreAtRestError extends Error {
   override name = 'StoreAtRestError'
 }
 
+/** A store from which the cache is protected. */
+export interface GuardedStore extends ByteStore {
+  /** Whether it is left alone for now. */
+  readonly isAtRest: boolean
+}
+
 /**
  * Protects the cache from its store: each call has a deadline, and a store that hangs or keeps failing
  * is left alone for a while. Each failure is told once, as an event. One that has never answered yet may
@@ -38,7 +44,7 @@ export function guardStore(
   events: Events,
   deadlines: Deadlines,
   loaded?: Promise<unknown>,
-): ByteStore {
+): GuardedStore {
   let failures = 0
   let restUntil = 0
   let hasAnswered = false
@@ -51,6 +57,8 @@ export function guardStore(
     },
   )
 
+  const isAtRest = () => Date.now() < restUntil
+
   function welcome(): void {
     hasAnswered = true
     failures = restUntil = 0
@@ -62,7 +70,7 @@ export function guardStore(
     call: () => Promise<T>,
   ): Promise<T> {
     const isMidway = deadline !== deadlines.read && operation === 'read'
-    if (Date.now() < restUntil && !isMidway) {
+    if (isAtRest() && !isMidway) {
       throw new StoreAtRestError('the store is left alone after failures')
     }
     let answer: Promise<T> | undefined
@@ -100,6 +108,9 @@ export function guardStore(
   }
 
   return {
+    get isAtRest() {
+      return isAtRest()
+    },
     get(key, deadline = deadlines.read) {
       const get = async () => store.get(key)
       if (restUntil > 0) return guarded('read', deadline, get)

@@ -84,19 +84,13 @@ export function openServer(url: string, events: Events): Stores | undefined {
   requireAdapter(server.adapter, name)
   const loaded = server.load()
   let current: Promise<Connection> | undefined
-  let latest: Connection | undefined
   let isClosed = false
 
   function open(): Promise<Connection> {
     const opened = loaded.then((connect) => establish(connect, place))
-    opened.then(
-      (connection) => {
-        latest = connection
-      },
-      () => {
-        if (current === opened) current = undefined
-      },
-    )
+    opened.catch(() => {
+      if (current === opened) current = undefined
+    })
     current = opened
     return opened
   }
@@ -173,11 +167,8 @@ export function openServer(url: string, events: Events): Stores | undefined {
     chunks: storeNamed('chunks'),
     ...(server.canLease && {
       leases: {
-        // A request that has waited for the connection once does not do so again.
-        take: async (...lease) =>
-          latest?.isOpen()
-            ? use(async ({ leases }) => (leases ? leases.take(...lease) : 'alone'))
-            : 'alone',
+        take: (...lease) =>
+          use(async ({ leases }) => (leases ? leases.take(...lease) : ('alone' as const))),
         give: (...lease) => use(async ({ leases }) => leases?.give(...lease)),
       },
     }),
