@@ -1,5 +1,7 @@
 import assert from 'node:assert/strict'
-import { execFile } from 'node:child_process'
+import { execFile, fork } from 'node:child_process'
+import { randomBytes } from 'node:crypto'
+import { once } from 'node:events'
 import {
   chmodSync,
   existsSync,
@@ -11,7 +13,7 @@ import {
   truncateSync,
   writeFileSync,
 } from 'node:fs'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { suite, type TestContext, test } from 'node:test'
 import { setTimeout as delay } from 'node:timers/promises'
@@ -22,6 +24,7 @@ import { get, outcomes, testAgent } from './helpers/agent.ts'
 import { folder } from './helpers/folder.ts'
 import { origin } from './helpers/origin.ts'
 
+const ROOT = dirname(import.meta.dirname)
 const run = promisify(execFile)
 
 /** A program that fetches URLs through a cache, and prints what became of each and of the cache. */
@@ -147,6 +150,44 @@ suite('the SQLite file', () => {
     assert.equal(rows(0), 4)
   })
 
+  for (const options of [{}, { readOnly: true }]) {
+    const who = 'readOnly' in options ? 'that only reads ' : ''
+    test(`lets another process ${who}read for as long as it likes what is cleared`, async (t) => {
+      const content = randomBytes(3_000_000).toString('latin1')
+      const { url } = await origin(t, (_, response) => response.end(content, 'latin1'))
+      const path = join(folder(t), 'cache.sqlite')
+      const store = `sqlite://${path}`
+      const agent = testAgent(t, { store, expireAfter: '1h' })
+      await get(agent, url)
+      await agent.cache.responses.settled()
+      const script = join(ROOT, `.reader-${process.pid}-${Math.random()}.mjs`)
+      writeFileSync(script, READER)
+      t.after(() => rmSync(script))
+      const child = fork(script, [JSON.stringify({ store, ...options }), url], {
+        cwd: ROOT,
+        execArgv: ['--conditions=source', '--no-warnings'],
+      })
+      t.after(() => child.kill('SIGKILL'))
+      const [status] = await once(child, 'message')
+      assert.equal(status, 'hit')
+      const database = new DatabaseSync(path, { timeout: 10_000 })
+      t.after(() => database.close())
+      const number = (table: string) =>
+        database.prepare(`SELECT count(*) AS n FROM ${table}`).get()?.n
+      while (number('reading_1') === 0) await delay(100)
+      await agent.cache.clear()
+      t.mock.timers.enable({ apis: ['Date'], now: Date.now() + 60_000 })
+      await agent.cache.prune()
+      assert.equal(number('chunks_1'), 12)
+      child.send('read on')
+      const [length] = await once(child, 'message')
+      assert.equal(length, 3_000_000)
+      while (number('reading_1') !== 0) await delay(20)
+      await agent.cache.prune()
+      assert.equal(number('chunks_1'), 0)
+    })
+  }
+
   test('lets another process read on what is overwritten by one that ends', async (t) => {
     const { url } = await origin(t, (_, response, count) =>
       response.end(Buffer.alloc(3_000_000, String(count))),
@@ -206,6 +247,21 @@ async function withoutPrivileges(t: TestContext): Promise<object | undefined> {
     return undefined
   }
 }
+
+/** A process that reads the beginning of a response, says so, and reads on when it is told to. */
+const READER = `
+  import { cacheInfo, cachingAgent } from 'caching-agent'
+  import { request } from 'undici'
+  const [, , options, url] = process.argv
+  const agent = cachingAgent({ expireAfter: '1h', memory: false, ...JSON.parse(options) })
+  const response = await request(url, { dispatcher: agent })
+  process.once('message', async () => {
+    let length = 0
+    for await (const part of response.body) length += part.length
+    process.send(length)
+  })
+  process.on('disconnect', () => process.exit())
+  process.send(cacheInfo(response).status)`
 
 suite('a damaged file', () => {
   const damages: [string, (path: string) => void][] = [

@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import type { Fields } from '../rfc9111/message.ts'
 import { type Range, rangeLength } from '../rfc9111/ranges.ts'
-import type { About, ByteStore, Unreferenced } from './byte-store.ts'
+import type { About, ByteStore, Readership, Stores, Unreferenced } from './byte-store.ts'
 import type { MemoryTier } from './memory-tier.ts'
 import { decodeRecord, encodeRecord } from './records.ts'
 import { takeTurn } from './turns.ts'
@@ -98,6 +98,9 @@ export function inlineContent(bytes: Buffer, room = 0): Content {
 /** How long the chunks of overwritten content are kept for readers in other processes, in milliseconds. */
 export const READERS_GRACE = 10_000
 
+/** How long it takes until others are told that content is being read, in milliseconds: all have as much time anyway. */
+const LONG_READ = READERS_GRACE / 2
+
 /** Chunks that are to be removed. */
 interface Doomed {
   readonly record: ChunksRecord
@@ -111,7 +114,11 @@ export class Chunks {
   readonly #store: ByteStore
   readonly #memory: MemoryTier | undefined
   readonly #unreferenced: Unreferenced | undefined
+  readonly #readership: Readership | undefined
   readonly #readers = new Map<string, number>()
+  /** What is being read, and other processes will be told of if it lasts; and what they have been told of. */
+  readonly #untold = new Map<string, NodeJS.Timeout>()
+  readonly #told = new Set<string>()
   readonly #doomed = new Map<string, Doomed>()
   readonly #removals = new Set<Promise<void>>()
   /** Whether content that comes faster than it can be written waits for the store, instead of not being stored. */
@@ -120,13 +127,14 @@ export class Chunks {
   constructor(
     store: ByteStore,
     memory?: MemoryTier,
-    unreferenced?: Unreferenced,
+    { unreferenced, readership }: Pick<Stores, 'unreferenced' | 'readership'> = {},
     isWaitedFor = false,
   ) {
     this.#store = store
     this.isWaitedFor = isWaitedFor
     this.#memory = memory
     this.#unreferenced = unreferenced
+    this.#readership = readership
   }
 
   /** A chunk, which the caller owns. */
@@ -189,7 +197,14 @@ export class Chunks {
   }
 
   retain(generation: string): void {
-    this.#readers.set(generation, (this.#readers.get(generation) ?? 0) + 1)
+    const readers = (this.#readers.get(generation) ?? 0) + 1
+    this.#readers.set(generation, readers)
+    if (this.#readership === undefined || readers > 1) return
+    const tell = () => {
+      this.#told.add(generation)
+      this.#readership?.begin(generation).catch(() => {})
+    }
+    this.#untold.set(generation, setTimeout(tell, LONG_READ).unref())
   }
 
   release(generation: string): void {
@@ -197,9 +212,16 @@ export class Chunks {
     if (readers > 0) this.#readers.set(generation, readers)
     else {
       this.#readers.delete(generation)
+      this.#endReading(generation)
       const doomed = this.#doomed.get(generation)
       if (doomed) void this.#remove(doomed.record)
     }
+  }
+
+  #endReading(generation: string): void {
+    clearTimeout(this.#untold.get(generation))
+    this.#untold.delete(generation)
+    if (this.#told.delete(generation)) this.#readership?.end(generation).catch(() => {})
   }
 
   /**

@@ -7,7 +7,7 @@ import { sqliteLeases } from './sqlite/leases.ts'
 import { Maintenance } from './sqlite/maintenance.ts'
 import { TABLES } from './sqlite/schema.ts'
 import { SqliteSummaries } from './sqlite/summaries.ts'
-import { sqliteUnreferenced, sqliteUsage } from './sqlite/usage.ts'
+import { sqliteReadership, sqliteUnreferenced, sqliteUsage } from './sqlite/usage.ts'
 
 type StoreName = keyof typeof TABLES
 
@@ -71,11 +71,18 @@ export function openSqlite(path: string, events: Events, isOnlyRead = false): St
     return keyvStore(keyv, 'bytes', new KeyvErrors(keyv, (error) => events.error('open', error)))
   }
 
+  // Content that is there can be read as long as it is there: the heads say what is to be used.
+  const getters = {
+    heads: (key: string) => database.get(TABLES.heads, key),
+    chunks: (key: string) => {
+      database.introduceReader()
+      return database.get(TABLES.chunks, key, true)
+    },
+  }
+
   const storeNamed = (name: StoreName): ByteStore => ({
     get: (key) =>
-      database.isReady
-        ? database.get(TABLES[name], key)
-        : connect().then(() => database.get(TABLES[name], key)),
+      database.isReady ? getters[name](key) : connect().then(() => getters[name](key)),
     set: async (key, bytes, timeToLive, about) => {
       const store = (await connectToWrite())[name]
       if (about?.summary) summaries.announce(bytes, about.summary)
@@ -104,6 +111,7 @@ export function openSqlite(path: string, events: Events, isOnlyRead = false): St
     chunks: storeNamed('chunks'),
     usage: sqliteUsage(database, connect, connectToWrite),
     unreferenced: sqliteUnreferenced(database, connectToWrite),
+    readership: sqliteReadership(database, connect),
     index: summaries,
     leases: sqliteLeases(database, connectToWrite),
     isWaitedFor: true,
