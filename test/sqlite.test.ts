@@ -8,6 +8,7 @@ import {
   mkdirSync,
   readdirSync,
   readFileSync,
+  renameSync,
   rmSync,
   statSync,
   truncateSync,
@@ -203,6 +204,52 @@ suite('the SQLite file', () => {
     assert.equal(await body.text(), '1'.repeat(3_000_000))
     assert.equal((await get(agent, url)).body, '2'.repeat(3_000_000))
   })
+})
+
+suite('a file that is gone while it is in use', () => {
+  const ways: [how: string, change: (path: string) => void][] = [
+    [
+      'because it was removed',
+      (path) => {
+        for (const suffix of ['', '-wal', '-shm']) rmSync(path + suffix)
+      },
+    ],
+    ['with its folder', (path) => rmSync(dirname(path), { recursive: true })],
+    [
+      'because another one was put in its place',
+      (path) => {
+        const other = new DatabaseSync(`${path}.other`)
+        other.exec('CREATE TABLE something (more)')
+        other.close()
+        for (const suffix of ['', '-wal', '-shm']) rmSync(path + suffix)
+        renameSync(`${path}.other`, path)
+      },
+    ],
+  ]
+  for (const [how, change] of ways) {
+    test(`${how}, is begun anew, so that others see what is stored`, async (t) => {
+      const { url } = await origin(t, (_, response) => response.end('content'))
+      const path = join(folder(t), 'inside', 'cache.sqlite')
+      const agent = testAgent(t, { store: `sqlite://${path}`, expireAfter: '1h', memory: false })
+      const errors = errorsOf(agent)
+      await get(agent, `${url}/1`)
+      await agent.cache.responses.settled()
+      change(path)
+      // It is not looked for at each request.
+      await delay(1100)
+      await get(agent, `${url}/2`)
+      await agent.cache.responses.settled()
+      assert.equal((await get(agent, `${url}/2`)).info?.status, 'hit')
+      assert.equal((await get(agent, `${url}/1`)).info?.status, 'miss')
+      assert.match(
+        errors.map(({ error }) => error.message).join(),
+        /^the cache file \S+ was removed or replaced; it is opened anew$/,
+      )
+      await agent.cache.responses.settled()
+      const other = testAgent(t, { store: `sqlite://${path}`, expireAfter: '1h' })
+      assert.deepEqual((await other.cache.urls()).sort(), [`${url}/1`, `${url}/2`])
+    })
+  }
 })
 
 suite('a path that cannot be used is refused at construction', () => {

@@ -38,6 +38,7 @@ export function openSqlite(path: string, events: Events, isOnlyRead = false): St
 
   /** As {@link connect}, for what writes. */
   function connectToWrite(): Promise<Record<StoreName, ByteStore>> {
+    database.findFile()
     if (database.beginWriting()) connection = undefined
     return connect()
   }

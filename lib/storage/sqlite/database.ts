@@ -33,6 +33,9 @@ const WRITE_PATIENCE = 2000
 /** How long opening the file waits for another process's lock, which blocks the construction, in milliseconds. */
 const OPEN_PATIENCE = 1000
 
+/** How often it is looked at most whether the file is still where it was, in milliseconds. */
+const FIND_INTERVAL = 1000
+
 /** How much is written until that is left to a thread of its own, in bytes: short programs need none. */
 const MUCH = 2 ** 20
 
@@ -72,6 +75,8 @@ export class SqliteDatabase {
   )
   #database: DatabaseSync | undefined
   #file: { readonly dev: number; readonly ino: number } | undefined
+  /** When it was last looked whether it is where it was, by the clock of `performance`. */
+  #foundAt = -Infinity
   /** How often the file has been opened. */
   #opened = 0
   #closed = false
@@ -191,6 +196,28 @@ export class SqliteDatabase {
         await delay(5 + Math.random() * 20)
       }
     }
+  }
+
+  /** Begins anew where the file has been removed, or another one is in its place: nobody else would see what is written. */
+  findFile(): void {
+    const now = performance.now()
+    if (!this.#file || !this.#isWritable || now - this.#foundAt < FIND_INTERVAL) return
+    this.#foundAt = now
+    if (this.#isThere()) return
+    // Another file may have other tables.
+    this.#schema = []
+    mkdirSync(dirname(this.#path), { recursive: true })
+    this.#startAnew(undefined)
+    this.#events.error(
+      'open',
+      new Error(`the cache file ${this.#path} was removed or replaced; it is opened anew`),
+    )
+  }
+
+  /** Whether the file that is open is where it was. */
+  #isThere(): boolean {
+    const file = statSync(this.#path, { throwIfNoEntry: false })
+    return file?.ino === this.#file?.ino && file?.dev === this.#file?.dev
   }
 
   /** Leaves the writing to a thread from the moment on at which it is worth while. */
