@@ -59,6 +59,11 @@ async function timed(agent: CachingAgent, url: string) {
   return { status, body, outcome: info?.status, took: performance.now() - start }
 }
 
+/** Asks a database by the connection of an adapter. */
+function query(adapter: object, sql: string): Promise<unknown[]> {
+  return (adapter as { query(sql: string): Promise<unknown[]> }).query(sql)
+}
+
 /** What the cache does for a URL, all of what was received before being written. */
 async function outcome(agent: CachingAgent, url: string): Promise<string | undefined> {
   await agent.cache.responses.settled()
@@ -242,6 +247,23 @@ for (const [scheme, skip, start] of kinds) {
       assert.equal(await outcome(agent, `${url}/0`), 'hit')
     })
 
+    test('that is away for a moment in the middle of large content does not cut it off', async (t) => {
+      const content = randomBytes(5_000_000)
+      const { url } = await origin(t, (_, response) => response.end(content))
+      const store = new URL(freshStore())
+      const proxy = await startProxy(t, server.port)
+      store.port = String(proxy.port)
+      const { agent, errors } = observedAgent(t, store.href)
+      assert.equal(await outcome(agent, url), 'miss')
+      await agent.cache.responses.settled()
+      const { headers, body } = await request(url, { dispatcher: agent })
+      assert.equal(cacheInfo({ headers })?.status, 'hit')
+      await delay(100)
+      proxy.cut()
+      assert.ok(content.equals(Buffer.from(await body.arrayBuffer())))
+      assert.ok(errors.length > 0, 'nobody was told')
+    })
+
     test('that is frozen delays requests once', async (t) => {
       const { url } = await origin(t, (_, response) => response.end('content'))
       const { agent, errors } = observedAgent(t, freshStore())
@@ -319,8 +341,6 @@ test('tables of PostgreSQL that another process was making at the same time are 
   const { url } = await origin(t, (_, response) => response.end('content'))
   const server = await startPostgres()
   const uri = serverUrl('postgres', server)
-  const query = (adapter: object, sql: string) =>
-    (adapter as { query(sql: string): Promise<unknown[]> }).query(sql)
   const [other, observer] = [new KeyvPostgres({ uri, max: 1 }), new KeyvPostgres({ uri })]
   await query(other, 'BEGIN')
   for (const name of ['responses_1', 'chunks_1']) {
@@ -336,6 +356,24 @@ test('tables of PostgreSQL that another process was making at the same time are 
   assert.equal(await outcome(agent, url), 'miss')
   assert.equal(await outcome(agent, url), 'hit')
   assert.deepEqual(errors, [])
+})
+
+test('tables of PostgreSQL that somebody removes are made again', {
+  skip: noPostgres,
+}, async (t) => {
+  const { url } = await origin(t, (_, response) => response.end('content'))
+  const server = await startPostgres()
+  const uri = serverUrl('postgres', server)
+  const { agent, errors } = observedAgent(t, uri)
+  assert.equal(await outcome(agent, url), 'miss')
+  assert.equal(await outcome(agent, url), 'hit')
+  const administrator = new KeyvPostgres({ uri })
+  await query(administrator, 'DROP TABLE caching_agent_responses_1, caching_agent_chunks_1')
+  await administrator.disconnect()
+  assert.equal(await outcome(agent, url), 'miss')
+  await outcome(agent, url)
+  assert.equal(await outcome(agent, url), 'hit')
+  assert.match(errors[0]?.error.message ?? '', /does not exist/)
 })
 
 test('many clients at once make the tables of a new database of PostgreSQL', {
@@ -401,6 +439,9 @@ async function startProxy(t: TestContext, target: number, isOpen = true) {
   return {
     port: (server.address() as AddressInfo).port,
     open: () => opened.resolve(),
+    cut() {
+      for (const socket of pairs.flat()) socket.destroy()
+    },
     silence() {
       for (const [client, upstream] of pairs) {
         client.unpipe().pause()

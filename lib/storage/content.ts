@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto'
+import { setTimeout as delay } from 'node:timers/promises'
 import type { Fields } from '../rfc9111/message.ts'
 import { type Range, rangeLength } from '../rfc9111/ranges.ts'
 import type { About, ByteStore, Readership, Stores, Unreferenced } from './byte-store.ts'
@@ -121,6 +122,7 @@ export class Chunks {
   readonly #told = new Set<string>()
   readonly #doomed = new Map<string, Doomed>()
   readonly #removals = new Set<Promise<void>>()
+  #isClosed = false
   /** Whether content that comes faster than it can be written waits for the store, instead of not being stored. */
   readonly isWaitedFor: boolean
 
@@ -150,8 +152,7 @@ export class Chunks {
     if (turn) await turn
     const remembered = this.#memory?.chunk(key)
     if (remembered) return Buffer.from(remembered)
-    // Once a caller has been given the beginning, there is no way back to the network.
-    const bytes = await this.#store.get(key, index === 0 ? undefined : MIDWAY_DEADLINE)
+    const bytes = await (index === 0 ? this.#store.get(key) : this.#getPatiently(key))
     const chunk = bytes && decodeRecord(key, bytes)?.content
     if (chunk === undefined) {
       throw new LostContentError('a chunk of the stored content is missing or damaged')
@@ -160,6 +161,22 @@ export class Chunks {
       this.#memory.rememberChunk(key, Buffer.from(chunk))
     }
     return chunk
+  }
+
+  /**
+   * Once a caller has been given the beginning, there is no way back to the network: a store that fails now
+   * may be there again before long, as after a failover.
+   */
+  async #getPatiently(key: string): Promise<Buffer | undefined> {
+    const end = performance.now() + MIDWAY_DEADLINE
+    for (let pause = 50; ; pause *= 2) {
+      try {
+        return await this.#store.get(key, MIDWAY_DEADLINE)
+      } catch (error) {
+        if (this.#isClosed || performance.now() + pause > end) throw error
+        await delay(pause)
+      }
+    }
   }
 
   async write(
@@ -249,6 +266,12 @@ export class Chunks {
   async flush(): Promise<void> {
     await Promise.all([...this.#doomed.values()].map(({ record }) => this.#remove(record)))
     await Promise.all(this.#removals)
+  }
+
+  /** The store is about to be closed. */
+  async close(): Promise<void> {
+    this.#isClosed = true
+    await this.flush()
   }
 
   async #remove(record: ChunksRecord): Promise<void> {

@@ -61,9 +61,13 @@ export function openPostgres({ url, namespace }: Place): Connection {
   }
   const [heads, chunks] = [open(NAMES.heads), open(NAMES.chunks)]
   let isOpen = true
+  // Somebody has removed them: another connection makes them again.
+  const onMissing = () => {
+    isOpen = false
+  }
   return {
-    heads: postgresStore(heads),
-    chunks: postgresStore(chunks),
+    heads: postgresStore(heads, onMissing),
+    chunks: postgresStore(chunks, onMissing),
     connected: Promise.all([
       prepare(heads, () => open(NAMES.heads)),
       prepare(chunks, () => open(NAMES.chunks)),
@@ -115,7 +119,7 @@ async function whatIsMissing(adapter: KeyvPostgres): Promise<unknown> {
     await adapter.has('')
   } catch (error) {
     reason ??= error
-    if ((error as { code?: unknown }).code === UNDEFINED_TABLE) return reason
+    if (isUndefinedTable(error)) return reason
     throw reason
   }
   const sql = `SELECT to_regclass('"${adapter.schema}"."${adapter.table}_key_namespace_idx"') AS name`
@@ -123,7 +127,15 @@ async function whatIsMissing(adapter: KeyvPostgres): Promise<unknown> {
   return row?.name == null ? (reason ?? new Error('the index of the keys is missing')) : undefined
 }
 
-function postgresStore(adapter: KeyvPostgres): ByteStore {
+function isUndefinedTable(error: unknown): boolean {
+  return (error as { code?: unknown } | null)?.code === UNDEFINED_TABLE
+}
+
+/** @param onMissing called where there is no table */
+function postgresStore(adapter: KeyvPostgres, onMissing: () => void): ByteStore {
   const keyv = bytesKeyv(adapter)
+  keyv.on('error', (error) => {
+    if (isUndefinedTable(error)) onMissing()
+  })
   return keyvStore(keyv, 'text', new KeyvErrors(keyv, ignore))
 }

@@ -841,7 +841,7 @@ export class Responses {
     await this.settled()
     await this.limitsKept()
     await this.#limits?.flush().catch(() => {})
-    await this.#chunks.flush()
+    await this.#chunks.close()
     await this.#stores.close()
   }
 
