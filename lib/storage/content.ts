@@ -99,8 +99,8 @@ export function inlineContent(bytes: Buffer, room = 0): Content {
 /** How long the chunks of overwritten content are kept for readers in other processes, in milliseconds. */
 export const READERS_GRACE = 10_000
 
-/** How long it takes until others are told that content is being read, in milliseconds: all have as much time anyway. */
-const LONG_READ = READERS_GRACE / 2
+/** Others are told of what is being read at two looks, one after the other: much sooner than they may remove it. */
+const LOOK_INTERVAL = READERS_GRACE / 4
 
 /** Chunks that are to be removed. */
 interface Doomed {
@@ -117,8 +117,10 @@ export class Chunks {
   readonly #unreferenced: Unreferenced | undefined
   readonly #readership: Readership | undefined
   readonly #readers = new Map<string, number>()
-  /** What is being read, and other processes will be told of if it lasts; and what they have been told of. */
-  readonly #untold = new Map<string, NodeJS.Timeout>()
+  /** Looks now and then for what is being read for long. */
+  #looks: NodeJS.Timeout | undefined
+  /** What was being read at the last look, and of what other processes have been told. */
+  #before: ReadonlySet<string> = new Set()
   readonly #told = new Set<string>()
   readonly #doomed = new Map<string, Doomed>()
   readonly #removals = new Set<Promise<void>>()
@@ -216,12 +218,9 @@ export class Chunks {
   retain(generation: string): void {
     const readers = (this.#readers.get(generation) ?? 0) + 1
     this.#readers.set(generation, readers)
-    if (this.#readership === undefined || readers > 1) return
-    const tell = () => {
-      this.#told.add(generation)
-      this.#readership?.begin(generation).catch(() => {})
-    }
-    this.#untold.set(generation, setTimeout(tell, LONG_READ).unref())
+    if (this.#readership === undefined || this.#looks) return
+    // One for all, as there may be many short reads.
+    this.#looks = setInterval(() => this.#lookForLongReads(), LOOK_INTERVAL).unref()
   }
 
   release(generation: string): void {
@@ -235,9 +234,20 @@ export class Chunks {
     }
   }
 
+  #lookForLongReads(): void {
+    if (this.#readers.size === 0) {
+      clearInterval(this.#looks)
+      this.#looks = undefined
+    }
+    for (const generation of this.#readers.keys()) {
+      if (!this.#before.has(generation) || this.#told.has(generation)) continue
+      this.#told.add(generation)
+      this.#readership?.begin(generation).catch(() => {})
+    }
+    this.#before = new Set(this.#readers.keys())
+  }
+
   #endReading(generation: string): void {
-    clearTimeout(this.#untold.get(generation))
-    this.#untold.delete(generation)
     if (this.#told.delete(generation)) this.#readership?.end(generation).catch(() => {})
   }
 
@@ -271,6 +281,7 @@ export class Chunks {
   /** The store is about to be closed. */
   async close(): Promise<void> {
     this.#isClosed = true
+    clearInterval(this.#looks)
     await this.flush()
   }
 

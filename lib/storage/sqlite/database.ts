@@ -130,7 +130,11 @@ export class SqliteDatabase {
    *
    * @param isLasting whether what has expired is there for as long as it has not been removed
    */
-  get(table: string, key: string, isLasting = this.#isOnlyRead): Awaitable<Buffer | undefined> {
+  get(
+    table: string,
+    key: string,
+    isLasting: boolean = this.#isOnlyRead,
+  ): Awaitable<Buffer | undefined> {
     const sql = `SELECT value, expires FROM ${table} WHERE key = ? AND namespace = ''`
     const read = ([row]: unknown[]) => {
       const { value, expires } = (row ?? {}) as { value?: Buffer; expires?: number | null }
