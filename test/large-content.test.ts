@@ -4,7 +4,9 @@ import { createHash, randomBytes } from 'node:crypto'
 import { join } from 'node:path'
 import { suite, test } from 'node:test'
 import { promisify } from 'node:util'
-import type { AgentOptions } from 'caching-agent'
+import type { AgentOptions, CachingAgent } from 'caching-agent'
+import { request } from 'undici'
+import { fetchWith, testAgent } from './helpers/agent.ts'
 import { folder } from './helpers/folder.ts'
 import { origin } from './helpers/origin.ts'
 
@@ -130,5 +132,37 @@ suite('large content', () => {
       assert.ok(maxRSS < 400 * MEBIBYTE, `${(maxRSS / MEBIBYTE).toFixed(0)} MiB`)
       assert.ok(options.compress ? size < 0.7 * length : size > length, `${size} bytes stored`)
     })
+  }
+
+  const ways: [way: string, read: (agent: CachingAgent, url: string) => Promise<number>][] = [
+    [
+      'request',
+      async (dispatcher, url) =>
+        (await (await request(url, { dispatcher })).body.arrayBuffer()).byteLength,
+    ],
+    ['fetch', async (agent, url) => (await (await fetchWith(agent, url)).arrayBuffer()).byteLength],
+  ]
+  for (const [way, read] of ways) {
+    for (const memory of [false, { maxSize: '4MiB' }] as const) {
+      const how = memory ? 'a small memory tier' : 'no memory tier'
+      test(`others have their turns while many hits are played to ${way} with ${how}`, async (t) => {
+        const { url } = await origin(t, (_, response) => response.end(Buffer.alloc(4 * MEBIBYTE)))
+        const store = `sqlite://${join(folder(t), 'cache.sqlite')}`
+        const agent = testAgent(t, { store, memory, expireAfter: '1h' })
+        await read(agent, url)
+        await agent.cache.responses.settled()
+        let turns = 0
+        let isOver = false
+        const turn = () => {
+          turns += 1
+          if (!isOver) setImmediate(turn)
+        }
+        turn()
+        const lengths = await Promise.all(Array.from({ length: 20 }, () => read(agent, url)))
+        isOver = true
+        assert.deepEqual(new Set(lengths), new Set([4 * MEBIBYTE]))
+        assert.ok(turns > 40, `${turns} turns for 80 MiB`)
+      })
+    }
   }
 })

@@ -1,17 +1,20 @@
 import assert from 'node:assert/strict'
-import { execFile } from 'node:child_process'
+import { execFile, fork } from 'node:child_process'
+import { randomBytes } from 'node:crypto'
+import { once } from 'node:events'
 import {
   chmodSync,
   existsSync,
   mkdirSync,
   readdirSync,
   readFileSync,
+  renameSync,
   rmSync,
   statSync,
   truncateSync,
   writeFileSync,
 } from 'node:fs'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { suite, type TestContext, test } from 'node:test'
 import { setTimeout as delay } from 'node:timers/promises'
@@ -22,6 +25,7 @@ import { get, outcomes, testAgent } from './helpers/agent.ts'
 import { folder } from './helpers/folder.ts'
 import { origin } from './helpers/origin.ts'
 
+const ROOT = dirname(import.meta.dirname)
 const run = promisify(execFile)
 
 /** A program that fetches URLs through a cache, and prints what became of each and of the cache. */
@@ -147,6 +151,44 @@ suite('the SQLite file', () => {
     assert.equal(rows(0), 4)
   })
 
+  for (const options of [{}, { readOnly: true }]) {
+    const who = 'readOnly' in options ? 'that only reads ' : ''
+    test(`lets another process ${who}read for as long as it likes what is cleared`, async (t) => {
+      const content = randomBytes(3_000_000).toString('latin1')
+      const { url } = await origin(t, (_, response) => response.end(content, 'latin1'))
+      const path = join(folder(t), 'cache.sqlite')
+      const store = `sqlite://${path}`
+      const agent = testAgent(t, { store, expireAfter: '1h' })
+      await get(agent, url)
+      await agent.cache.responses.settled()
+      const script = join(ROOT, `.reader-${process.pid}-${Math.random()}.mjs`)
+      writeFileSync(script, READER)
+      t.after(() => rmSync(script))
+      const child = fork(script, [JSON.stringify({ store, ...options }), url], {
+        cwd: ROOT,
+        execArgv: ['--conditions=source', '--no-warnings'],
+      })
+      t.after(() => child.kill('SIGKILL'))
+      const [status] = await once(child, 'message')
+      assert.equal(status, 'hit')
+      const database = new DatabaseSync(path, { timeout: 10_000 })
+      t.after(() => database.close())
+      const number = (table: string) =>
+        database.prepare(`SELECT count(*) AS n FROM ${table}`).get()?.n
+      while (number('reading_1') === 0) await delay(100)
+      await agent.cache.clear()
+      t.mock.timers.enable({ apis: ['Date'], now: Date.now() + 60_000 })
+      await agent.cache.prune()
+      assert.equal(number('chunks_1'), 12)
+      child.send('read on')
+      const [length] = await once(child, 'message')
+      assert.equal(length, 3_000_000)
+      while (number('reading_1') !== 0) await delay(20)
+      await agent.cache.prune()
+      assert.equal(number('chunks_1'), 0)
+    })
+  }
+
   test('lets another process read on what is overwritten by one that ends', async (t) => {
     const { url } = await origin(t, (_, response, count) =>
       response.end(Buffer.alloc(3_000_000, String(count))),
@@ -162,6 +204,52 @@ suite('the SQLite file', () => {
     assert.equal(await body.text(), '1'.repeat(3_000_000))
     assert.equal((await get(agent, url)).body, '2'.repeat(3_000_000))
   })
+})
+
+suite('a file that is gone while it is in use', () => {
+  const ways: [how: string, change: (path: string) => void][] = [
+    [
+      'because it was removed',
+      (path) => {
+        for (const suffix of ['', '-wal', '-shm']) rmSync(path + suffix)
+      },
+    ],
+    ['with its folder', (path) => rmSync(dirname(path), { recursive: true })],
+    [
+      'because another one was put in its place',
+      (path) => {
+        const other = new DatabaseSync(`${path}.other`)
+        other.exec('CREATE TABLE something (more)')
+        other.close()
+        for (const suffix of ['', '-wal', '-shm']) rmSync(path + suffix)
+        renameSync(`${path}.other`, path)
+      },
+    ],
+  ]
+  for (const [how, change] of ways) {
+    test(`${how}, is begun anew, so that others see what is stored`, async (t) => {
+      const { url } = await origin(t, (_, response) => response.end('content'))
+      const path = join(folder(t), 'inside', 'cache.sqlite')
+      const agent = testAgent(t, { store: `sqlite://${path}`, expireAfter: '1h', memory: false })
+      const errors = errorsOf(agent)
+      await get(agent, `${url}/1`)
+      await agent.cache.responses.settled()
+      change(path)
+      // It is not looked for at each request.
+      await delay(1100)
+      await get(agent, `${url}/2`)
+      await agent.cache.responses.settled()
+      assert.equal((await get(agent, `${url}/2`)).info?.status, 'hit')
+      assert.equal((await get(agent, `${url}/1`)).info?.status, 'miss')
+      assert.match(
+        errors.map(({ error }) => error.message).join(),
+        /^the cache file \S+ was removed or replaced; it is opened anew$/,
+      )
+      await agent.cache.responses.settled()
+      const other = testAgent(t, { store: `sqlite://${path}`, expireAfter: '1h' })
+      assert.deepEqual((await other.cache.urls()).sort(), [`${url}/1`, `${url}/2`])
+    })
+  }
 })
 
 suite('a path that cannot be used is refused at construction', () => {
@@ -206,6 +294,21 @@ async function withoutPrivileges(t: TestContext): Promise<object | undefined> {
     return undefined
   }
 }
+
+/** A process that reads the beginning of a response, says so, and reads on when it is told to. */
+const READER = `
+  import { cacheInfo, cachingAgent } from 'caching-agent'
+  import { request } from 'undici'
+  const [, , options, url] = process.argv
+  const agent = cachingAgent({ expireAfter: '1h', memory: false, ...JSON.parse(options) })
+  const response = await request(url, { dispatcher: agent })
+  process.once('message', async () => {
+    let length = 0
+    for await (const part of response.body) length += part.length
+    process.send(length)
+  })
+  process.on('disconnect', () => process.exit())
+  process.send(cacheInfo(response).status)`
 
 suite('a damaged file', () => {
   const damages: [string, (path: string) => void][] = [
@@ -309,6 +412,34 @@ suite('a damaged file', () => {
     assert.equal((await get(agent, url)).info?.status, 'hit')
     assert.match(errors.join(), /is damaged; set aside as/)
   })
+
+  const names: [what: string, from: string, to: string][] = [
+    ['a column of a table', 'value TEXT', 'vamue TEXT'],
+    ['a column in a trigger', 'NEW.value', 'NEW.vamue'],
+    ['a function in a trigger', ' length(', ' lenguh('],
+    ['a table in a trigger', 'INTO totals_1', 'INTO totams_1'],
+  ]
+  for (const [what, from, to] of names) {
+    test(`in whose schema ${what} has another name is set aside`, async (t) => {
+      const { url } = await origin(t, (_, response) => response.end('content'))
+      const path = join(folder(t), 'cache.sqlite')
+      const store = `sqlite://${path}`
+      await program(store, [url, `${url}/2`])
+      const text = readFileSync(path, 'latin1')
+      assert.ok(text.includes(from))
+      writeFileSync(path, text.replaceAll(from, to), 'latin1')
+      const agent = testAgent(t, { store, expireAfter: '1h' })
+      const errors = errorsOf(agent)
+      for (const path of ['/', '/2', '/3', '/4', '/', '/2', '/3', '/4']) {
+        assert.equal((await get(agent, url + path)).body, 'content')
+        await agent.cache.responses.settled()
+      }
+      assert.match(errors.map(({ error }) => error.message).join(), /is damaged; set aside as/)
+      for (const path of ['/', '/2', '/3', '/4']) {
+        assert.equal((await get(agent, url + path)).info?.status, 'hit')
+      }
+    })
+  }
 
   test('with a missing or damaged chunk is a miss before anything is delivered', async (t) => {
     const { url } = await origin(t, (_, response) => response.end(Buffer.alloc(500_000, 'x')))

@@ -65,6 +65,12 @@ export interface Unreferenced {
   remove(generation: string, isOwn: boolean): Promise<void>
 }
 
+/** Tells other processes which contents are being read for long, so that they are not removed meanwhile. */
+export interface Readership {
+  begin(generation: string): Promise<void>
+  end(generation: string): Promise<void>
+}
+
 /** Finds stored responses without reading them. */
 export interface ResponseIndex {
   /**
@@ -102,8 +108,12 @@ export interface Stores {
   readonly index?: ResponseIndex
   /** Absent where what is left after a crash can only expire. */
   readonly unreferenced?: Unreferenced
+  /** Absent where others remove content whether it is being read or not. */
+  readonly readership?: Readership
   /** Absent where processes cannot agree on anything. */
   readonly leases?: LeaseStore
+  /** When the program that they need is there; absent where there is nothing to be loaded. */
+  readonly loaded?: Promise<unknown>
   /** What others may do to them. Without it: change them unnoticed. */
   readonly coherence?: Coherence
   /** Whether what is in them may be seen nowhere else, not even in a temporary file. */

@@ -1,9 +1,11 @@
 import { randomBytes } from 'node:crypto'
+import { setTimeout as delay } from 'node:timers/promises'
 import type { Fields } from '../rfc9111/message.ts'
 import { type Range, rangeLength } from '../rfc9111/ranges.ts'
-import type { About, ByteStore, Unreferenced } from './byte-store.ts'
+import type { About, ByteStore, Readership, Stores, Unreferenced } from './byte-store.ts'
 import type { MemoryTier } from './memory-tier.ts'
 import { decodeRecord, encodeRecord } from './records.ts'
+import { takeTurn } from './turns.ts'
 
 /** Content up to this length is kept in the record of its response, in bytes. */
 export const INLINE_LIMIT: number = 64 * 1024
@@ -97,6 +99,9 @@ export function inlineContent(bytes: Buffer, room = 0): Content {
 /** How long the chunks of overwritten content are kept for readers in other processes, in milliseconds. */
 export const READERS_GRACE = 10_000
 
+/** Others are told of what is being read at two looks, one after the other: much sooner than they may remove it. */
+const LOOK_INTERVAL = READERS_GRACE / 4
+
 /** Chunks that are to be removed. */
 interface Doomed {
   readonly record: ChunksRecord
@@ -110,22 +115,30 @@ export class Chunks {
   readonly #store: ByteStore
   readonly #memory: MemoryTier | undefined
   readonly #unreferenced: Unreferenced | undefined
+  readonly #readership: Readership | undefined
   readonly #readers = new Map<string, number>()
+  /** Looks now and then for what is being read for long. */
+  #looks: NodeJS.Timeout | undefined
+  /** What was being read at the last look, and of what other processes have been told. */
+  #before: ReadonlySet<string> = new Set()
+  readonly #told = new Set<string>()
   readonly #doomed = new Map<string, Doomed>()
   readonly #removals = new Set<Promise<void>>()
+  #isClosed = false
   /** Whether content that comes faster than it can be written waits for the store, instead of not being stored. */
   readonly isWaitedFor: boolean
 
   constructor(
     store: ByteStore,
     memory?: MemoryTier,
-    unreferenced?: Unreferenced,
+    { unreferenced, readership }: Pick<Stores, 'unreferenced' | 'readership'> = {},
     isWaitedFor = false,
   ) {
     this.#store = store
     this.isWaitedFor = isWaitedFor
     this.#memory = memory
     this.#unreferenced = unreferenced
+    this.#readership = readership
   }
 
   /** A chunk, which the caller owns. */
@@ -137,10 +150,11 @@ export class Chunks {
     index: number,
   ): Promise<Buffer> {
     const key = chunkKey(generation, index)
+    const turn = takeTurn(Math.min(length ?? CHUNK_SIZE, CHUNK_SIZE))
+    if (turn) await turn
     const remembered = this.#memory?.chunk(key)
     if (remembered) return Buffer.from(remembered)
-    // Once a caller has been given the beginning, there is no way back to the network.
-    const bytes = await this.#store.get(key, index === 0 ? undefined : MIDWAY_DEADLINE)
+    const bytes = await (index === 0 ? this.#store.get(key) : this.#getPatiently(key))
     const chunk = bytes && decodeRecord(key, bytes)?.content
     if (chunk === undefined) {
       throw new LostContentError('a chunk of the stored content is missing or damaged')
@@ -149,6 +163,22 @@ export class Chunks {
       this.#memory.rememberChunk(key, Buffer.from(chunk))
     }
     return chunk
+  }
+
+  /**
+   * Once a caller has been given the beginning, there is no way back to the network: a store that fails now
+   * may be there again before long, as after a failover.
+   */
+  async #getPatiently(key: string): Promise<Buffer | undefined> {
+    const end = performance.now() + MIDWAY_DEADLINE
+    for (let pause = 50; ; pause *= 2) {
+      try {
+        return await this.#store.get(key, MIDWAY_DEADLINE)
+      } catch (error) {
+        if (this.#isClosed || performance.now() + pause > end) throw error
+        await delay(pause)
+      }
+    }
   }
 
   async write(
@@ -186,7 +216,11 @@ export class Chunks {
   }
 
   retain(generation: string): void {
-    this.#readers.set(generation, (this.#readers.get(generation) ?? 0) + 1)
+    const readers = (this.#readers.get(generation) ?? 0) + 1
+    this.#readers.set(generation, readers)
+    if (this.#readership === undefined || this.#looks) return
+    // One for all, as there may be many short reads.
+    this.#looks = setInterval(() => this.#lookForLongReads(), LOOK_INTERVAL).unref()
   }
 
   release(generation: string): void {
@@ -194,9 +228,27 @@ export class Chunks {
     if (readers > 0) this.#readers.set(generation, readers)
     else {
       this.#readers.delete(generation)
+      this.#endReading(generation)
       const doomed = this.#doomed.get(generation)
       if (doomed) void this.#remove(doomed.record)
     }
+  }
+
+  #lookForLongReads(): void {
+    if (this.#readers.size === 0) {
+      clearInterval(this.#looks)
+      this.#looks = undefined
+    }
+    for (const generation of this.#readers.keys()) {
+      if (!this.#before.has(generation) || this.#told.has(generation)) continue
+      this.#told.add(generation)
+      this.#readership?.begin(generation).catch(() => {})
+    }
+    this.#before = new Set(this.#readers.keys())
+  }
+
+  #endReading(generation: string): void {
+    if (this.#told.delete(generation)) this.#readership?.end(generation).catch(() => {})
   }
 
   /**
@@ -224,6 +276,13 @@ export class Chunks {
   async flush(): Promise<void> {
     await Promise.all([...this.#doomed.values()].map(({ record }) => this.#remove(record)))
     await Promise.all(this.#removals)
+  }
+
+  /** The store is about to be closed. */
+  async close(): Promise<void> {
+    this.#isClosed = true
+    clearInterval(this.#looks)
+    await this.flush()
   }
 
   async #remove(record: ChunksRecord): Promise<void> {

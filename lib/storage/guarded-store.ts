@@ -26,13 +26,43 @@ export class StoreAtRestError extends Error {
   override name = 'StoreAtRestError'
 }
 
+/** A store from which the cache is protected. */
+export interface GuardedStore extends ByteStore {
+  /** Whether it is left alone for now. */
+  readonly isAtRest: boolean
+}
+
 /**
  * Protects the cache from its store: each call has a deadline, and a store that hangs or keeps failing
- * is left alone for a while. Each failure is told once, as an event.
+ * is left alone for a while. Each failure is told once, as an event. One that has never answered yet may
+ * still be being connected to: it is used as soon as it answers for the first time, however late.
+ *
+ * @param loaded when the program that the store needs is there, before which no time counts
  */
-export function guardStore(store: ByteStore, events: Events, deadlines: Deadlines): ByteStore {
+export function guardStore(
+  store: ByteStore,
+  events: Events,
+  deadlines: Deadlines,
+  loaded?: Promise<unknown>,
+): GuardedStore {
   let failures = 0
   let restUntil = 0
+  let hasAnswered = false
+  let loading = loaded?.then(
+    () => {
+      loading = undefined
+    },
+    () => {
+      loading = undefined
+    },
+  )
+
+  const isAtRest = () => Date.now() < restUntil
+
+  function welcome(): void {
+    hasAnswered = true
+    failures = restUntil = 0
+  }
 
   async function guarded<T>(
     operation: CacheError['operation'],
@@ -40,19 +70,24 @@ export function guardStore(store: ByteStore, events: Events, deadlines: Deadline
     call: () => Promise<T>,
   ): Promise<T> {
     const isMidway = deadline !== deadlines.read && operation === 'read'
-    if (Date.now() < restUntil && !isMidway) {
+    if (isAtRest() && !isMidway) {
       throw new StoreAtRestError('the store is left alone after failures')
     }
+    let answer: Promise<T> | undefined
     try {
-      const result = await withDeadline(call(), deadline, operation)
-      failures = restUntil = 0
+      answer = call()
+      if (loading) await Promise.race([loading, answer])
+      const result = await withDeadline(answer, deadline, operation)
+      welcome()
       return result
     } catch (error) {
       failures += 1
-      if (failures >= MAX_FAILURES || error instanceof DeadlineError) {
+      const isLate = error instanceof DeadlineError
+      if (failures >= MAX_FAILURES || isLate) {
         restUntil = Date.now() + REST
         failures = 0
       }
+      if (isLate && !hasAnswered) answer?.then(welcome, () => {})
       events.error(operation, error)
       throw error
     }
@@ -73,12 +108,16 @@ export function guardStore(store: ByteStore, events: Events, deadlines: Deadline
   }
 
   return {
+    get isAtRest() {
+      return isAtRest()
+    },
     get(key, deadline = deadlines.read) {
       const get = async () => store.get(key)
       if (restUntil > 0) return guarded('read', deadline, get)
       const found = attempt(() => store.get(key))
       if (found instanceof Promise) return guarded('read', deadline, () => found)
       failures = 0
+      hasAnswered = true
       return found
     },
     set: (key, bytes, timeToLive, about) =>

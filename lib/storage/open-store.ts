@@ -12,6 +12,7 @@ import {
   keyvStore,
   namespacedKeyv,
 } from './keyv-store.ts'
+import type { LeaseStore } from './leases.ts'
 import { openMemory } from './memory-store.ts'
 import { isKeyvRedis, openKeyvRedis } from './redis-store.ts'
 import { openServer } from './server.ts'
@@ -40,11 +41,14 @@ export function openStore(
 ): Stores {
   const stores =
     typeof option === 'string' ? openUrl(option, events, isOnlyRead) : openKeyv(option, events)
-  return {
-    ...stores,
-    heads: guardStore(stores.heads, events, deadlines),
-    chunks: guardStore(stores.chunks, events, deadlines),
-  }
+  const { loaded, leases } = stores
+  const heads = guardStore(stores.heads, events, deadlines, loaded)
+  const chunks = guardStore(stores.chunks, events, deadlines, loaded)
+  if (leases === undefined) return { ...stores, heads, chunks }
+  // A request that has waited for the store in vain does not do so again.
+  const take: LeaseStore['take'] = async (...lease) =>
+    heads.isAtRest ? 'alone' : leases.take(...lease)
+  return { ...stores, heads, chunks, leases: { ...leases, take } }
 }
 
 function openUrl(url: string, events: Events, isOnlyRead: boolean): Stores {

@@ -1,5 +1,6 @@
 // The only import of @keyv/postgres, an optional peer: this module is loaded where a URL names PostgreSQL.
 import type { EventEmitter } from 'node:events'
+import { setTimeout as delay } from 'node:timers/promises'
 import KeyvPostgres from '@keyv/postgres'
 import type { ByteStore } from './byte-store.ts'
 import {
@@ -20,6 +21,17 @@ const PRUNE_INTERVAL = 10 * 60_000
 
 /** How many rows are listed at a time. */
 const LIST_STEP = 100
+
+/** For how long the tables may be just being made by another process, in milliseconds. */
+const MAKING = 2000
+
+/** The code with which PostgreSQL says that there is no such table. */
+const UNDEFINED_TABLE = '42P01'
+
+/** What the types of the adapter do not tell. */
+interface Queryable {
+  query(sql: string): Promise<{ readonly name: string | null }[]>
+}
 
 let connections = 0
 
@@ -42,33 +54,63 @@ export function openPostgres({ url, namespace }: Place): Connection {
       if (this.listenerCount('error') === 0) this.on('error', ignore)
     },
   }
-  const adapters = Object.values(NAMES).map((name) => {
+  const open = (name: string) => {
     const adapter = new KeyvPostgres({ ...options, table: `caching_agent_${name}` })
     adapter.namespace = namespace
     return adapter
-  }) as [KeyvPostgres, KeyvPostgres]
+  }
+  const [heads, chunks] = [open(NAMES.heads), open(NAMES.chunks)]
   let isOpen = true
+  // Somebody has removed them: another connection makes them again.
+  const onMissing = () => {
+    isOpen = false
+  }
   return {
-    heads: postgresStore(adapters[0]),
-    chunks: postgresStore(adapters[1]),
-    connected: Promise.all(adapters.map(prepare)),
+    heads: postgresStore(heads, onMissing),
+    chunks: postgresStore(chunks, onMissing),
+    connected: Promise.all([
+      prepare(heads, () => open(NAMES.heads)),
+      prepare(chunks, () => open(NAMES.chunks)),
+    ]),
     isOpen: () => isOpen,
     end() {
       isOpen = false
-      for (const adapter of adapters) adapter.clearExpiredInterval = 0
+      heads.clearExpiredInterval = chunks.clearExpiredInterval = 0
       // It ends the pool of both.
-      adapters[0].disconnect().catch(ignore)
+      heads.disconnect().catch(ignore)
     },
   }
 }
 
-/** Waits for the table of an adapter. One that could not make it once never tries again, and is to be replaced. */
-async function prepare(adapter: KeyvPostgres): Promise<void> {
+/**
+ * Waits for the table of an adapter. One that could not make it once never tries again: where several processes
+ * make the tables of a new database at once, another adapter tries in its place.
+ */
+async function prepare(adapter: KeyvPostgres, another: () => KeyvPostgres): Promise<void> {
   if (typeof adapter.clearExpired !== 'function') {
     throw new Error(
       `@keyv/postgres is too old; to get one that fits: npm install ${POSTGRES_ADAPTER}`,
     )
   }
+  const deadline = performance.now() + MAKING
+  for (let trying = adapter; ; ) {
+    const missing = await whatIsMissing(trying)
+    if (missing === undefined) break
+    if (performance.now() > deadline) throw missing
+    await delay(10 + Math.random() * 40)
+    trying = another()
+    trying.clearExpiredInterval = 0
+  }
+  // What has expired while nobody was here.
+  adapter.clearExpired().catch(ignore)
+}
+
+/**
+ * Why nothing can be written to the table of an adapter after this has tried to make it; undefined where it can.
+ *
+ * @throws where that is not because of the table
+ */
+async function whatIsMissing(adapter: KeyvPostgres): Promise<unknown> {
   let reason: unknown
   adapter.on('error', (error: unknown) => {
     reason ??= error
@@ -76,13 +118,24 @@ async function prepare(adapter: KeyvPostgres): Promise<void> {
   try {
     await adapter.has('')
   } catch (error) {
-    throw reason ?? error
+    reason ??= error
+    if (isUndefinedTable(error)) return reason
+    throw reason
   }
-  // What has expired while nobody was here.
-  adapter.clearExpired().catch(ignore)
+  const sql = `SELECT to_regclass('"${adapter.schema}"."${adapter.table}_key_namespace_idx"') AS name`
+  const [row] = await (adapter as unknown as Queryable).query(sql)
+  return row?.name == null ? (reason ?? new Error('the index of the keys is missing')) : undefined
 }
 
-function postgresStore(adapter: KeyvPostgres): ByteStore {
+function isUndefinedTable(error: unknown): boolean {
+  return (error as { code?: unknown } | null)?.code === UNDEFINED_TABLE
+}
+
+/** @param onMissing called where there is no table */
+function postgresStore(adapter: KeyvPostgres, onMissing: () => void): ByteStore {
   const keyv = bytesKeyv(adapter)
+  keyv.on('error', (error) => {
+    if (isUndefinedTable(error)) onMissing()
+  })
   return keyvStore(keyv, 'text', new KeyvErrors(keyv, ignore))
 }

@@ -124,10 +124,10 @@ export class Responses {
   constructor(stores: Stores, events: Events, options: ResponsesOptions) {
     const { memory, maxVariants, sealing, ...limits } = options
     const sealed = sealStores(stores, sealing, events, (chunks) => this.#chunks.remove(chunks))
-    const { coherence = { kind: 'unnoticed' }, usage, unreferenced, isWaitedFor } = sealed
+    const { coherence = { kind: 'unnoticed' }, usage, isWaitedFor } = sealed
     this.#stores = sealed
     const tier = memory > 0 ? new MemoryTier(memory, coherence) : undefined
-    this.#chunks = new Chunks(sealed.chunks, tier, unreferenced, isWaitedFor)
+    this.#chunks = new Chunks(sealed.chunks, tier, sealed, isWaitedFor)
     this.#heads = new Heads(sealed.heads, this.#chunks, events, tier, sealing.encryption)
     this.#events = events
     this.#maxVariants = maxVariants
@@ -841,7 +841,7 @@ export class Responses {
     await this.settled()
     await this.limitsKept()
     await this.#limits?.flush().catch(() => {})
-    await this.#chunks.flush()
+    await this.#chunks.close()
     await this.#stores.close()
   }
 

@@ -42,6 +42,7 @@ export function sealStores(
   const {
     usage,
     unreferenced,
+    readership,
     leases,
     coherence,
     isWaitedFor = false,
@@ -53,6 +54,7 @@ export function sealStores(
     ...{ heads, chunks, isWaitedFor, close, isSecret: true },
     ...(usage && { usage }),
     ...(unreferenced && { unreferenced }),
+    ...(readership && { readership }),
     ...(leases && { leases }),
     ...(coherence && { coherence }),
     ...(upkeep && { upkeep }),

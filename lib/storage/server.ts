@@ -27,7 +27,8 @@ interface Server {
   readonly canExpire: boolean
   /** Whether processes can agree on something there. */
   readonly canLease: boolean
-  open(place: Place): Promise<Connection>
+  /** Imports what it takes to open a connection. */
+  load(): Promise<(place: Place) => Connection>
 }
 
 const REDIS: Server = {
@@ -36,14 +37,14 @@ const REDIS: Server = {
   shape: /^\w+:\/\/[^/?#@]+(\/\d*)?$/,
   canExpire: true,
   canLease: true,
-  open: async (place) => (await import('./redis.ts')).openRedis(place),
+  load: async () => (await import('./redis.ts')).openRedis,
 }
 
 const VALKEY: Server = {
   ...REDIS,
   adapter: '@keyv/valkey',
   example: 'valkey://user:password@host:6379/0?namespace=name',
-  open: async (place) => (await import('./valkey.ts')).openValkey(place),
+  load: async () => (await import('./valkey.ts')).openValkey,
 }
 
 const POSTGRES: Server = {
@@ -52,7 +53,7 @@ const POSTGRES: Server = {
   shape: /^\w+:\/\/[^@#]*$/,
   canExpire: false,
   canLease: false,
-  open: async (place) => (await import('./postgres.ts')).openPostgres(place),
+  load: async () => (await import('./postgres.ts')).openPostgres,
 }
 
 const SERVERS: ReadonlyMap<string, Server> = new Map([
@@ -81,11 +82,12 @@ export function openServer(url: string, events: Events): Stores | undefined {
   if (server === undefined) return undefined
   const { place, name, secrets } = parse(url, server)
   requireAdapter(server.adapter, name)
+  const loaded = server.load()
   let current: Promise<Connection> | undefined
   let isClosed = false
 
   function open(): Promise<Connection> {
-    const opened = establish(server as Server, place)
+    const opened = loaded.then((connect) => establish(connect, place))
     opened.catch(() => {
       if (current === opened) current = undefined
     })
@@ -95,11 +97,11 @@ export function openServer(url: string, events: Events): Stores | undefined {
 
   async function connect(): Promise<Connection> {
     if (isClosed) throw new Error('the store is closed')
-    const last = current
-    const connection = await last
+    const found = current
+    const connection = await found
     if (connection?.isOpen()) return connection
     // Of all who find it lost, the first opens another one.
-    if (current !== undefined && current !== last) return current
+    if (current !== undefined && current !== found) return current
     connection?.end()
     return open()
   }
@@ -160,6 +162,7 @@ export function openServer(url: string, events: Events): Stores | undefined {
 
   connect().catch((error: unknown) => events.error('open', presentable(error)))
   return {
+    loaded,
     heads: storeNamed('heads'),
     chunks: storeNamed('chunks'),
     ...(server.canLease && {
@@ -180,8 +183,8 @@ export function openServer(url: string, events: Events): Stores | undefined {
 }
 
 /** Connects to a server, or fails before long. */
-async function establish(server: Server, place: Place): Promise<Connection> {
-  const connection = await server.open(place)
+async function establish(connect: (place: Place) => Connection, place: Place): Promise<Connection> {
+  const connection = connect(place)
   const late = delay(CONNECT_TIMEOUT, undefined, { ref: false }).then(() => {
     throw new Error(`the server did not answer within ${CONNECT_TIMEOUT} ms`)
   })

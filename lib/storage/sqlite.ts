@@ -7,7 +7,7 @@ import { sqliteLeases } from './sqlite/leases.ts'
 import { Maintenance } from './sqlite/maintenance.ts'
 import { TABLES } from './sqlite/schema.ts'
 import { SqliteSummaries } from './sqlite/summaries.ts'
-import { sqliteUnreferenced, sqliteUsage } from './sqlite/usage.ts'
+import { sqliteReadership, sqliteUnreferenced, sqliteUsage } from './sqlite/usage.ts'
 
 type StoreName = keyof typeof TABLES
 
@@ -22,8 +22,12 @@ export function openSqlite(path: string, events: Events, isOnlyRead = false): St
   const maintenance = new Maintenance(database)
   const summaries = new SqliteSummaries(database, connect)
   let connection: Promise<Record<StoreName, ByteStore>> | undefined
+  /** Whether {@link connection} has made them, or found them there. */
+  let hasTables = false
 
   function connect(): Promise<Record<StoreName, ByteStore>> {
+    // The file has been begun anew, and its tables are to be made again.
+    if (hasTables && !database.isReady && !database.isClosed) connection = undefined
     connection ??= createTables().catch((error: unknown) => {
       // The adapter never tries again by itself, so another one is made for the next call.
       connection = undefined
@@ -34,14 +38,17 @@ export function openSqlite(path: string, events: Events, isOnlyRead = false): St
 
   /** As {@link connect}, for what writes. */
   function connectToWrite(): Promise<Record<StoreName, ByteStore>> {
+    database.findFile()
     if (database.beginWriting()) connection = undefined
     return connect()
   }
 
   async function createTables(): Promise<Record<StoreName, ByteStore>> {
+    hasTables = false
     const stores = { heads: await open(TABLES.heads), chunks: await open(TABLES.chunks) }
     await summaries.createTables()
     await database.learnSchema()
+    hasTables = true
     if (database.isOnlyRead) return stores
     await database.introduce()
     maintenance.start()
@@ -65,11 +72,18 @@ export function openSqlite(path: string, events: Events, isOnlyRead = false): St
     return keyvStore(keyv, 'bytes', new KeyvErrors(keyv, (error) => events.error('open', error)))
   }
 
+  // Content that is there can be read as long as it is there: the heads say what is to be used.
+  const getters = {
+    heads: (key: string) => database.get(TABLES.heads, key),
+    chunks: (key: string) => {
+      database.introduceReader()
+      return database.get(TABLES.chunks, key, true)
+    },
+  }
+
   const storeNamed = (name: StoreName): ByteStore => ({
     get: (key) =>
-      database.isReady
-        ? database.get(TABLES[name], key)
-        : connect().then(() => database.get(TABLES[name], key)),
+      database.isReady ? getters[name](key) : connect().then(() => getters[name](key)),
     set: async (key, bytes, timeToLive, about) => {
       const store = (await connectToWrite())[name]
       if (about?.summary) summaries.announce(bytes, about.summary)
@@ -98,6 +112,7 @@ export function openSqlite(path: string, events: Events, isOnlyRead = false): St
     chunks: storeNamed('chunks'),
     usage: sqliteUsage(database, connect, connectToWrite),
     unreferenced: sqliteUnreferenced(database, connectToWrite),
+    readership: sqliteReadership(database, connect),
     index: summaries,
     leases: sqliteLeases(database, connectToWrite),
     isWaitedFor: true,

@@ -79,6 +79,12 @@ function outcomesOf(writes: readonly Write[]): Outcome[] {
   return outcomes
 }
 
+/** Gives the memory of long bytes back now: garbage is collected late where there is hardly any but that. */
+function free(value: unknown): void {
+  const buffer = value instanceof Uint8Array ? (value.buffer as ArrayBuffer) : undefined
+  if (buffer?.detached === false) buffer.transfer(0)
+}
+
 parentPort?.on('message', (batch: Batch | 'close') => {
   if (batch === 'close') {
     database.close()
@@ -86,6 +92,7 @@ parentPort?.on('message', (batch: Batch | 'close') => {
     return
   }
   const outcomes = outcomesOf(batch)
+  for (const { parameters } of batch) for (const value of parameters) free(value)
   Atomics.add(state, 2, 1)
   Atomics.notify(state, 2)
   parentPort?.postMessage(outcomes)

@@ -4,6 +4,7 @@ import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { join } from 'node:path'
 import type { Entry } from './ledger.ts'
+import { random, seedRandom } from './random.ts'
 import type { Outcome, Problem } from './tally.ts'
 
 /** What programs tell and ask, and what they are answered. */
@@ -56,7 +57,8 @@ export function launch(
   const file = join(import.meta.dirname, program)
   const line = [
     ...wrapper,
-    ...[process.execPath, '--conditions=source', '--no-warnings', file, JSON.stringify(config)],
+    ...[process.execPath, '--conditions=source', '--no-warnings', file],
+    ...[JSON.stringify(config), String(Math.floor(random() * 2 ** 32))],
   ]
   const child = spawn(line[0] as string, line.slice(1), {
     stdio: ['ignore', 'inherit', 'pipe', 'ipc'],
@@ -98,6 +100,7 @@ let questions = 0
 const asked = new Map<number, (result: never) => void>()
 
 if (process.send) {
+  seedRandom(Number(process.argv[3]))
   process.on('message', (message: 'stop' | { id: number; result: never }) => {
     if (message === 'stop') isStopping = true
     else asked.get(message.id)?.(message.result)

@@ -1,10 +1,11 @@
 // A process that uses a cache as a program does, only all the time, and checks whatever it gets.
 import { setTimeout as delay } from 'node:timers/promises'
-import { type AgentOptions, cachingAgent } from 'caching-agent'
+import { type AgentOptions, cachingAgent, type ResponseQuery } from 'caching-agent'
 import { request } from 'undici'
 import { ask, leave, ownConfig, stopping, tell } from './channel.ts'
 import type { Received } from './content.ts'
 import { exchange, reason, recovery } from './exchange.ts'
+import { random } from './random.ts'
 
 /** How many requests a client has under way at a time, each in a loop with resources of its own. */
 const LOOPS = 4
@@ -30,6 +31,10 @@ export interface Operations {
   readonly drop: number
   /** Reads what the ledger knows of anybody's. */
   readonly check: number
+  /** Lists, counts, marks stale or deletes what is shared, all that is like something; or makes room. */
+  readonly manage: number
+  /** Has all that is stored checked: SQLite must find nothing wrong. */
+  readonly inspect: number
   /** Deletes everything. */
   readonly clear: number
 }
@@ -63,14 +68,14 @@ async function work(loop: number): Promise<void> {
   while (!stopping()) {
     await operate(loop)
     // Not to leave the origin without a chance.
-    if (Math.random() < 0.1) await delay(1)
+    if (random() < 0.1) await delay(1)
   }
 }
 
 async function operate(loop: number): Promise<void> {
   const own = `/kept/${config.slot}-${loop}/${below(OWN)}`
   const any = `/kept/${below(config.clients)}-${below(LOOPS)}/${below(OWN)}`
-  const shared = `/${Math.random() < 0.2 ? 'vary' : 'some'}/${below(config.shared)}`
+  const shared = `/${random() < 0.2 ? 'vary' : 'some'}/${below(config.shared)}`
   switch (chosen()) {
     case 'read':
       await get(shared)
@@ -96,6 +101,10 @@ async function operate(loop: number): Promise<void> {
       return
     case 'check':
       return check(any)
+    case 'manage':
+      return manage()
+    case 'inspect':
+      return inspect()
     case 'clear':
       // One at a time, as the ledger knows them.
       if (loop > 0) return
@@ -146,6 +155,40 @@ async function check(path: string): Promise<void> {
   if (!isThere && isSame) tell('problem', 'lost', `${path}, version ${after.version}`)
 }
 
+/** Does something with many responses. None of those that the ledger knows is deleted. */
+async function manage(): Promise<void> {
+  const { cache } = agent
+  const shared: ResponseQuery = { pattern: [`${origin}/some/*`, `${origin}/vary/*`] }
+  const some: ResponseQuery[] = [
+    { ...shared, sort: 'used', limit: 5 },
+    { ...shared, largerThan: below(300_000) },
+    { ...shared, contentType: 'text/*', limit: 10 },
+    { ...shared, fresh: false },
+    { url: [below(10), below(60)].map((number) => `${origin}/some/${number}`) },
+  ]
+  const query = some[below(some.length)] as ResponseQuery
+  const list = async () => {
+    for await (const { url } of cache.entries(query)) {
+      if (!url.startsWith(origin)) tell('problem', 'others', `there is a URL ${url}`)
+    }
+  }
+  const works = [
+    list,
+    () => cache.count(query),
+    () => cache.expire(query),
+    () => cache.delete(query),
+    () => cache.prune(),
+    () => cache.vacuum(),
+  ]
+  await tried((works[below(works.length)] as () => Promise<unknown>)())
+}
+
+/** What others are just writing or removing is there in part, but no damage is. */
+async function inspect(): Promise<void> {
+  const check = await agent.cache.check().catch(() => undefined)
+  for (const damage of check?.damage ?? []) tell('problem', 'others', `check: ${damage}`)
+}
+
 /** Whether the cache could do what it was told; where its store fails, it says so to those who manage it. */
 async function tried(change: Promise<unknown>): Promise<boolean> {
   return change.then(
@@ -162,12 +205,12 @@ function versionOf({ headers }: Received): number {
 }
 
 function below(limit: number): number {
-  return Math.floor(Math.random() * limit)
+  return Math.floor(random() * limit)
 }
 
 function chosen(): keyof Operations {
   const all = Object.entries(operations) as [keyof Operations, number][]
-  let left = Math.random() * all.reduce((sum, [, weight]) => sum + weight, 0)
+  let left = random() * all.reduce((sum, [, weight]) => sum + weight, 0)
   for (const [operation, weight] of all) {
     left -= weight
     if (left < 0) return operation

@@ -8,21 +8,21 @@ import { newFolder } from '../node-binaries.ts'
 import { launch } from './channel.ts'
 import { answersOf, stopAll } from './crew.ts'
 import { startOrigin } from './origin.ts'
-import type { Part } from './parts.ts'
+import { type Part, sealing } from './parts.ts'
 import { Tally } from './tally.ts'
 import type { TurnedConfig } from './turned.ts'
 
 /** For how long responses are fresh, in seconds. */
 const LIFETIME = 2
 
-export const tortureClock: Part = async ({ seconds, clients, folder }) => {
+export const tortureClock: Part = async ({ seconds, clients, folder, isSealed }) => {
   const tally = new Tally('clock', { mayCutOff: true })
   const origin = await startOrigin(`max-age=${LIFETIME}`)
   const inside = await newFolder(join(folder, 'clock-'))
   const path = join(inside, 'cache.sqlite')
   const config: TurnedConfig = {
     origin: origin.url,
-    store: `sqlite://${path}`,
+    options: { store: `sqlite://${path}`, ...sealing(isSealed) },
     lifetime: LIFETIME * 1000,
   }
   const programs = Array.from({ length: clients }, () =>

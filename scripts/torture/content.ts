@@ -10,7 +10,13 @@ const LENGTHS = [
 export function contentOf(name: string, version: number): Buffer {
   const seed = createHash('sha256').update(`${name} ${version}`).digest()
   const length = LENGTHS[seed.readUInt32LE(0) % LENGTHS.length] as number
-  return createCipheriv('aes-256-ctr', seed, Buffer.alloc(16)).update(Buffer.alloc(length))
+  const cipher = createCipheriv('aes-256-ctr', seed, Buffer.alloc(16))
+  // Some can be compressed.
+  if (seed.readUInt8(4) % 2 === 0) return cipher.update(Buffer.alloc(length))
+  return Buffer.from(cipher.update(Buffer.alloc(Math.ceil(length / 2))).toString('hex')).subarray(
+    0,
+    length,
+  )
 }
 
 /** The name of a resource: of its variant, where the origin has several. */

@@ -2,6 +2,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { type Launched, launch, type Messages } from './channel.ts'
 import type { ClientConfig } from './client.ts'
 import type { Ledger } from './ledger.ts'
+import { random } from './random.ts'
 import type { Tally } from './tally.ts'
 
 /** How long a client may take to end when it is asked to, in milliseconds. */
@@ -56,7 +57,7 @@ export class Crew {
 
   /** Kills any client at once, and starts it again. */
   async killAny(): Promise<void> {
-    const slot = Math.floor(Math.random() * this.#configs.length)
+    const slot = Math.floor(random() * this.#configs.length)
     const client = this.#clients.get(slot) as Launched
     client.child.kill('SIGKILL')
     await client.ended

@@ -4,13 +4,13 @@ import { copyFileSync, existsSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { setTimeout as delay } from 'node:timers/promises'
-import { type CachingAgent, cachingAgent } from 'caching-agent'
+import { type AgentOptions, type CachingAgent, cachingAgent } from 'caching-agent'
 import { newFolder } from '../node-binaries.ts'
 import { launch } from './channel.ts'
 import { answersOf, stopAll } from './crew.ts'
 import { exchange } from './exchange.ts'
 import { startOrigin } from './origin.ts'
-import type { Part } from './parts.ts'
+import { type Part, sealing } from './parts.ts'
 import { Tally } from './tally.ts'
 import type { TrialsConfig } from './trials.ts'
 
@@ -23,13 +23,15 @@ const PROCESSES = 2
 /** How many responses are stored. */
 const STORED = 24
 
-export const tortureWithDamage: Part = async ({ seconds, folder, seed }) => {
+export const tortureWithDamage: Part = async ({ seconds, folder, seed, isSealed, slowness }) => {
   const tally = new Tally('damage', { mayCutOff: true })
   tally.notes.push(`the first seed was ${seed}`)
   const origin = await startOrigin()
   const inside = await newFolder(join(folder, 'damage-'))
   const urls = Array.from({ length: STORED }, (_, index) => `${origin.url}/some/${index}`)
-  await makeSound(inside, urls)
+  const options = sealing(isSealed)
+  const patience = PATIENCE * slowness
+  await makeSound(inside, urls, options)
 
   const end = performance.now() + seconds * 1000
   let next = seed
@@ -38,7 +40,7 @@ export const tortureWithDamage: Part = async ({ seconds, folder, seed }) => {
     while (performance.now() < end) {
       let began = performance.now()
       let current = next
-      const config: TrialsConfig = { folder: inside, urls }
+      const config: TrialsConfig = { folder: inside, urls, options }
       const answers = {
         ...answersOf(tally),
         trial: () => {
@@ -57,8 +59,8 @@ export const tortureWithDamage: Part = async ({ seconds, folder, seed }) => {
       })
       while (ended === undefined && performance.now() < end) {
         await delay(100)
-        if (performance.now() - began < PATIENCE) continue
-        tally.problem('failed', `a trial took more than ${PATIENCE} ms (seed ${current})`)
+        if (performance.now() - began < patience) continue
+        tally.problem('failed', `a trial took more than ${patience} ms (seed ${current})`)
         process.child.kill('SIGKILL')
         await process.ended
       }
@@ -77,9 +79,13 @@ export const tortureWithDamage: Part = async ({ seconds, folder, seed }) => {
 }
 
 /** Makes two sound databases: `closed.sqlite`, and `open.sqlite` as it is while it is in use, with its log. */
-async function makeSound(folder: string, urls: readonly string[]): Promise<void> {
+async function makeSound(
+  folder: string,
+  urls: readonly string[],
+  options: AgentOptions,
+): Promise<void> {
   const path = join(folder, 'sound.sqlite')
-  const agent = cachingAgent({ store: `sqlite://${path}`, expireAfter: '1h' })
+  const agent = cachingAgent({ store: `sqlite://${path}`, expireAfter: '1h', ...options })
   await storeAll(agent, urls.slice(0, STORED / 2))
   const database = new DatabaseSync(path)
   database.exec('PRAGMA wal_checkpoint(TRUNCATE)')

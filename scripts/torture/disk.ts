@@ -8,7 +8,7 @@ import { newFolder } from '../node-binaries.ts'
 import { Crew } from './crew.ts'
 import { Ledger } from './ledger.ts'
 import { startOrigin } from './origin.ts'
-import type { Part, Settings } from './parts.ts'
+import { type Part, type Settings, sealing } from './parts.ts'
 import { inspect, OPERATIONS } from './sqlite.ts'
 import { Tally } from './tally.ts'
 
@@ -20,7 +20,12 @@ export const tortureDisk: Part = async (settings) => [
   await withLimitedFiles(settings),
 ]
 
-async function withFullFileSystem({ seconds, clients, folder }: Settings): Promise<Tally> {
+async function withFullFileSystem({
+  seconds,
+  clients,
+  folder,
+  isSealed,
+}: Settings): Promise<Tally> {
   const tally = new Tally('disk')
   const inside = await newFolder(join(folder, 'disk-'))
   try {
@@ -37,7 +42,7 @@ async function withFullFileSystem({ seconds, clients, folder }: Settings): Promi
     // Something else takes a part of it, and is gone in the end.
     const ballast = join(inside, 'ballast')
     writeFileSync(ballast, Buffer.alloc(SIZE / 2))
-    const load = await start(tally, join(inside, 'cache.sqlite'), clients)
+    const load = await start(tally, join(inside, 'cache.sqlite'), clients, isSealed)
     await load.goOn(seconds / 2)
     await load.end(() => rmSync(ballast))
   } finally {
@@ -47,24 +52,30 @@ async function withFullFileSystem({ seconds, clients, folder }: Settings): Promi
   return tally
 }
 
-async function withLimitedFiles({ seconds, clients, folder }: Settings): Promise<Tally> {
+async function withLimitedFiles({ seconds, clients, folder, isSealed }: Settings): Promise<Tally> {
   const tally = new Tally('file size')
   const inside = await newFolder(join(folder, 'limited-'))
   // In blocks of 512 bytes or of 1 KiB. Node ignores the signal by which most programs would be ended.
   const wrapper = ['sh', '-c', `ulimit -f ${SIZE / 1024}; exec "$@"`, 'sh']
-  const load = await start(tally, join(inside, 'cache.sqlite'), clients, wrapper)
+  const load = await start(tally, join(inside, 'cache.sqlite'), clients, isSealed, wrapper)
   await load.goOn(seconds / 2)
   await load.end()
   return tally
 }
 
-async function start(tally: Tally, path: string, clients: number, wrapper?: string[]) {
+async function start(
+  tally: Tally,
+  path: string,
+  clients: number,
+  isSealed: boolean,
+  wrapper?: string[],
+) {
   const origin = await startOrigin()
   const ledger = new Ledger(origin.version)
   const configs = Array.from({ length: clients }, (_, slot) => ({
     slot,
     origin: origin.url,
-    options: { store: `sqlite://${path}` },
+    options: { store: `sqlite://${path}`, ...sealing(isSealed, slot) },
     shared: 200,
     clients,
     operations: { ...OPERATIONS, clear: 0 },
@@ -89,7 +100,7 @@ async function start(tally: Tally, path: string, clients: number, wrapper?: stri
       makeRoom?.()
       await stopped
       if (tally.events === 0) tally.problem('others', 'nobody was told that the disk is full')
-      await inspect(tally, path, origin.url, ledger)
+      await inspect(tally, path, origin.url, ledger, sealing(isSealed))
       origin.close()
     },
   }

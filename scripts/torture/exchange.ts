@@ -2,6 +2,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { type CacheInfo, type CachingAgent, cacheInfo } from 'caching-agent'
 import { request } from 'undici'
 import { type Received, wrongness } from './content.ts'
+import { random } from './random.ts'
 import type { Outcome } from './tally.ts'
 
 /** A request and what it came to. */
@@ -21,8 +22,8 @@ export async function exchange(
   headers: Record<string, string> = {},
 ): Promise<Exchange> {
   const path = new URL(url).pathname
-  const language = ['de', 'en', 'fr'][Math.floor(Math.random() * 3)] as string
-  const isSlow = Math.random() < SLOWNESS
+  const language = ['de', 'en', 'fr'][Math.floor(random() * 3)] as string
+  const isSlow = random() < SLOWNESS
   const started = performance.now()
   let began: number | undefined
   const times = () => ({
@@ -30,7 +31,7 @@ export async function exchange(
     ...(!isSlow && { ended: performance.now() - started }),
   })
   try {
-    const way = Math.random() < 0.5 ? byRequest : byFetch
+    const way = random() < 0.5 ? byRequest : byFetch
     const answer = await way(agent, url, { ...headers, 'accept-language': language })
     began = performance.now() - started
     const received = { ...answer, content: await read(answer.body, isSlow) }

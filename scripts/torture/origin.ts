@@ -3,6 +3,7 @@ import { createServer, type IncomingMessage, type ServerResponse } from 'node:ht
 import type { AddressInfo } from 'node:net'
 import { setTimeout as delay } from 'node:timers/promises'
 import { contentOf, etagOf, nameOf } from './content.ts'
+import { random } from './random.ts'
 
 /** An origin server whose resources change with nearly every request. */
 export interface Origin {
@@ -26,13 +27,14 @@ export async function startOrigin(cacheControl = 'max-age=3600'): Promise<Origin
       return
     }
     const isNamed = request.headers['if-none-match']?.includes(etagOf(name, current))
-    const isUnchanged = isNamed === true && Math.random() < 0.5
+    const isUnchanged = isNamed === true && random() < 0.5
     const version = isUnchanged ? current : current + 1
     versions.set(name, version)
     response.setHeader('Cache-Control', cacheControl)
     response.setHeader('ETag', etagOf(name, version))
     response.setHeader('X-Version', version)
     response.setHeader('X-Name', name)
+    response.setHeader('Content-Type', 'text/plain')
     // The time by a clock that no client turns.
     response.setHeader('X-Time', Date.now())
     if (path.startsWith('/vary/')) response.setHeader('Vary', 'Accept-Language')
@@ -41,11 +43,11 @@ export async function startOrigin(cacheControl = 'max-age=3600'): Promise<Origin
       return
     }
     const content = contentOf(name, version)
-    if (Math.random() < 0.7) response.setHeader('Content-Length', content.length)
+    if (random() < 0.7) response.setHeader('Content-Length', content.length)
     // Some take a while, so that much can happen in their middle.
-    if (Math.random() < 0.3) {
+    if (random() < 0.3) {
       response.write(content.subarray(0, content.length / 3))
-      await delay(Math.random() * 40)
+      await delay(random() * 40)
       response.end(content.subarray(content.length / 3))
     } else response.end(content)
   }

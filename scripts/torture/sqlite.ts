@@ -4,7 +4,7 @@ import { rmSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { setTimeout as delay } from 'node:timers/promises'
-import { cachingAgent } from 'caching-agent'
+import { type AgentOptions, cachingAgent } from 'caching-agent'
 import { request } from 'undici'
 import { newFolder } from '../node-binaries.ts'
 import type { Operations } from './client.ts'
@@ -12,17 +12,18 @@ import { wrongness } from './content.ts'
 import { Crew } from './crew.ts'
 import { Ledger } from './ledger.ts'
 import { startOrigin } from './origin.ts'
-import type { Part } from './parts.ts'
+import { type Part, sealing } from './parts.ts'
+import { random } from './random.ts'
 import { Tally } from './tally.ts'
 
 /** What processes do with a file that is theirs as much as anybody's. */
 export const OPERATIONS: Operations = {
   ...{ read: 50, refresh: 10, part: 5, change: 3, delete: 5 },
-  ...{ keep: 10, drop: 2, check: 15, clear: 0.1 },
+  ...{ keep: 10, drop: 2, check: 15, manage: 1, inspect: 0.05, clear: 0.1 },
 }
 
-export const tortureSqlite: Part = async ({ seconds, clients, folder }) => {
-  const tally = new Tally('sqlite')
+export const tortureSqlite: Part = async ({ seconds, clients, folder, isSealed }) => {
+  const tally = new Tally(isSealed ? 'sealed' : 'sqlite')
   const origin = await startOrigin()
   const ledger = new Ledger(origin.version)
   const inside = await newFolder(join(folder, 'sqlite-'))
@@ -31,7 +32,11 @@ export const tortureSqlite: Part = async ({ seconds, clients, folder }) => {
     slot,
     origin: origin.url,
     // Some remember little, so that they have to read again what they remembered once.
-    options: { store: `sqlite://${path}`, memory: { maxSize: slot % 2 ? '1MiB' : '64MiB' } },
+    options: {
+      store: `sqlite://${path}`,
+      memory: { maxSize: slot % 2 ? '1MiB' : '64MiB' },
+      ...sealing(isSealed, slot),
+    },
     shared: 60,
     clients,
     operations: OPERATIONS,
@@ -39,20 +44,26 @@ export const tortureSqlite: Part = async ({ seconds, clients, folder }) => {
   const crew = new Crew(tally, ledger, configs)
   const end = performance.now() + seconds * 1000
   while (performance.now() < end) {
-    await delay(Math.random() * 2000)
+    await delay(random() * 2000)
     await crew.killAny()
   }
   await crew.stop()
-  await inspect(tally, path, origin.url, ledger)
+  await inspect(tally, path, origin.url, ledger, sealing(isSealed))
   origin.close()
   rmSync(inside, { recursive: true })
   return [tally]
 }
 
 /** What is left must be a sound file, whose responses are complete, and among them all that must be. */
-export async function inspect(tally: Tally, path: string, origin: string, ledger: Ledger) {
+export async function inspect(
+  tally: Tally,
+  path: string,
+  origin: string,
+  ledger: Ledger,
+  options: AgentOptions = {},
+) {
   try {
-    await inspectResponses(tally, path, origin, ledger)
+    await inspectResponses(tally, path, origin, ledger, options)
   } catch (error) {
     tally.problem('failed', `at the end: ${(error as Error).message}`)
   }
@@ -64,11 +75,18 @@ export async function inspect(tally: Tally, path: string, origin: string, ledger
   database.close()
 }
 
-async function inspectResponses(tally: Tally, path: string, origin: string, ledger: Ledger) {
-  await using agent = cachingAgent({ store: `sqlite://${path}`, expireAfter: '1h' })
+async function inspectResponses(
+  tally: Tally,
+  path: string,
+  origin: string,
+  ledger: Ledger,
+  options: AgentOptions,
+) {
+  await using agent = cachingAgent({ store: `sqlite://${path}`, expireAfter: '1h', ...options })
   agent.cache.on('error', ({ error }) => tally.event(`at the end: ${error.message}`))
   const read = async (url: string, language: string) => {
-    const headers = { 'cache-control': 'only-if-cached', 'accept-language': language }
+    // Some have been marked as stale.
+    const headers = { 'cache-control': 'only-if-cached, max-stale', 'accept-language': language }
     const { statusCode, headers: fields, body } = await request(url, { dispatcher: agent, headers })
     const content = Buffer.from(await body.arrayBuffer())
     return { status: statusCode, headers: fields as Record<string, string>, content }

@@ -1,7 +1,7 @@
 // Damages files of a cache, each in another way, and sees what becomes of it.
 import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { type CachingAgent, cachingAgent } from 'caching-agent'
+import { type AgentOptions, type CachingAgent, cachingAgent } from 'caching-agent'
 import { ask, leave, ownConfig, stopping, tell } from './channel.ts'
 import { copyDatabase } from './damage.ts'
 import { exchange, reason } from './exchange.ts'
@@ -13,9 +13,11 @@ export interface TrialsConfig {
   readonly folder: string
   /** What is stored in them. */
   readonly urls: readonly string[]
+  /** Those of the agents, as JSON can say them. */
+  readonly options: AgentOptions
 }
 
-const { folder, urls } = ownConfig<TrialsConfig>()
+const { folder, urls, options } = ownConfig<TrialsConfig>()
 
 while (!stopping()) {
   const seed = await ask('trial')
@@ -40,7 +42,12 @@ async function trial(seed: number, random: Random): Promise<void> {
   }
   const problem = (kind: Problem, text: string) => tell('problem', kind, `${text} (${what})`)
   const open = () => {
-    const agent = cachingAgent({ store: `sqlite://${path}`, expireAfter: '1h', ...memory })
+    const agent = cachingAgent({
+      store: `sqlite://${path}`,
+      expireAfter: '1h',
+      ...options,
+      ...memory,
+    })
     agent.cache.on('error', ({ operation, error }) => {
       events += 1
       tell('event', `${operation}: ${error.message}`)
@@ -78,8 +85,8 @@ async function trial(seed: number, random: Random): Promise<void> {
 
     const next = open()
     // Some damage is found in the middle of content only, and what has been read before goes with the file.
-    for (let time = 0; time < 2; time++) await misses(next, shuffled)
-    const left = await misses(next, shuffled)
+    let left = shuffled.length
+    for (let time = 0; time < 6 && left > 0; time++) left = await misses(next, shuffled)
     await next.close()
     if (left > 0) problem('others', `after a restart ${left} responses cannot be stored`)
   } catch (error) {

@@ -1,13 +1,15 @@
 // A process with a cache, and a clock that is turned again and again. Only its idea of the time is: timers
 // go on as they do.
 import { setTimeout as delay } from 'node:timers/promises'
-import { cachingAgent } from 'caching-agent'
+import { type AgentOptions, cachingAgent } from 'caching-agent'
 import { leave, ownConfig, stopping, tell } from './channel.ts'
 import { exchange, recovery } from './exchange.ts'
+import { random } from './random.ts'
 
 export interface TurnedConfig {
   readonly origin: string
-  readonly store: string
+  /** Those of its agent, as JSON can say them. */
+  readonly options: AgentOptions
   /** For how long responses are fresh, in milliseconds. */
   readonly lifetime: number
 }
@@ -33,9 +35,9 @@ globalThis.Date = class extends RightDate {
   }
 } as DateConstructor
 
-const { origin, store, lifetime } = ownConfig<TurnedConfig>()
+const { origin, options, lifetime } = ownConfig<TurnedConfig>()
 const agent = cachingAgent({
-  store,
+  ...options,
   // By a rule of its own, or by what the origin says.
   urlsExpireAfter: { '127.0.0.1/rule/**': lifetime },
 })
@@ -49,15 +51,15 @@ leave()
 
 async function turn(): Promise<void> {
   while (!stopping()) {
-    await delay(Math.random() * 1500)
-    error = ERRORS[Math.floor(Math.random() * ERRORS.length)] as number
+    await delay(random() * 1500)
+    error = ERRORS[Math.floor(random() * ERRORS.length)] as number
   }
 }
 
 async function work(): Promise<void> {
   while (!stopping()) {
-    const number = Math.floor(Math.random() * 20)
-    const url = `${origin}/${Math.random() < 0.5 ? 'rule' : 'some'}/${number}`
+    const number = Math.floor(random() * 20)
+    const url = `${origin}/${random() < 0.5 ? 'rule' : 'some'}/${number}`
     const { outcome, received } = await exchange(agent, url)
     const sent = Number(received?.headers['x-time'])
     const age = RightDate.now() - sent

@@ -33,6 +33,9 @@ const WRITE_PATIENCE = 2000
 /** How long opening the file waits for another process's lock, which blocks the construction, in milliseconds. */
 const OPEN_PATIENCE = 1000
 
+/** How often it is looked at most whether the file is still where it was, in milliseconds. */
+const FIND_INTERVAL = 1000
+
 /** How much is written until that is left to a thread of its own, in bytes: short programs need none. */
 const MUCH = 2 ** 20
 
@@ -49,6 +52,9 @@ const SQLITE_IOERR = 10
 const SQLITE_FULL = 13
 /** What a file says that ends too early. */
 const SQLITE_IOERR_SHORT_READ = 522
+
+/** How SQLite says that a schema is not what it was: it has no code of its own for that. */
+const MISSING = /^no such | has no column named /
 
 /** What may be over the next time. */
 const PASSING = new Set([SQLITE_BUSY, SQLITE_IOERR, SQLITE_FULL])
@@ -69,10 +75,15 @@ export class SqliteDatabase {
   )
   #database: DatabaseSync | undefined
   #file: { readonly dev: number; readonly ino: number } | undefined
+  /** When it was last looked whether it is where it was, by the clock of `performance`. */
+  #foundAt = -Infinity
   /** How often the file has been opened. */
   #opened = 0
   #closed = false
-  readonly #id = randomUUID()
+  /** By what this cache is told from others. */
+  readonly id: string = randomUUID()
+  /** Whether others have been told something, although the file is only read. */
+  #isIntroduced = false
   /** Whether there are others, and at which version of the file that was found. */
   #others = { version: Number.NaN, isAny: false }
   #versionQuery: StatementSync | undefined
@@ -82,6 +93,7 @@ export class SqliteDatabase {
   /** How many bytes have been written. */
   #written = 0
   #isWritable = true
+  #mayHaveThread = true
   #isOnlyRead: boolean
   /** Whether there is no file to be read yet. */
   #isStandIn = false
@@ -113,14 +125,21 @@ export class SqliteDatabase {
     return this.#schema.length > 0 && !this.#closed
   }
 
-  /** What is at a key of the adapter's: read past the adapter, as at once as SQLite can. */
-  get(table: string, key: string): Awaitable<Buffer | undefined> {
+  /**
+   * What is at a key of the adapter's: read past the adapter, as at once as SQLite can.
+   *
+   * @param isLasting whether what has expired is there for as long as it has not been removed
+   */
+  get(
+    table: string,
+    key: string,
+    isLasting: boolean = this.#isOnlyRead,
+  ): Awaitable<Buffer | undefined> {
     const sql = `SELECT value, expires FROM ${table} WHERE key = ? AND namespace = ''`
     const read = ([row]: unknown[]) => {
       const { value, expires } = (row ?? {}) as { value?: Buffer; expires?: number | null }
       if (!Buffer.isBuffer(value)) return undefined
-      // What is only read is there for as long as it is there.
-      return this.#isOnlyRead || (expires ?? Infinity) > Date.now() ? value : undefined
+      return isLasting || (expires ?? Infinity) > Date.now() ? value : undefined
     }
     try {
       return read(this.#run(sql, [key]))
@@ -183,15 +202,38 @@ export class SqliteDatabase {
     }
   }
 
+  /** Begins anew where the file has been removed, or another one is in its place: nobody else would see what is written. */
+  findFile(): void {
+    const now = performance.now()
+    if (!this.#file || !this.#isWritable || now - this.#foundAt < FIND_INTERVAL) return
+    this.#foundAt = now
+    if (this.#isThere()) return
+    // Another file may have other tables.
+    this.#schema = []
+    mkdirSync(dirname(this.#path), { recursive: true })
+    this.#startAnew(undefined)
+    this.#events.error(
+      'open',
+      new Error(`the cache file ${this.#path} was removed or replaced; it is opened anew`),
+    )
+  }
+
+  /** Whether the file that is open is where it was. */
+  #isThere(): boolean {
+    const file = statSync(this.#path, { throwIfNoEntry: false })
+    return file?.ino === this.#file?.ino && file?.dev === this.#file?.dev
+  }
+
   /** Leaves the writing to a thread from the moment on at which it is worth while. */
   #count(parameters: readonly unknown[]): void {
     for (const value of parameters) if (value instanceof Uint8Array) this.#written += value.length
-    if (this.#written < MUCH || this.#writes.writer || !this.#isWritable || !this.isReady) return
+    if (this.#written < MUCH || this.#writes.writer || !this.isReady) return
+    if (!this.#isWritable || !this.#mayHaveThread) return
     try {
       this.#writes.writer = new Writer(this.#path, WRITE_PATIENCE, COUNTER, () => this.#countAnew())
     } catch {
       // Where there may be no threads, there are none.
-      this.#isWritable = false
+      this.#mayHaveThread = false
     }
   }
 
@@ -205,7 +247,11 @@ export class SqliteDatabase {
   #mayTryAgain(error: unknown, isLate: boolean): boolean {
     if (isLate) return false
     const isDamage = !this.#isOnlyRead && this.#isDamage(error)
-    if (isDamage) this.#startAnew(error)
+    if (isDamage) {
+      // What made the tables is damaged as well: who wants them has to make them.
+      if (this.#isSchemaDamage(error)) this.#schema = []
+      this.#startAnew(error)
+    }
     return isDamage || resultCode(error) === SQLITE_BUSY
   }
 
@@ -213,15 +259,50 @@ export class SqliteDatabase {
     const code = resultCode(error)
     if (isNoDatabase(error)) return true
     if (code === SQLITE_IOERR) return extendedCode(error) === SQLITE_IOERR_SHORT_READ
-    // A table that was there is not any more: the file is damaged where its schema is.
-    return this.#schema.length > 0 && /^no such table/.test((error as Error).message)
+    return this.#isSchemaDamage(error)
+  }
+
+  /** Whether what was there is not any more, or has another name: the file is damaged where its schema is. */
+  #isSchemaDamage(error: unknown): boolean {
+    return this.#isWritable && this.#schema.length > 0 && MISSING.test((error as Error).message)
   }
 
   /** Tells other processes that this one has the file open. A file that cannot be written has no need of it. */
   async introduce(): Promise<void> {
     if (!this.#isWritable) return
     const sql = `INSERT OR REPLACE INTO ${PROCESSES} VALUES (?, ?)`
-    await this.query(sql, this.#id, process.pid).catch(() => {})
+    await this.query(sql, this.id, process.pid).catch(() => {})
+  }
+
+  /** Does so for one that only reads, when it reads what others might remove. */
+  introduceReader(): void {
+    if (!this.#isOnlyRead || this.#isIntroduced || !this.#isInUse()) return
+    const sql = `INSERT OR REPLACE INTO ${PROCESSES} VALUES (?, ?)`
+    // What cannot be written need not be.
+    this.note(sql, this.id, process.pid).catch(() => {})
+  }
+
+  /** Whether somebody writes to the file: as it is when nobody does, it stays under those who only read. */
+  #isInUse(): boolean {
+    return (statSync(`${this.#path}-wal`, { throwIfNoEntry: false })?.size ?? 0) > 0
+  }
+
+  /** Writes for others what they need not know: a file that is only read is changed only if others change it, too. */
+  async note(sql: string, ...parameters: readonly unknown[]): Promise<void> {
+    if (!this.#isOnlyRead) {
+      if (this.#isWritable) await this.query(sql, ...parameters)
+      return
+    }
+    if (!this.#isIntroduced && !this.#isInUse()) return
+    this.#isIntroduced = true
+    await this.#patiently(WRITE_PATIENCE, () => {
+      this.#database?.exec('PRAGMA query_only = OFF')
+      try {
+        this.#run(sql, parameters)
+      } finally {
+        this.#database?.exec('PRAGMA query_only = ON')
+      }
+    })
   }
 
   /** Whether another process has the file open, or another cache of this one. */
@@ -229,7 +310,7 @@ export class SqliteDatabase {
     const version = this.version()
     if (version !== this.#others.version) {
       const sql = `SELECT pid FROM ${PROCESSES} WHERE id <> ?`
-      const others = await this.query<{ pid: number }>(sql, this.#id)
+      const others = await this.query<{ pid: number }>(sql, this.id)
       this.#others = { version, isAny: others.some(({ pid }) => isAlive(pid)) }
     }
     return this.#others.isAny
@@ -416,9 +497,10 @@ export class SqliteDatabase {
 
   async close(): Promise<void> {
     if (this.#closed) return
+    const leaving = `DELETE FROM ${PROCESSES} WHERE id = ?`
+    if (this.#isIntroduced) await this.note(leaving, this.id).catch(() => {})
     if (this.isReady && this.#isWritable) {
-      const sql = `DELETE FROM ${PROCESSES} WHERE id = ?`
-      await this.#writes.write(sql, [this.#id], 0).catch(() => {})
+      await this.#writes.write(leaving, [this.id], 0).catch(() => {})
     }
     this.#closed = true
     this.#writes.close(new Error('the store is closed'))

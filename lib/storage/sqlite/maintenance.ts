@@ -9,6 +9,7 @@ import {
   NOBODY,
   NOW,
   PROCESSES,
+  READING,
   TABLES,
   TOTALS,
   UNREFERENCED,
@@ -29,6 +30,9 @@ const SCAN_STEP = 500
 
 /** How many pages are given back at a time. */
 const VACUUM_STEP = 256
+
+/** Whether a chunk is of content that somebody has been reading for long, as SQL. */
+const IS_READ = `EXISTS (SELECT 1 FROM ${READING} WHERE generation = substr(key, 1, instr(key, '.') - 1))`
 
 /** Removes what is of no use any more from a database, in small steps, and gives its space back. */
 export class Maintenance {
@@ -95,8 +99,8 @@ export class Maintenance {
    * @returns how many responses were removed
    */
   async prune(): Promise<number> {
-    await this.#removeUnreferenced()
     await this.#removeProcesses()
+    await this.#removeUnreferenced()
     await this.#database.query(`DELETE FROM ${LEASES} WHERE until < ${NOW}`)
     await this.#removeExpired(TABLES.chunks)
     const count = await this.#removeExpired(TABLES.heads)
@@ -105,7 +109,8 @@ export class Maintenance {
   }
 
   async #removeExpired(table: string): Promise<number> {
-    const expired = `SELECT rowid FROM ${table} WHERE expires IS NOT NULL AND expires < ? LIMIT ${STEP}`
+    const unread = table === TABLES.chunks ? `AND NOT ${IS_READ}` : ''
+    const expired = `SELECT rowid FROM ${table} WHERE expires IS NOT NULL AND expires < ? ${unread} LIMIT ${STEP}`
     return this.#remove(table, expired, Date.now())
   }
 
@@ -138,18 +143,19 @@ export class Maintenance {
   }
 
   async #removeProcesses(): Promise<void> {
-    const all = await this.#database.query<{ id: string; pid: number }>(
-      `SELECT id, pid FROM ${PROCESSES}`,
-    )
-    for (const { id, pid } of all) {
-      if (!isAlive(pid)) await this.#database.query(`DELETE FROM ${PROCESSES} WHERE id = ?`, id)
+    for (const table of [PROCESSES, READING]) {
+      const all = await this.#database.query<{ pid: number }>(`SELECT DISTINCT pid FROM ${table}`)
+      for (const { pid } of all) {
+        if (isAlive(pid)) continue
+        await this.#database.query(`DELETE FROM ${table} WHERE pid = ?`, pid)
+      }
     }
   }
 
   /** Removes content that was being written, or was to be removed, by processes that are no more. */
   async #removeUnreferenced(): Promise<void> {
     const rows = await this.#database.query<{ generation: string; pid: number; wait: number }>(
-      `SELECT generation, pid, since - ${NOW} AS wait FROM ${UNREFERENCED}`,
+      `SELECT generation, pid, since - ${NOW} AS wait FROM ${UNREFERENCED} WHERE generation NOT IN (SELECT generation FROM ${READING})`,
     )
     for (const { generation, pid, wait } of rows) {
       if (this.#database.isClosed) return

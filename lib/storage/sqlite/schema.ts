@@ -13,6 +13,9 @@ export const UNREFERENCED = 'unreferenced_1'
 export const PROCESSES = 'processes_1'
 export const LEASES = 'leases_1'
 
+/** Which contents processes have been reading for long. */
+export const READING = 'reading_1'
+
 /** How often heads have been changed by anybody. */
 export const CHANGES = 'changes_1'
 
@@ -65,6 +68,7 @@ export const SCHEMA: readonly string[] = [
   `CREATE TABLE IF NOT EXISTS ${CHANGES} (id INTEGER PRIMARY KEY, number INTEGER NOT NULL)`,
   ...changes(TABLES.heads),
   `CREATE TABLE IF NOT EXISTS ${PROCESSES} (id TEXT PRIMARY KEY, pid INTEGER NOT NULL) WITHOUT ROWID`,
+  `CREATE TABLE IF NOT EXISTS ${READING} (generation TEXT, id TEXT, pid INTEGER NOT NULL, PRIMARY KEY (generation, id)) WITHOUT ROWID`,
   `CREATE TABLE IF NOT EXISTS ${LEASES} (key TEXT PRIMARY KEY, holder TEXT NOT NULL, until INTEGER NOT NULL) WITHOUT ROWID`,
 ]
 

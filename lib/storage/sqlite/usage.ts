@@ -1,7 +1,7 @@
 import { setImmediate as nextTurn } from 'node:timers/promises'
-import type { Unreferenced, Usage } from '../byte-store.ts'
+import type { Readership, Unreferenced, Usage } from '../byte-store.ts'
 import type { SqliteDatabase } from './database.ts'
-import { NOW, TABLES, TOTALS, UNREFERENCED, USED } from './schema.ts'
+import { NOW, READING, TABLES, TOTALS, UNREFERENCED, USED } from './schema.ts'
 
 /** How many heads are touched at a time. */
 const TOUCH_STEP = 500
@@ -65,6 +65,25 @@ export function sqliteUnreferenced(
       const sql = `DELETE FROM ${UNREFERENCED} WHERE generation = ?`
       if (isOwn) await database.query(`${sql} AND pid = ?`, generation, process.pid)
       else await database.query(sql, generation)
+    },
+  }
+}
+
+/** Which contents in a database this process has been reading for long. */
+export function sqliteReadership(
+  database: SqliteDatabase,
+  connect: () => Promise<unknown>,
+): Readership {
+  return {
+    async begin(generation) {
+      await connect()
+      const sql = `INSERT OR IGNORE INTO ${READING} VALUES (?, ?, ?)`
+      await database.note(sql, generation, database.id, process.pid)
+    },
+    async end(generation) {
+      await connect()
+      const sql = `DELETE FROM ${READING} WHERE generation = ? AND id = ?`
+      await database.note(sql, generation, database.id)
     },
   }
 }
