@@ -42,6 +42,7 @@ import { LostContentError } from './storage/content.ts'
 import type { Entry, NewEntry } from './storage/entry.ts'
 import type { Leases } from './storage/leases.ts'
 import type { Recording } from './storage/responses.ts'
+import { takeTurn } from './storage/turns.ts'
 import {
   adoption,
   freshening,
@@ -779,7 +780,10 @@ export class CachedRequest implements ToldRequest {
     const message = delivery(this.#request, stored, told, this.#answerOf(stored))
     if (message === undefined) return 'partial'
     const { reader, bytes } = message
-    if (reader === undefined) return this.#deliver(stored, message, status, bytes)
+    if (reader === undefined) {
+      const turn = takeTurn(SHARE_OF_TURN)
+      return after(turn, () => this.#deliver(stored, message, status, bytes))
+    }
     return reader.read().then(
       (first) => this.#deliver(stored, message, status, first),
       (error: unknown) => {
@@ -881,6 +885,9 @@ type PlayOutcome = 'played' | 'lost' | 'partial'
 
 /** Why a request that might have been answered passes by after all. */
 type PassReason = 'rule-failed' | 'content' | 'request-too-large'
+
+/** What a hit counts of what is read in one turn of the event loop, in bytes: there are 128 of them. */
+const SHARE_OF_TURN = 8192
 
 /** What a request is before that is known. */
 const NO_IDENTITY: Identity = { cacheKey: '', url: '', hidden: [] }

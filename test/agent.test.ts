@@ -70,6 +70,25 @@ suite('an agent', () => {
     assert.equal(seen.length, 1)
   })
 
+  test('leaves others their turns, however many hits follow each other', async (t) => {
+    const { url } = await origin(t, (_, response) => response.end('x'))
+    const agent = testAgent(t, { expireAfter: '1h' })
+    await get(agent, url)
+    await agent.cache.responses.settled()
+    let turns = 0
+    const count = () => {
+      turns += 1
+      next = setImmediate(count)
+    }
+    let next = setImmediate(count)
+    t.after(() => clearImmediate(next))
+    for (let hits = 0; hits < 2000; hits++) {
+      const { body } = await undici.request(url, { dispatcher: agent })
+      await body.text()
+    }
+    assert.ok(turns > 10, `${turns} turns in 2000 hits`)
+  })
+
   test('with() shares everything, and closing what it returns closes nothing', async (t) => {
     const { url } = await origin(t, (_, response) => response.end('content'))
     const agent = testAgent(t, { expireAfter: '1h' })

@@ -1,3 +1,6 @@
+import { setImmediate } from 'node:timers'
+import type { Awaitable } from '../awaitable.ts'
+
 /** How much content is read until others have a turn, in bytes, whoever reads it. */
 const MOST = 1024 * 1024
 
@@ -11,10 +14,9 @@ let next: Promise<void> | undefined
  * @param bytes how much is going to be read
  * @returns what is to be waited for, if anything is
  */
-export function takeTurn(bytes: number): Promise<void> | undefined {
+export function takeTurn(bytes: number): Awaitable<void> {
   if (left <= 0) return waitFor(bytes)
   left -= bytes
-  return undefined
 }
 
 async function waitFor(bytes: number): Promise<void> {
