@@ -189,6 +189,45 @@ suite('the SQLite file', () => {
     })
   }
 
+  for (const options of [{}, { encrypt: randomBytes(32) }]) {
+    const how = 'encrypt' in options ? 'encrypted, ' : ''
+    test(`keeps what another process stores while it is cleared: ${how}before and after`, async (t) => {
+      const content = randomBytes(2_000_000)
+      const held = Promise.withResolvers<void>()
+      const { url } = await origin(t, async (request, response) => {
+        response.write(content.subarray(0, 1_500_000))
+        if (request.url === '/held') await held.promise
+        response.end(content.subarray(1_500_000))
+      })
+      const path = join(folder(t), 'cache.sqlite')
+      const shared = {
+        store: `sqlite://${path}`,
+        expireAfter: '1h',
+        memory: false,
+        ...options,
+      } as const
+      const [agent, other] = [testAgent(t, shared), testAgent(t, shared)]
+      await get(other, `${url}/before`)
+      await other.cache.responses.settled()
+      const receiving = get(agent, `${url}/held`)
+      const database = new DatabaseSync(path, { timeout: 10_000 })
+      t.after(() => database.close())
+      const written = database.prepare('SELECT count(*) AS n FROM chunks_1')
+      while ((written.get()?.n as number) < 8 + 5) await delay(20)
+      await other.cache.clear()
+      held.resolve()
+      await receiving
+      await agent.cache.responses.settled()
+      t.mock.timers.enable({ apis: ['Date'], now: Date.now() + 60_000 })
+      await other.cache.prune()
+      assert.equal(written.get()?.n, 8)
+      const { body } = await request(`${url}/held`, {
+        dispatcher: testAgent(t, { ...shared, onlyIfCached: true }),
+      })
+      assert.ok(content.equals(Buffer.from(await body.arrayBuffer())))
+    })
+  }
+
   test('lets another process read on what is overwritten by one that ends', async (t) => {
     const { url } = await origin(t, (_, response, count) =>
       response.end(Buffer.alloc(3_000_000, String(count))),

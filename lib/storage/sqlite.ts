@@ -98,7 +98,7 @@ export function openSqlite(path: string, events: Events, isOnlyRead = false): St
       const stores = await connectToWrite()
       // Other processes may be reading content.
       const isRead = name === 'chunks' && (await database.hasOthers())
-      await (isRead ? maintenance.expireAll(TABLES.chunks) : stores[name].clear())
+      await (isRead ? maintenance.expireUnreferred() : stores[name].clear())
       await maintenance.shrink()
     },
     entries: () =>

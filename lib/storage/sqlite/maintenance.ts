@@ -31,8 +31,11 @@ const SCAN_STEP = 500
 /** How many pages are given back at a time. */
 const VACUUM_STEP = 256
 
+/** The generation of the content that a chunk is of, as SQL. */
+const GENERATION = `substr(key, 1, instr(key, '.') - 1)`
+
 /** Whether a chunk is of content that somebody has been reading for long, as SQL. */
-const IS_READ = `EXISTS (SELECT 1 FROM ${READING} WHERE generation = substr(key, 1, instr(key, '.') - 1))`
+const IS_READ = `EXISTS (SELECT 1 FROM ${READING} WHERE generation = ${GENERATION})`
 
 /** Removes what is of no use any more from a database, in small steps, and gives its space back. */
 export class Maintenance {
@@ -82,15 +85,27 @@ export class Maintenance {
     this.#pruneWithin(timeToLive + PRUNE_DELAY)
   }
 
-  /** Leaves rows as much time as readers have. */
-  async expireAll(table: string): Promise<void> {
-    const sql = `UPDATE ${table} SET expires = ? WHERE rowid IN (SELECT rowid FROM ${table} WHERE coalesce(expires, ?) > ? LIMIT ${SCAN_STEP}) RETURNING rowid`
-    const expires = Date.now() + READERS_GRACE
-    const later = [expires, expires + 1, expires]
-    while (!this.#database.isClosed && (await this.#database.query(sql, ...later)).length > 0) {
-      await nextTurn()
+  /**
+   * Leaves chunks as much time as readers have; but for those of what others are just storing, or have stored
+   * since the heads were removed.
+   */
+  async expireUnreferred(): Promise<void> {
+    const rows = `SELECT DISTINCT ${GENERATION} AS generation FROM ${TABLES.chunks}`
+    const all = await this.#database.query<{ generation: string }>(rows)
+    for (const { generation } of all) {
+      if (this.#database.isClosed) return
+      // Whoever writes a head forgets only then that nothing refers to its content.
+      const isBeingStored = await this.#isLookedAfter(generation)
+      if (!isBeingStored && !(await this.#isReferredTo(generation)))
+        await this.#expireChunks(generation)
     }
     this.#pruneWithin(READERS_GRACE + PRUNE_DELAY)
+  }
+
+  /** Whether a process is storing content, or removes it by itself. */
+  async #isLookedAfter(generation: string): Promise<boolean> {
+    const sql = `SELECT 1 FROM ${UNREFERENCED} WHERE generation = ? AND pid <> ?`
+    return (await this.#database.query(sql, generation, NOBODY)).length > 0
   }
 
   /**
