@@ -4,9 +4,8 @@ export {
   type HarExportOptions,
   type HarImportOptions,
   HttpCache,
-  type HttpCacheOptions,
-  type MemoryOptions,
 } from './cache.ts'
+export type { HttpCacheOptions, MemoryOptions } from './cache-options.ts'
 export { disabled, withTerms } from './context.ts'
 export type { CopyOptions, CopyProgress } from './copy.ts'
 export {

@@ -1,5 +1,6 @@
 // What needs nothing of undici at run time: for those who compose the cache on dispatchers of their own.
-export { HttpCache, type HttpCacheOptions } from './cache.ts'
+export { HttpCache } from './cache.ts'
+export type { HttpCacheOptions } from './cache-options.ts'
 export { disabled, withTerms } from './context.ts'
 export {
   DO_NOT_CACHE,

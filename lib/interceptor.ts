@@ -1,5 +1,6 @@
 import type { Dispatcher } from 'undici'
-import { HTTP_CACHE_OPTIONS, HttpCache, type HttpCacheOptions } from './cache.ts'
+import { HttpCache } from './cache.ts'
+import { HTTP_CACHE_OPTIONS, type HttpCacheOptions } from './cache-options.ts'
 import { CachedRequest, type Caching } from './cached-request.ts'
 import { contextTerms } from './context.ts'
 import { ActiveRequests } from './handlers/active-requests.ts'

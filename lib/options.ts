@@ -1,5 +1,6 @@
 import type { Dispatcher } from 'undici'
-import { HTTP_CACHE_OPTIONS, HttpCache, type HttpCacheOptions, parseCacheOptions } from './cache.ts'
+import { HttpCache } from './cache.ts'
+import { HTTP_CACHE_OPTIONS, type HttpCacheOptions, parseCacheOptions } from './cache-options.ts'
 import type { UrlRules } from './rules.ts'
 import { checkNames, parseBoolean, parseTermsOf, refuse, TERM_NAMES, type Terms } from './terms.ts'
 
