@@ -71,6 +71,20 @@ function errorsOf({ cache }: { cache: ReturnType<typeof cachingAgent>['cache'] }
   return errors
 }
 
+/** Leaves something in a file by which it is told from another one. */
+function mark(path: string): void {
+  const database = new DatabaseSync(path)
+  database.exec('CREATE TABLE mark (x)')
+  database.close()
+}
+
+function isMarked(path: string): boolean {
+  const database = new DatabaseSync(path)
+  const found = database.prepare("SELECT 1 FROM sqlite_schema WHERE name = 'mark'").all()
+  database.close()
+  return found.length > 0
+}
+
 suite('the SQLite file', () => {
   test('survives a restart', async (t) => {
     const { url, seen } = await origin(t, (_, response) => response.end(Buffer.alloc(1_000_000)))
@@ -126,6 +140,32 @@ suite('the SQLite file', () => {
     assert.ok(size() > 5_000_000)
     await agent.cache.clear()
     assert.ok(size() < 200_000, `${size()} bytes are left`)
+  })
+
+  test('is begun anew when it is cleared and nobody else has it open, as it was', async (t) => {
+    const { url } = await origin(t, (_, response) => response.end('x'))
+    const path = join(folder(t), 'cache.sqlite')
+    const agent = testAgent(t, { store: `sqlite://${path}`, expireAfter: '1h' })
+    const errors: Error[] = []
+    agent.cache.on('error', ({ error }) => errors.push(error))
+    await get(agent, url)
+    await agent.cache.count()
+    chmodSync(path, 0o640)
+    mark(path)
+    await agent.cache.clear()
+    assert.ok(!isMarked(path))
+    assert.equal(statSync(path).mode & 0o777, 0o640)
+    assert.equal(await agent.cache.count(), 0)
+    assert.deepEqual(await outcomes(agent, url, [{}, {}]), ['miss', 'hit'])
+    await agent.cache.count()
+
+    const other = testAgent(t, { store: `sqlite://${path}`, expireAfter: '1h' })
+    assert.deepEqual(await outcomes(other, url, [{}]), ['hit'])
+    mark(path)
+    await agent.cache.clear()
+    assert.ok(isMarked(path), 'others would be left with what is no more')
+    assert.deepEqual(await outcomes(other, url, [{}]), ['miss'])
+    assert.deepEqual(errors, [])
   })
 
   test('holds the content of overwritten responses only as long as it may be read elsewhere', async (t) => {

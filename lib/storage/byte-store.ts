@@ -39,6 +39,12 @@ export interface ByteStore {
   expire?(keys: readonly string[], timeToLive: number): Promise<void>
   /** Removes all keys of this store and of no other. */
   clear(): Promise<void>
+  /**
+   * Removes some of the keys; absent where all are removed without many steps.
+   *
+   * @returns whether there may be more
+   */
+  clearSome?(): Promise<boolean>
   /** All keys, each with its bytes; undefined where the store cannot list them. */
   entries(): AsyncIterable<readonly [string, Buffer]> | undefined
 }
@@ -133,6 +139,12 @@ export interface Stores {
   readonly upkeep?: Upkeep
   /** Removes what has expired and gives its space back; absent where the store does so by itself. */
   shrink?(): Promise<void>
+  /**
+   * Removes all that there is by beginning anew, where nobody else has it open.
+   *
+   * @returns whether that was so
+   */
+  reset?(): Promise<boolean>
   /** Gives back what the stores hold: files, and connections if they are ours. */
   close(): Promise<void>
 }

@@ -306,9 +306,14 @@ export class Chunks {
     this.#removals.delete(removed)
   }
 
+  /** Whether some are being read. */
+  get areRead(): boolean {
+    return this.#readers.size > 0
+  }
+
   /** Removes all chunks but those that are being read. */
   async clear(): Promise<void> {
-    const entries = this.#readers.size === 0 ? undefined : this.#store.entries()
+    const entries = this.areRead ? this.#store.entries() : undefined
     if (entries === undefined) return this.#store.clear()
     const unread: string[] = []
     for await (const [key] of entries) {

@@ -128,6 +128,9 @@ export function guardStore(
         guarded('delete', LIST_DEADLINE, async () => store.expire?.(keys, timeToLive)),
     }),
     clear: () => guarded('delete', LIST_DEADLINE, async () => store.clear()),
+    ...(store.clearSome && {
+      clearSome: () => guarded('delete', LIST_DEADLINE, async () => store.clearSome?.() ?? false),
+    }),
     entries() {
       const all = store.entries()
       return all && list(all)

@@ -224,6 +224,11 @@ export class Heads {
   async clear(): Promise<void> {
     this.#memory?.clear()
     await this.#store.clear()
+    this.forgetAll()
+  }
+
+  /** Forgets what is known of a store in which there is nothing any more. */
+  forgetAll(): void {
     this.#memory?.clear()
     this.#secret = undefined
     this.#knownSecret = undefined

@@ -618,14 +618,23 @@ export class Responses {
     for (const cacheKey of [...this.#recent.keys()]) this.#forget(cacheKey)
     const clearing = (async () => {
       await this.settled()
-      await this.#heads.clear()
-      await this.#chunks.clear()
+      if (await this.#isReset()) this.#heads.forgetAll()
+      else {
+        await this.#heads.clear()
+        await this.#chunks.clear()
+      }
       this.#events.deleted(undefined, 'management')
     })()
     this.#clearing = clearing
     await clearing.finally(() => {
       if (this.#clearing === clearing) this.#clearing = undefined
     })
+  }
+
+  /** Begins with an empty store, where nobody needs what is in it. @returns whether that was so */
+  async #isReset(): Promise<boolean> {
+    if (this.#chunks.areRead) return false
+    return (await this.#stores.reset?.().catch(() => false)) ?? false
   }
 
   /** All stored responses for a cache key. */

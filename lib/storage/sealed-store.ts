@@ -37,7 +37,11 @@ export function sealStores(
     await Promise.all([heads.settled(), chunks.settled()])
     await stores.close()
   }
-  if (sealing.encryption === undefined) return { ...stores, heads, chunks, close }
+  const reset = async () => {
+    await Promise.all([heads.settled(), chunks.settled()])
+    return (await stores.reset?.()) ?? false
+  }
+  if (sealing.encryption === undefined) return { ...stores, heads, chunks, close, reset }
   // Whatever else a store may offer would have to see what is hidden from it.
   const {
     usage,
@@ -51,7 +55,7 @@ export function sealStores(
     upkeep,
   } = stores
   return {
-    ...{ heads, chunks, isWaitedFor, close, isSecret: true },
+    ...{ heads, chunks, isWaitedFor, close, reset, isSecret: true },
     ...(usage && { usage }),
     ...(unreferenced && { unreferenced }),
     ...(readership && { readership }),
@@ -179,7 +183,8 @@ class SealedStore implements ByteStore {
 
   async clear(): Promise<void> {
     await this.settled()
-    await this.#store.clear()
+    if (this.#store.clearSome === undefined) return this.#store.clear()
+    while (await this.#store.clearSome());
   }
 
   entries(): AsyncIterable<readonly [string, Buffer]> | undefined {

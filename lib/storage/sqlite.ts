@@ -95,17 +95,24 @@ export function openSqlite(path: string, events: Events, isOnlyRead = false): St
       await maintenance.expire(TABLES[name], keys, timeToLive)
     },
     clear: async () => {
-      const stores = await connectToWrite()
-      // Other processes may be reading content.
-      const isRead = name === 'chunks' && (await database.hasOthers())
-      await (isRead ? maintenance.expireUnreferred() : stores[name].clear())
-      await maintenance.shrink()
+      while (await clearSome(name));
     },
+    clearSome: () => clearSome(name),
     entries: () =>
       (async function* () {
         yield* (await connect())[name].entries() ?? []
       })(),
   })
+
+  async function clearSome(name: StoreName): Promise<boolean> {
+    await connectToWrite()
+    // Other processes may be reading content.
+    const isRead = name === 'chunks' && (await database.hasOthers())
+    if (isRead) await maintenance.expireUnreferred()
+    else if (await maintenance.removeSome(TABLES[name])) return true
+    await maintenance.shrink()
+    return false
+  }
 
   return {
     heads: storeNamed('heads'),
@@ -129,6 +136,12 @@ export function openSqlite(path: string, events: Events, isOnlyRead = false): St
     prune: async () => {
       await connectToWrite()
       return maintenance.prune()
+    },
+    reset: async () => {
+      await connectToWrite()
+      const isNew = await database.beginNew()
+      if (isNew) await database.introduce()
+      return isNew
     },
     shrink: async () => {
       await connectToWrite()

@@ -1,3 +1,4 @@
+import { closeSync, fsyncSync, openSync } from 'node:fs'
 import { monitorEventLoopDelay } from 'node:perf_hooks'
 import { DatabaseSync } from 'node:sqlite'
 import { setTimeout as delay } from 'node:timers/promises'
@@ -85,6 +86,10 @@ export async function generate({ store, count }: { store: string; count: number 
   }
   database.exec('COMMIT; PRAGMA wal_checkpoint(TRUNCATE)')
   database.close()
+  // Else whoever writes next waits until all of it is on the disk.
+  const file = openSync(store.slice('sqlite://'.length), 'r+')
+  fsyncSync(file)
+  closeSync(file)
   return { milliseconds: performance.now() - started }
 }
 

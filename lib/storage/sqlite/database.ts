@@ -1,12 +1,14 @@
 import { randomUUID } from 'node:crypto'
 import {
   accessSync,
+  chmodSync,
   closeSync,
   constants,
   existsSync,
   mkdirSync,
   openSync,
   renameSync,
+  rmSync,
   statSync,
 } from 'node:fs'
 import { dirname } from 'node:path'
@@ -316,6 +318,27 @@ export class SqliteDatabase {
     return this.#others.isAny
   }
 
+  /**
+   * Begins a new file in place of this one, if nobody else has it open: however much there is in it, that
+   * takes no time.
+   *
+   * @returns whether there is a new one
+   */
+  async beginNew(): Promise<boolean> {
+    if (!this.#isWritable || (await this.hasOthers())) return false
+    const { writer } = this.#writes
+    this.#writes.writer = undefined
+    await writer?.close()
+    const { mode } = statSync(this.#path)
+    this.#letGo()
+    // A folder may not let files be removed.
+    rmSync(this.#path)
+    for (const suffix of ['-wal', '-shm']) rmSync(this.#path + suffix, { force: true })
+    this.#openFile()
+    chmodSync(this.#path, mode)
+    return true
+  }
+
   /** Notes what the tables are like that there are now, whoever has made them. */
   async learnSchema(): Promise<void> {
     const sql = `SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL ORDER BY type = 'table' DESC`
@@ -407,8 +430,10 @@ export class SqliteDatabase {
     const database = new DatabaseSync(path, { timeout: BUSY_TIMEOUT, ...options })
     this.#isWritable = this.#path !== ':memory:' && !this.#isOnlyRead && !('readOnly' in options)
     try {
-      const schema = this.#isOnlyRead ? [] : this.#schema
-      for (const statement of [...pragmas, ...schema]) database.exec(statement)
+      for (const statement of pragmas) database.exec(statement)
+      if (!this.#isOnlyRead && this.#schema.length > 0) {
+        database.exec(['BEGIN IMMEDIATE', ...this.#schema, 'COMMIT'].join(';'))
+      }
       database.prepare('SELECT count(*) FROM sqlite_master').get()
     } catch (error) {
       database.close()

@@ -28,6 +28,9 @@ const STEP = 50
 /** How many heads are looked through at a time. */
 const SCAN_STEP = 500
 
+/** How long rows are removed in one go of small steps, in milliseconds. */
+const WHILE = 1000
+
 /** How many pages are given back at a time. */
 const VACUUM_STEP = 256
 
@@ -140,6 +143,22 @@ export class Maintenance {
       const rows = await this.#database.query<{ isResponse: number }>(sql, ...parameters)
       for (const row of rows) count += row.isResponse
       if (rows.length < STEP || this.#database.isClosed) return count
+      await nextTurn()
+    }
+  }
+
+  /**
+   * Removes rows, whatever they are, for a while.
+   *
+   * @returns whether there may be more
+   */
+  async removeSome(table: string): Promise<boolean> {
+    const end = performance.now() + WHILE
+    const sql = `DELETE FROM ${table} WHERE rowid IN (SELECT rowid FROM ${table} LIMIT ${STEP}) RETURNING 1`
+    for (;;) {
+      const rows = await this.#database.query(sql)
+      if (rows.length < STEP || this.#database.isClosed) return false
+      if (performance.now() > end) return true
       await nextTurn()
     }
   }
