@@ -26,6 +26,7 @@ import { fieldsAbout } from './rfc9111/storing.ts'
 import { nominatedMatch } from './rfc9111/vary.ts'
 import { compileRules, type Rules } from './rules.ts'
 import { type SavedRequest, type SavedResponse, save } from './save.ts'
+import { sortStrings } from './sort-strings.ts'
 import type { Entry } from './storage/entry.ts'
 import { Leases } from './storage/leases.ts'
 import { DEFAULT_STORE, openStore } from './storage/open-store.ts'
@@ -319,7 +320,7 @@ export class HttpCache {
     for await (const some of this.responses.select(parsed, now)) {
       for (const { url } of some) urls.add(url)
     }
-    return query.sort === undefined ? [...urls].sort() : [...urls]
+    return query.sort === undefined ? sortStrings(urls) : [...urls]
   }
 
   /**
