@@ -253,15 +253,17 @@ for (const [scheme, skip, start] of kinds) {
       const store = new URL(freshStore())
       const proxy = await startProxy(t, server.port)
       store.port = String(proxy.port)
-      const { agent, errors } = observedAgent(t, store.href)
+      const { agent } = observedAgent(t, store.href)
       assert.equal(await outcome(agent, url), 'miss')
       await agent.cache.responses.settled()
       const { headers, body } = await request(url, { dispatcher: agent })
       assert.equal(cacheInfo({ headers })?.status, 'hit')
       await delay(100)
+      const before = proxy.connections
       proxy.cut()
       assert.ok(content.equals(Buffer.from(await body.arrayBuffer())))
-      assert.ok(errors.length > 0, 'nobody was told')
+      // Some clients connect anew and ask once more by themselves, so that there is nothing to be told.
+      assert.ok(proxy.connections > before, 'it was not needed any more')
     })
 
     test('that is frozen delays requests once', async (t) => {
@@ -438,6 +440,9 @@ async function startProxy(t: TestContext, target: number, isOpen = true) {
   })
   return {
     port: (server.address() as AddressInfo).port,
+    get connections() {
+      return pairs.length
+    },
     open: () => opened.resolve(),
     cut() {
       for (const socket of pairs.flat()) socket.destroy()
