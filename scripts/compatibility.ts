@@ -105,7 +105,7 @@ async function testCombination(combination: string): Promise<Outcome> {
     const args = [
       '--conditions=source',
       '--test',
-      '--test-concurrency=2',
+      '--test-concurrency=3',
       '--test-timeout=240000',
       '--test-reporter=spec',
     ]
