@@ -168,6 +168,23 @@ suite('the SQLite file', () => {
     assert.deepEqual(errors, [])
   })
 
+  test('that has been cleared is empty also for those who only read it', async (t) => {
+    const { url, seen } = await origin(t, (_, response) => response.end('x'))
+    const path = join(folder(t), 'cache.sqlite')
+    const agent = testAgent(t, { store: `sqlite://${path}`, expireAfter: '1h' })
+    await get(agent, url)
+    await agent.cache.count()
+    const reader = testAgent(t, { store: `sqlite://${path}`, mode: 'offline' })
+    assert.deepEqual(await outcomes(reader, url, [{}, {}]), ['hit', 'hit'])
+    await agent.cache.clear()
+    assert.equal((await get(reader, url)).status, 504)
+    assert.equal((await get(reader, url)).status, 504)
+    assert.equal(seen.length, 1)
+    await get(agent, url)
+    await agent.cache.count()
+    assert.deepEqual(await outcomes(agent, url, [{}]), ['hit'])
+  })
+
   test('holds the content of overwritten responses only as long as it may be read elsewhere', async (t) => {
     const { url } = await origin(t, (_, response) => response.end(Buffer.alloc(1_000_000, 'x')))
     const path = join(folder(t), 'cache.sqlite')

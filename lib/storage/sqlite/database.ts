@@ -23,7 +23,7 @@ import { type Run, transact } from '../writes.ts'
 import { type Inspection, inspect } from './inspect.ts'
 import { inspectFile } from './inspect-file.ts'
 import { isAlive } from './is-alive.ts'
-import { CHANGES, PROCESSES } from './schema.ts'
+import { CHANGES, PROCESSES, TABLES } from './schema.ts'
 
 /** How long SQLite itself waits for another process's lock, blocking this one, in milliseconds. */
 const BUSY_TIMEOUT = 5
@@ -34,6 +34,9 @@ const WRITE_PATIENCE = 2000
 
 /** How long opening the file waits for another process's lock, which blocks the construction, in milliseconds. */
 const OPEN_PATIENCE = 1000
+
+/** What the table of heads is called in a file that is about to be removed. */
+const CLEARED = `${TABLES.heads}_cleared`
 
 /** How often it is looked at most whether the file is still where it was, in milliseconds. */
 const FIND_INTERVAL = 1000
@@ -248,6 +251,10 @@ export class SqliteDatabase {
   /** Whether what failed may succeed before long: damage is mended, and locks pass. */
   #mayTryAgain(error: unknown, isLate: boolean): boolean {
     if (isLate) return false
+    if (this.#isOnlyRead && this.#file && !this.#isThere()) {
+      this.#letGo()
+      return true
+    }
     const isDamage = !this.#isOnlyRead && this.#isDamage(error)
     if (isDamage) {
       // What made the tables is damaged as well: who wants them has to make them.
@@ -330,9 +337,19 @@ export class SqliteDatabase {
     this.#writes.writer = undefined
     await writer?.close()
     const { mode } = statSync(this.#path)
+    // Whoever only reads what is open until now finds nothing there any more.
+    this.#run(`ALTER TABLE ${TABLES.heads} RENAME TO ${CLEARED}`, [])
     this.#letGo()
-    // A folder may not let files be removed.
-    rmSync(this.#path)
+    try {
+      rmSync(this.#path)
+    } catch (error) {
+      // A folder may not let files be removed.
+      const { DatabaseSync } = process.getBuiltinModule('node:sqlite')
+      const database = new DatabaseSync(this.#path)
+      database.exec(`ALTER TABLE ${CLEARED} RENAME TO ${TABLES.heads}`)
+      database.close()
+      throw error
+    }
     for (const suffix of ['-wal', '-shm']) rmSync(this.#path + suffix, { force: true })
     this.#openFile()
     chmodSync(this.#path, mode)
