@@ -25,6 +25,27 @@ suite('Records', () => {
     }
   })
 
+  test('with room before its content a record is the same, in the same memory, of which it is never all', () => {
+    const inPlace: boolean[] = []
+    fc.assert(
+      fc.property(anyMetadata, anyContent, fc.nat({ max: 100 }), (metadata, content, room) => {
+        const memory = Buffer.allocUnsafeSlow(room + content.length)
+        content.copy(memory, room)
+        const record = encodeRecord('key', metadata, memory.subarray(room), room)
+        assert.deepEqual(record, encodeRecord('key', metadata, content))
+        assert.deepEqual(memory.subarray(room), content)
+        const isInPlace = record.buffer === memory.buffer
+        if (isInPlace) assert.ok(record.byteLength < memory.byteLength)
+        inPlace.push(isInPlace)
+      }),
+    )
+    // Exactly as much room as it takes.
+    const memory = Buffer.allocUnsafeSlow(9 + 4 + 10)
+    const record = encodeRecord('key', null, memory.subarray(13), 13)
+    assert.notEqual(record.buffer, memory.buffer)
+    assert.deepEqual(new Set(inPlace), new Set([true, false]))
+  })
+
   test('a record with any bit flipped is none', () => {
     fc.assert(
       fc.property(
