@@ -1,5 +1,6 @@
 import { fieldValue, isToken, listMembers, parseDeltaSeconds } from './fields.ts'
 import type { Fields, RequestMessage, ResponseFields } from './message.ts'
+import { remembering } from './remembering.ts'
 import { type BareItem, parseDictionary } from './structured-fields.ts'
 
 /** The directives of a message by lower-case name; '' where one has no argument. */
@@ -15,7 +16,10 @@ const NONE: Directives = new Map()
  */
 export function parseCacheControl(fields: Fields): Directives {
   const value = fieldValue(fields, 'cache-control')
-  if (value === undefined) return NONE
+  return value === undefined ? NONE : directivesOf(value)
+}
+
+const directivesOf = remembering((value: string): Directives => {
   const directives = new Map<string, string>()
   for (const member of listMembers(value)) {
     const equals = member.indexOf('=')
@@ -27,7 +31,7 @@ export function parseCacheControl(fields: Fields): Directives {
   }
   directives.delete('')
   return directives
-}
+})
 
 function unquote(argument: string): string {
   if (argument.length < 2 || !argument.startsWith('"') || !argument.endsWith('"')) return argument
@@ -71,20 +75,9 @@ export function requestDirectives({ fields }: Pick<RequestMessage, 'fields'>): D
   return pragma.includes('no-cache') ? new Map([['no-cache', '']]) : NONE
 }
 
-/** What has been parsed already, of fields that do not change. */
-const parsed = {
-  private: new WeakMap<Fields, Directives>(),
-  shared: new WeakMap<Fields, Directives>(),
-}
-
 /** §5.2.2: a response's directives: for a shared cache those that are meant for it, if there are any. */
 export function responseDirectives(response: ResponseFields): Directives {
-  const known = response.shared ? parsed.shared : parsed.private
-  const found = known.get(response.fields)
-  if (found) return found
-  const directives = targetedDirectives(response) ?? parseCacheControl(response.fields)
-  known.set(response.fields, directives)
-  return directives
+  return targetedDirectives(response) ?? parseCacheControl(response.fields)
 }
 
 /** RFC 9213 §3.1: the targeted field of shared caches in front of an origin. */
@@ -113,7 +106,11 @@ const TYPES: ReadonlyMap<string, readonly BareItem['type'][]> = new Map([
  */
 export function targetedDirectives({ fields, shared }: ResponseFields): Directives | undefined {
   const value = shared ? fieldValue(fields, TARGETED) : undefined
-  const members = value === undefined ? undefined : parseDictionary(value)
+  return value === undefined ? undefined : targetedDirectivesOf(value)
+}
+
+const targetedDirectivesOf = remembering((value: string): Directives | undefined => {
+  const members = parseDictionary(value)
   if (members === undefined || members.size === 0) return undefined
   const directives = new Map<string, string>()
   for (const [name, { type, value: argument }] of members) {
@@ -121,4 +118,4 @@ export function targetedDirectives({ fields, shared }: ResponseFields): Directiv
     if (argument !== false) directives.set(name, argument === true ? '' : String(argument))
   }
   return directives
-}
+})

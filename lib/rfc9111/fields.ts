@@ -1,4 +1,5 @@
 import type { Fields } from './message.ts'
+import { remembering } from './remembering.ts'
 
 /** Request fields that hold credentials, whatever else does. */
 export const CREDENTIALS: readonly string[] = ['authorization', 'cookie', 'proxy-authorization']
@@ -72,37 +73,53 @@ export function parseDeltaSeconds(value: string): number | undefined {
 }
 
 const MONTHS = ['jan', 'feb', 'mar', 'apr', 'may', 'jun', 'jul', 'aug', 'sep', 'oct', 'nov', 'dec']
-const MONTH = `(?<month>${MONTHS.join('|')})`
-const TIME = '(?<hour>\\d\\d):(?<minute>\\d\\d):(?<second>\\d\\d)'
+const MONTH = `(${MONTHS.join('|')})`
+const TIME = '(\\d\\d):(\\d\\d):(\\d\\d)'
+
+/** The formats of dates, and where in a match day, month, year, hour, minute and second are. */
 const DATE_FORMATS = [
-  new RegExp(`^[a-z]{3}, (?<day>\\d\\d) ${MONTH} (?<year>\\d{4}) ${TIME} gmt$`, 'i'),
-  new RegExp(`^[a-z]{6,9}, (?<day>\\d\\d)-${MONTH}-(?<year>\\d\\d) ${TIME} gmt$`, 'i'),
-  new RegExp(`^[a-z]{3} ${MONTH} (?<day>[ \\d]\\d) ${TIME} (?<year>\\d{4})$`, 'i'),
-]
+  [new RegExp(`^[a-z]{3}, (\\d\\d) ${MONTH} (\\d{4}) ${TIME} gmt$`, 'i'), [1, 2, 3, 4, 5, 6]],
+  [new RegExp(`^[a-z]{6,9}, (\\d\\d)-${MONTH}-(\\d\\d) ${TIME} gmt$`, 'i'), [1, 2, 3, 4, 5, 6]],
+  [new RegExp(`^[a-z]{3} ${MONTH} ([ \\d]\\d) ${TIME} (\\d{4})$`, 'i'), [2, 1, 6, 3, 4, 5]],
+] as const
 
 /**
  * Parses an HTTP-date in any of its three formats (RFC 9110 §5.6.7) into milliseconds since the
  * epoch; undefined where it is not one. `now` decides the century of a two-digit year.
  */
 export function parseHttpDate(value: string, now: number): number | undefined {
-  for (const format of DATE_FORMATS) {
-    const parts = format.exec(value)?.groups as Record<string, string> | undefined
-    if (parts === undefined) continue
-    const month = MONTHS.indexOf((parts.month as string).toLowerCase())
-    const [day, hour, minute, second] = ['day', 'hour', 'minute', 'second'].map((name) =>
-      Number(parts[name]),
-    ) as [number, number, number, number]
+  const date = dateOf(value)
+  if (date === undefined || date.time !== undefined) return date?.time
+  // A two-digit year that appears to be more than 50 years in the future is in the past.
+  const century = date.inYear(2000 + date.year)
+  return century - now > FIFTY_YEARS ? date.inYear(1900 + date.year) : century
+}
+
+/** A date as it is written: `time` is missing where that leaves the century open. */
+interface WrittenDate {
+  readonly time: number | undefined
+  readonly year: number
+  inYear(year: number): number
+}
+
+const dateOf = remembering((text: string): WrittenDate | undefined => {
+  for (const [format, places] of DATE_FORMATS) {
+    const match = format.exec(text)
+    if (match === null) continue
+    const part = (index: number) => match[places[index] as number] as string
+    const month = MONTHS.indexOf(part(1).toLowerCase())
+    const day = Number(part(0))
+    const hour = Number(part(3))
+    const minute = Number(part(4))
+    const second = Number(part(5))
     if (day < 1 || day > 31 || hour > 23 || minute > 59 || second > 60) return undefined
     const inYear = (year: number) =>
       ((daysSinceEpoch(year, month, day) * 24 + hour) * 60 + minute) * 60_000 + second * 1000
-    const year = Number(parts.year)
-    if ((parts.year as string).length === 4) return inYear(year)
-    // A two-digit year that appears to be more than 50 years in the future is in the past.
-    const century = inYear(2000 + year)
-    return century - now > FIFTY_YEARS ? inYear(1900 + year) : century
+    const year = Number(part(2))
+    return { time: part(2).length === 4 ? inYear(year) : undefined, year, inYear }
   }
   return undefined
-}
+})
 
 const FIFTY_YEARS = 50 * 365.25 * 86_400_000
 

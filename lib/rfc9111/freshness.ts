@@ -12,10 +12,6 @@ export function isHeuristicallyCacheable(status: number): boolean {
   return HEURISTICALLY_CACHEABLE.has(status)
 }
 
-/** What has been calculated already, of responses that do not change. */
-const lifetimes = new WeakMap<StoredResponse, number>()
-const initialAges = new WeakMap<StoredResponse, number>()
-
 /**
  * §4.2: how long a stored response is fresh, in milliseconds from its generation (§4.2.3); where the
  * origin decides, no longer than the user lets it.
@@ -30,22 +26,8 @@ export function freshnessLifetime(stored: StoredResponse): number {
 /** As long as nobody marks it as stale. */
 function originalLifetime(stored: StoredResponse): number {
   if (stored.expires !== undefined) return Math.max(0, stored.expires - stored.responseTime)
-  return once(lifetimes, stored, () => {
-    const lifetime = explicitLifetime(stored, stored.responseTime) ?? heuristicLifetime(stored)
-    return Math.min(lifetime, stored.maxLifetime ?? Infinity)
-  })
-}
-
-function once(
-  known: WeakMap<StoredResponse, number>,
-  stored: StoredResponse,
-  calculate: () => number,
-): number {
-  const found = known.get(stored)
-  if (found !== undefined) return found
-  const value = calculate()
-  known.set(stored, value)
-  return value
+  const lifetime = explicitLifetime(stored, stored.responseTime) ?? heuristicLifetime(stored)
+  return Math.min(lifetime, stored.maxLifetime ?? Infinity)
 }
 
 /**
@@ -107,12 +89,10 @@ export function currentAge(stored: StoredResponse, now: number): number {
 }
 
 function correctedInitialAge(stored: StoredResponse): number {
-  return once(initialAges, stored, () => {
-    const { fields, requestTime, responseTime } = stored
-    const apparentAge = Math.max(0, responseTime - dateValue(fields, responseTime))
-    const responseDelay = Math.max(0, responseTime - requestTime)
-    return Math.max(apparentAge, ageValue(fields) + responseDelay)
-  })
+  const { fields, requestTime, responseTime } = stored
+  const apparentAge = Math.max(0, responseTime - dateValue(fields, responseTime))
+  const responseDelay = Math.max(0, responseTime - requestTime)
+  return Math.max(apparentAge, ageValue(fields) + responseDelay)
 }
 
 /** How long a stored response stays fresh from `now` on, in milliseconds; negative once it is stale. */
