@@ -19,12 +19,14 @@ export class ActiveRequests {
   add(control: RequestControl, isInBackground = false): void {
     this.#controls.add(control)
     if (isInBackground) this.#background.add(control)
-    control.onFinished = () => {
-      this.#controls.delete(control)
-      this.#background.delete(control)
-      if (this.#controls.size > 0) return
-      for (const resolve of this.#onIdle.splice(0)) resolve()
-    }
+    control.onFinished = this.#remove
+  }
+
+  readonly #remove = (control: RequestControl): void => {
+    this.#controls.delete(control)
+    if (this.#background.size > 0) this.#background.delete(control)
+    if (this.#controls.size > 0 || this.#onIdle.length === 0) return
+    for (const resolve of this.#onIdle.splice(0)) resolve()
   }
 
   /** Accepts no more requests, and waits until those under way have ended; not long for those in the background. */

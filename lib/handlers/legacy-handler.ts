@@ -1,7 +1,8 @@
 import type { Duplex } from 'node:stream'
 import { inspect } from 'node:util'
 import type { Dispatcher } from 'undici'
-import { readHeaders, toRawHeaders } from './raw-headers.ts'
+import type { Fields } from '../rfc9111/message.ts'
+import { isOfFetch, readHeaders, toRawHeaders, toTextList } from './raw-headers.ts'
 
 type Controller = Dispatcher.DispatchController
 
@@ -46,11 +47,13 @@ function assertHandler(handler: unknown): asserts handler is object {
 /** Lets a legacy handler be called with the callbacks of today. */
 class LegacyHandler implements Dispatcher.DispatchHandler {
   readonly #handler: LegacyHandlerCallbacks
+  readonly #listOf: (fields: Fields) => unknown[]
   readonly onBodySent?: (chunk: Buffer) => void
   readonly onRequestSent?: () => void
 
   constructor(handler: LegacyHandlerCallbacks) {
     this.#handler = handler
+    this.#listOf = isOfFetch(handler) ? toTextList : toRawHeaders
     // MockAgent behaves differently for handlers that have these.
     if (handler.onBodySent) this.onBodySent = (chunk) => handler.onBodySent?.(chunk)
     if (handler.onRequestSent) this.onRequestSent = () => handler.onRequestSent?.()
@@ -74,7 +77,7 @@ class LegacyHandler implements Dispatcher.DispatchHandler {
     headers: object,
     statusText?: string,
   ): void {
-    const raw = toRawHeaders(readHeaders(headers))
+    const raw = this.#listOf(readHeaders(headers)) as Buffer[]
     const resume = () => controller.resume()
     if (this.#handler.onHeaders?.(status, raw, resume, statusText ?? '') === false) {
       controller.pause()
@@ -117,10 +120,7 @@ function singleContentLength(
   headers: Dispatcher.DispatchOptions['headers'],
 ): Dispatcher.DispatchOptions['headers'] {
   if (!headers || typeof headers !== 'object' || Symbol.iterator in headers) return headers ?? null
-  return Object.fromEntries(
-    Object.entries(headers).map(([name, value]) => {
-      const repeated = /^(\d+)(?:, \1)+$/.exec(String(value))
-      return [name, repeated && name.toLowerCase() === 'content-length' ? repeated[1] : value]
-    }),
-  )
+  const name = Object.keys(headers).find((each) => each.toLowerCase() === 'content-length')
+  const repeated = name && /^(\d+)(?:, \1)+$/.exec(String(headers[name]))
+  return repeated ? { ...headers, [name]: repeated[1] } : headers
 }

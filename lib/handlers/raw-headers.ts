@@ -27,7 +27,7 @@ export function toRawHeaders(fields: Fields): Buffer[] {
   return list
 }
 
-/** Fields as a flat list of names and values, for those who ask for it and do not look into it. */
+/** The same as texts, for those who take these as well, or do not look into the list. */
 export function toTextList(fields: Fields): string[] {
   const list: string[] = []
   for (const name in fields) {
@@ -41,9 +41,20 @@ export function toTextList(fields: Fields): string[] {
 /** A copy of a field section without a prototype or odd values, by lower-case name. */
 export function readHeaders(headers: unknown): Fields {
   const fields: Record<string, string | string[]> = {}
-  for (const [name, value] of Object.entries((headers ?? {}) as Record<string, unknown>)) {
+  const given = (headers ?? {}) as Record<string, unknown>
+  for (const name of Object.keys(given)) {
+    const value = given[name]
     if (value === undefined || value === null) continue
     fields[name.toLowerCase()] = Array.isArray(value) ? value.map(String) : String(value)
   }
   return fields
+}
+
+/**
+ * Whether a handler, of today or before, is that of a fetch. It is a plain object that holds the request's
+ * content, and makes texts of what it is given at once, so that it may as well be given texts: others may
+ * want Buffers, or change the list.
+ */
+export function isOfFetch(handler: object): boolean {
+  return Object.getPrototypeOf(handler) === Object.prototype && 'body' in handler
 }

@@ -4,7 +4,7 @@ import { contextTerms, runInTerms } from '../context.ts'
 import { asError } from '../observe/events.ts'
 import type { Fields } from '../rfc9111/message.ts'
 import type { ParsedTerms } from '../terms.ts'
-import { toHandlerHeaders, toRawHeaders, toTextList } from './raw-headers.ts'
+import { isOfFetch, toHandlerHeaders, toRawHeaders, toTextList } from './raw-headers.ts'
 
 type Controller = Dispatcher.DispatchController
 type Handler = Dispatcher.DispatchHandler
@@ -42,7 +42,7 @@ export class RequestControl implements Controller {
   #reason: Error | null = null
   #finished = false
   /** Called when the request has ended in any way. */
-  onFinished: (() => void) | undefined
+  onFinished: ((control: RequestControl) => void) | undefined
 
   constructor(handler: Handler) {
     this.#handler = handler
@@ -73,7 +73,8 @@ export class RequestControl implements Controller {
    */
   #list(fields: Fields): Buffer[] {
     const { responseHeaders } = this.#handler as { responseHeaders?: unknown }
-    return responseHeaders === null ? (toTextList(fields) as never) : toRawHeaders(fields)
+    const takesTexts = responseHeaders === null || isOfFetch(this.#handler)
+    return takesTexts ? (toTextList(fields) as never) : toRawHeaders(fields)
   }
 
   get paused(): boolean {
@@ -161,12 +162,12 @@ export class RequestControl implements Controller {
       this.#finished = false
       throw error
     }
-    this.onFinished?.()
+    this.onFinished?.(this)
   }
 
   upgrade(status: number, headers: Fields, socket: Duplex): void {
     this.#finished = true
-    this.onFinished?.()
+    this.onFinished?.(this)
     this.#headers = headers
     this.#rawHeaders = undefined
     this.#handler.onRequestUpgrade?.(this, status, toHandlerHeaders(headers), socket)
@@ -176,7 +177,7 @@ export class RequestControl implements Controller {
   fail(error: Error): void {
     if (this.#finished) return
     this.#finished = true
-    this.onFinished?.()
+    this.onFinished?.(this)
     runInTerms(this.#terms, () => this.#handler.onResponseError?.(this, error))
   }
 

@@ -76,11 +76,20 @@ export function formatCacheStatus(
   if (status.collapsed) member += '; collapsed'
   if (expires === Infinity) member += '; expires=never'
   else if (expires !== undefined) {
-    member += `; ttl=${Math.floor((expires - now) / 1000)}; expires=${(expires / 1000).toFixed(3)}`
+    member += `; ttl=${Math.floor((expires - now) / 1000)}; expires=${inSeconds(expires)}`
   }
   if (key !== undefined) member += `; key="${key}"`
   if (detail !== undefined) member += `; detail=${detail}`
   return member
+}
+
+/** A time in milliseconds as seconds, with three decimals. */
+function inSeconds(time: number): string {
+  const milliseconds = Math.round(time)
+  const rest = milliseconds % 1000
+  return rest < 0
+    ? (milliseconds / 1000).toFixed(3)
+    : `${Math.floor(milliseconds / 1000)}.${String(rest).padStart(3, '0')}`
 }
 
 /** The header fields of a response in any of the shapes in which the ways to make a request return them. */
