@@ -24,6 +24,7 @@ import { type Inspection, inspect } from './inspect.ts'
 import { inspectFile } from './inspect-file.ts'
 import { isAlive } from './is-alive.ts'
 import { CHANGES, PROCESSES, TABLES } from './schema.ts'
+import { WalIndex } from './wal-index.ts'
 
 /** How long SQLite itself waits for another process's lock, blocking this one, in milliseconds. */
 const BUSY_TIMEOUT = 5
@@ -92,9 +93,12 @@ export class SqliteDatabase {
   /** Whether there are others, and at which version of the file that was found. */
   #others = { version: Number.NaN, isAny: false }
   #versionQuery: StatementSync | undefined
+  /** What {@link version} told last; `NaN` where that does not count any more. */
   #version = Number.NaN
-  /** The one of the file that {@link #version} was found at. */
-  #dataVersion: number | undefined
+  /** Tells at once that nothing has been committed since then. */
+  #walIndex: WalIndex | undefined
+  /** Which version of the file was found to be which version but for what this process's thread has written. */
+  #foreign: { readonly dataVersion: number; readonly version: number } | undefined
   /** How many bytes have been written. */
   #written = 0
   #isWritable = true
@@ -172,6 +176,9 @@ export class SqliteDatabase {
     this.#statements.clear()
     this.#database?.close()
     this.#database = undefined
+    this.#walIndex?.close()
+    this.#walIndex = undefined
+    this.#version = Number.NaN
   }
 
   /** Runs a statement: rows of a query, none for others. Another process's lock is waited for without blocking. */
@@ -245,7 +252,8 @@ export class SqliteDatabase {
   /** From now on versions are counted otherwise, and none from before means the same. */
   #countAnew(): void {
     this.#opened += 1
-    this.#dataVersion = undefined
+    this.#foreign = undefined
+    this.#version = Number.NaN
   }
 
   /** Whether what failed may succeed before long: damage is mended, and locks pass. */
@@ -458,6 +466,7 @@ export class SqliteDatabase {
     }
     this.#database = database
     this.#versionQuery = undefined
+    this.#walIndex = this.#path === ':memory:' ? undefined : WalIndex.of(this.#path)
     this.#opened += 1
     this.#file = statSync(this.#path, { throwIfNoEntry: false })
     return database
@@ -467,9 +476,7 @@ export class SqliteDatabase {
   #startAnew(error: unknown): DatabaseSync {
     this.#writes.writer?.stop()
     this.#writes.writer = undefined
-    this.#statements.clear()
-    this.#database?.close()
-    this.#database = undefined
+    this.#letGo()
     const file = statSync(this.#path, { throwIfNoEntry: false })
     const isSameFile = !this.#file || (file?.ino === this.#file.ino && file.dev === this.#file.dev)
     if (file !== undefined && isSameFile) {
@@ -496,22 +503,27 @@ export class SqliteDatabase {
   version(): number {
     try {
       const database = this.#database ?? this.#open()
-      this.#versionQuery ??= prepareVersionQuery(database)
-      const { 0: data_version } = this.#versionQuery.get() as unknown as [number]
-      // After the file has been opened anew, versions count anew as well.
-      const epoch = this.#opened * 2 ** 32
-      const writer = this.#writes.writer
-      if (!writer?.isReady) return epoch + data_version
-      // To this connection the thread is somebody else.
-      if (data_version === this.#dataVersion) return this.#version
-      const version = epoch + writer.foreign(() => this.#changes())
-      if (Number.isNaN(version)) return version
-      this.#dataVersion = data_version
-      this.#version = version
-      return version
+      // Looked at before SQLite is asked: what is committed in between is seen the next time.
+      const mayHaveChanged = this.#walIndex?.hasChanged() ?? true
+      if (mayHaveChanged || Number.isNaN(this.#version)) this.#version = this.#askVersion(database)
     } catch {
-      return Number.NaN
+      this.#version = Number.NaN
     }
+    return this.#version
+  }
+
+  #askVersion(database: DatabaseSync): number {
+    this.#versionQuery ??= prepareVersionQuery(database)
+    const { 0: dataVersion } = this.#versionQuery.get() as unknown as [number]
+    // After the file has been opened anew, versions count anew as well.
+    const epoch = this.#opened * 2 ** 32
+    const writer = this.#writes.writer
+    if (!writer?.isReady) return epoch + dataVersion
+    // To this connection the thread is somebody else.
+    if (dataVersion === this.#foreign?.dataVersion) return this.#foreign.version
+    const version = epoch + writer.foreign(() => this.#changes())
+    if (!Number.isNaN(version)) this.#foreign = { dataVersion, version }
+    return version
   }
 
   #changes(): number {
@@ -547,9 +559,7 @@ export class SqliteDatabase {
     this.#closed = true
     this.#writes.close(new Error('the store is closed'))
     await this.#writes.writer?.close()
-    this.#statements.clear()
-    this.#database?.close()
-    this.#database = undefined
+    this.#letGo()
   }
 }
 
