@@ -588,7 +588,7 @@ export class CachedRequest implements ToldRequest {
         if (typeof verdict === 'string') this.#invalidate(received)
         return verdict
       },
-      record: (entry) => this.#record(entry),
+      record: (entry) => this.#record(entry, status.fwd === 'uri-miss'),
       useInstead: (failure, fwdStatus) => {
         const told = { ...status, ...(fwdStatus && { fwdStatus }) }
         if (!stored || !this.#useInstead(stored, failure, told, flight)) return false
@@ -612,13 +612,13 @@ export class CachedRequest implements ToldRequest {
     }
   }
 
-  #record(entry: NewEntry): Recording {
+  #record(entry: NewEntry, isFirst: boolean): Recording {
     const { cache } = this.#caching
     const { maxContentSize, filter, mode } = this.#terms
     const agree = async (complete: Entry) =>
       // It may take a while.
       (await this.#agrees(complete, false)) && !this.#isOutdated
-    const recording = cache.responses.record(entry, maxContentSize, filter && agree)
+    const recording = cache.responses.record(entry, maxContentSize, filter && agree, isFirst)
     if (mode === 'record') cache.used.add(recording.entry.generation)
     return recording
   }

@@ -3,7 +3,7 @@ import type { DeletionCause } from '../observe/payloads.ts'
 import type { Catalogue } from './catalogue.ts'
 import type { Chunks } from './content.ts'
 import { type Entry, keptUntil } from './entry.ts'
-import type { Exclusive } from './exclusive.ts'
+import { type Exclusive, untilDone } from './exclusive.ts'
 import { finite, type Heads, type Placed } from './heads.ts'
 import { Pace } from './pace.ts'
 import { type Summary, summaryOf } from './summary.ts'
@@ -35,9 +35,10 @@ export class Bulk {
 
   /** Where a response is now; undefined where it is not stored any more. */
   async place({ key, cacheKey, generation }: Summary): Promise<Placed | undefined> {
-    const head = await this.#heads.read(key, cacheKey)
+    const found = await this.#heads.look(key, cacheKey)
+    const { head } = found
     if (head?.kind === 'response' && head.entry.generation === generation) {
-      return { key, entry: head.entry }
+      return { ...found, key, entry: head.entry }
     }
     // It makes room for others that way.
     for await (const placed of this.#heads.under([cacheKey])) {
@@ -105,14 +106,15 @@ export class Bulk {
     const pace = new Pace()
     let count = 0
     for (const summary of summaries) {
-      const isChanged = await this.#exclusive.run([summary.cacheKey], async () => {
-        const placed = await this.place(summary)
-        if (placed === undefined) return false
-        const current = summaryOf(placed.key, placed.entry)
-        if (current.storedAt !== summary.storedAt && !isMeant(current)) return false
-        await this.#write(placed.key, change(placed.entry))
-        return true
-      })
+      const isChanged = await this.#exclusive.run([summary.cacheKey], () =>
+        untilDone(async () => {
+          const placed = await this.place(summary)
+          if (placed === undefined) return 'nothing'
+          const current = summaryOf(placed.key, placed.entry)
+          if (current.storedAt !== summary.storedAt && !isMeant(current)) return 'nothing'
+          return (await this.#write(placed, change(placed.entry))) ? 'done' : 'again'
+        }),
+      )
       if (isChanged) count += 1
       await pace.rest()
     }
@@ -120,12 +122,13 @@ export class Bulk {
   }
 
   /** Chunks that would not last as long as a response that has been given more time are given more as well. */
-  async #write(key: string, entry: Entry): Promise<void> {
+  async #write(placed: Placed, entry: Entry): Promise<boolean> {
     const { content, fields } = entry
     const { chunks } = content
     const until = keptUntil(entry)
     const isLonger = chunks !== undefined && until > entry.chunksUntil
     if (isLonger) await this.#chunks.keep(chunks, finite(until - Date.now()), { fields })
-    await this.#heads.write(key, isLonger ? { ...entry, chunksUntil: until } : entry)
+    const revised = isLonger ? { ...entry, chunksUntil: until } : entry
+    return this.#heads.write(placed.key, revised, placed)
   }
 }

@@ -30,6 +30,20 @@ export interface ByteStore {
    * @param about what the bytes are about
    */
   set(key: string, bytes: Buffer, timeToLive: number | undefined, about?: About): Promise<void>
+  /**
+   * Writes, or without bytes deletes, what is at a key if that is still the same; absent where the store cannot
+   * do both at once, so that of two processes one does not notice the other.
+   *
+   * @param expected what `get` returned; undefined for nothing
+   * @returns whether it was
+   */
+  replace?(
+    key: string,
+    expected: Buffer | undefined,
+    bytes: Buffer | undefined,
+    timeToLive: number | undefined,
+    about?: About,
+  ): Promise<boolean>
   delete(keys: readonly string[]): Promise<void>
   /**
    * Gives keys that have a time to live another one; absent where the store can only write them anew.

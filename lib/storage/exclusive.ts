@@ -1,3 +1,5 @@
+import { setTimeout as delay } from 'node:timers/promises'
+
 /** Lets changes to one thing happen one after the other, and those to different things at the same time. */
 export class Exclusive {
   readonly #last = new Map<string, Promise<void>>()
@@ -26,4 +28,24 @@ export class Exclusive {
   async settled(name?: string): Promise<void> {
     await (name === undefined ? Promise.all(this.#last.values()) : this.#last.get(name))
   }
+}
+
+/** How often a change is begun anew that another process has come before. */
+const MAX_ATTEMPTS = 20
+
+/**
+ * Makes a change that other processes may come before: then what there is by now is looked at again.
+ *
+ * @returns whether something was changed
+ * @throws where others never let it be made
+ */
+export async function untilDone(
+  attempt: () => Promise<'done' | 'nothing' | 'again'>,
+): Promise<boolean> {
+  for (let number = 0; number < MAX_ATTEMPTS; number++) {
+    const outcome = await attempt()
+    if (outcome !== 'again') return outcome === 'done'
+    await delay(Math.random() * number)
+  }
+  throw new Error('other processes change the same stored responses all the time')
 }

@@ -122,6 +122,10 @@ export function guardStore(
     },
     set: (key, bytes, timeToLive, about) =>
       guarded('write', deadlines.write, async () => store.set(key, bytes, timeToLive, about)),
+    ...(store.replace && {
+      replace: (...change) =>
+        guarded('write', deadlines.write, async () => store.replace?.(...change) ?? false),
+    }),
     delete: (keys) => guarded('delete', deadlines.write, async () => store.delete(keys)),
     ...(store.expire && {
       expire: (keys, timeToLive) =>

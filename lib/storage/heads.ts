@@ -29,8 +29,19 @@ export type Head =
   /** The most recently stored comes first. */
   | { readonly kind: 'variants'; readonly variants: readonly Variant[] }
 
+/** What was found at a key, and by what it is told later on whether it is still there. */
+export interface Found {
+  /** Undefined where there is nothing, or nothing that can be read or belongs there. */
+  readonly head: Head | undefined
+  /** As it was read; undefined where there was none. */
+  readonly record: Buffer | undefined
+}
+
+/** What is at a key where there is nothing. */
+export const NOTHING_FOUND: Found = { head: undefined, record: undefined }
+
 /** A stored response, and where it is. */
-export interface Placed {
+export interface Placed extends Found {
   /** Of its head. */
   readonly key: string
   readonly entry: Entry
@@ -122,6 +133,20 @@ export class Heads {
     return after(this.#store.get(key), (bytes) => this.#understand(key, cacheKey, bytes, seen))
   }
 
+  /** The same, to be changed: see {@link Found}. */
+  look(key: string, cacheKey: string): Awaitable<Found> {
+    const seen = this.#memory?.seen() ?? 0
+    return after(this.#store.get(key), (record) => ({
+      head: this.#understand(key, cacheKey, record, seen),
+      record,
+    }))
+  }
+
+  /** Whether changes to what was found notice those of other processes. */
+  get isCompared(): boolean {
+    return this.#store.replace !== undefined
+  }
+
   #understand(
     key: string,
     cacheKey: string,
@@ -161,8 +186,13 @@ export class Heads {
     return { kind: 'response', entry }
   }
 
-  /** Writes a response, whose content is in memory or has been written already. */
-  async write(key: string, entry: Entry): Promise<void> {
+  /**
+   * Writes a response, whose content is in memory or has been written already.
+   *
+   * @param over what was found there; where something else is there by now, nothing is written
+   * @returns whether it is written
+   */
+  async write(key: string, entry: Entry, over?: Found): Promise<boolean> {
     const { content, chunksUntil, expires, ...response } = entry
     const { chunks } = content
     const record: HeadRecord = {
@@ -180,7 +210,7 @@ export class Heads {
     const bytes = encodeRecord(key, record, inline, content.room)
     const { fields } = entry
     const about = { fields, chunks, summary: () => summaryOf(key, entry) }
-    await this.#set(key, bytes, timeToLive, head, about)
+    return this.#set(key, bytes, timeToLive, head, about, over)
   }
 
   /** What is written is remembered as well, unless somebody else has written meanwhile. */
@@ -190,14 +220,25 @@ export class Heads {
     timeToLive: number,
     head: () => Head,
     about: About,
-  ): Promise<void> {
+    over: Found | undefined,
+  ): Promise<boolean> {
     this.#memory?.forgetHead(key)
     const seen = this.#memory?.seen() ?? 0
-    await this.#store.set(key, bytes, finite(timeToLive), about)
+    if (over && this.#store.replace) {
+      const { record } = over
+      const isWritten = await this.#store.replace(key, record, bytes, finite(timeToLive), about)
+      if (!isWritten) return false
+    } else await this.#store.set(key, bytes, finite(timeToLive), about)
     this.#memory?.rememberHead(key, head(), Date.now() + timeToLive, seen)
+    return true
   }
 
-  async writeVariants(cacheKey: string, variants: readonly Variant[]): Promise<void> {
+  /** As {@link write} does, where variants are. */
+  async writeVariants(
+    cacheKey: string,
+    variants: readonly Variant[],
+    over: Found,
+  ): Promise<boolean> {
     const record: HeadRecord = {
       kind: 'variants',
       variants: variants.map((variant) => ({ ...variant, until: toJson(variant.until) })),
@@ -205,7 +246,7 @@ export class Heads {
     const until = Math.max(...variants.map((variant) => variant.until))
     const bytes = encodeRecord(cacheKey, record, NOTHING)
     const head = (): Head => ({ kind: 'variants', variants })
-    await this.#set(cacheKey, bytes, until - Date.now(), head, {})
+    return this.#set(cacheKey, bytes, until - Date.now(), head, {}, over)
   }
 
   /** Which response or variants a key belongs to, and what is there. */
@@ -213,6 +254,18 @@ export class Heads {
     const bytes = await this.#store.get(key)
     const head = bytes && this.#decode(key, bytes)
     return head && { cacheKey: head.kind === 'response' ? head.entry.cacheKey : key, head }
+  }
+
+  /** Deletes what was found at a key. @returns whether that was still there */
+  async deleteFound(key: string, { record }: Found): Promise<boolean> {
+    if (record === undefined || !this.#store.replace) {
+      await this.delete(key)
+      return true
+    }
+    this.#memory?.forgetHead(key)
+    const isDeleted = await this.#store.replace(key, record, undefined, undefined)
+    this.#memory?.forgetHead(key)
+    return isDeleted
   }
 
   async delete(...keys: readonly string[]): Promise<void> {
@@ -244,13 +297,14 @@ export class Heads {
   /** The responses under some cache keys. */
   async *under(cacheKeys: Iterable<string>): AsyncGenerator<Placed> {
     for (const cacheKey of cacheKeys) {
-      const head = await this.read(cacheKey, cacheKey)
-      if (head?.kind === 'response') yield { key: cacheKey, entry: head.entry }
+      const found = await this.look(cacheKey, cacheKey)
+      const { head } = found
+      if (head?.kind === 'response') yield { ...found, key: cacheKey, entry: head.entry }
       if (head?.kind !== 'variants') continue
       for (const { nominated } of head.variants) {
         const key = this.variantKey(cacheKey, nominated)
-        const variant = await this.read(key, cacheKey)
-        if (variant?.kind === 'response') yield { key, entry: variant.entry }
+        const variant = await this.look(key, cacheKey)
+        if (variant.head?.kind === 'response') yield { ...variant, key, entry: variant.head.entry }
       }
     }
   }
@@ -263,11 +317,11 @@ export class Heads {
     }
   }
 
-  /** The keys of what is not kept any more, but still there: stores forget at their own pace. */
-  async *outdated(): AsyncGenerator<Placed> {
+  /** Sums up what is not kept any more, but still there: stores forget at their own pace. */
+  async *outdated(): AsyncGenerator<Summary> {
     for await (const { key, head } of this.#list()) {
       const isThere = head.kind === 'response' && Date.now() >= until(head)
-      if (isThere) yield { key, entry: head.entry }
+      if (isThere) yield summaryOf(key, head.entry)
     }
   }
 

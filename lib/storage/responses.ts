@@ -28,8 +28,16 @@ import {
   type NewEntry,
   STALE_RETENTION,
 } from './entry.ts'
-import { Exclusive } from './exclusive.ts'
-import { finite, type Head, Heads, type Variant } from './heads.ts'
+import { Exclusive, untilDone } from './exclusive.ts'
+import {
+  type Found,
+  finite,
+  type Head,
+  Heads,
+  NOTHING_FOUND,
+  type Placed,
+  type Variant,
+} from './heads.ts'
 import { type LimitOptions, Limits } from './limits.ts'
 import { MemoryTier } from './memory-tier.ts'
 import { type Sealing, sealStores } from './sealed-store.ts'
@@ -72,6 +80,14 @@ interface Recent {
   entry: Entry
   /** Set when something newer took its place, so that it must not be written any more. */
   isObsolete: boolean
+}
+
+/** One of several variants, as it was found. */
+interface FoundVariant {
+  /** Of its head. */
+  readonly key: string
+  readonly nominated: Nominated
+  readonly found: Found
 }
 
 /** A response that is being stored while it is being received. */
@@ -145,17 +161,20 @@ export class Responses {
 
   /** Removes what is at the key of a head, and tells how many bytes of content will follow it. */
   async #evict(key: string, limit: EvictEvent['limit']): Promise<number> {
-    const found = await this.#heads.at(key)
-    if (found === undefined) {
+    const at = await this.#heads.at(key)
+    if (at === undefined) {
       // It cannot be read: it goes all the same.
       await this.#heads.delete(key)
       return 0
     }
-    const { cacheKey, head } = found
+    const { cacheKey } = at
     return this.#exclusive.run([cacheKey], async () => {
-      const chunks = head.kind === 'response' ? head.entry.content.chunks : undefined
+      const found = await this.#heads.look(key, cacheKey)
+      const { head } = found
+      const chunks = head?.kind === 'response' ? head.entry.content.chunks : undefined
       const following = chunks && (await this.#stores.usage?.sizeOf(chunkKeys(chunks)))
-      await this.#heads.delete(key)
+      // What another process has just put there has been used more recently than anything else.
+      if (!(await this.#heads.deleteFound(key, found))) return 0
       for (const entry of await this.#dispose(cacheKey, head)) this.#events.evicted(entry, limit)
       return following ?? 0
     })
@@ -256,11 +275,13 @@ export class Responses {
    *
    * @param maxLength of its content, in bytes: with more it is not stored after all
    * @param agree whether it is stored: asked when it is complete, in a turn of its own
+   * @param isFirst whether nothing seems to be stored for its cache key
    */
   record(
     response: NewEntry,
     maxLength: number = Infinity,
     agree?: (entry: Entry) => Promise<boolean>,
+    isFirst = false,
   ): Recording {
     const now = response.responseTime
     // Chunks cannot be given more time later, so they get enough for the response to be freshened.
@@ -286,7 +307,7 @@ export class Responses {
       complete: (isWhole) => {
         content.complete()
         if (!isWhole) content.giveUp(new GivenUpError('the content has not its announced length'))
-        if (agree === undefined) return this.#commit(recent, content)
+        if (agree === undefined) return this.#commit(recent, content, isFirst)
         agreement?.resolve(this.#commitIfAgreed(recent, content, agree))
         return Promise.resolve(undefined)
       },
@@ -397,7 +418,11 @@ export class Responses {
     this.#allDeleted = Math.max(this.#allDeleted, moment)
   }
 
-  async #commit(recent: Recent, content: GrowingContent): Promise<Error | undefined> {
+  async #commit(
+    recent: Recent,
+    content: GrowingContent,
+    isFirst = false,
+  ): Promise<Error | undefined> {
     const size = OVERHEAD + (content.chunks ? 0 : content.received)
     if (this.#backlog + size > MAX_BACKLOG) content.giveUp(new TooSlowError())
     this.#backlog += size
@@ -407,7 +432,7 @@ export class Responses {
         if (recent.isObsolete) this.#discard(content)
         else {
           const entry = { ...recent.entry, content: saved }
-          await this.#write(entry)
+          await this.#write(entry, isFirst)
           await this.#chunks.refer(saved.chunks, true)
           this.#events.stored(entry, expirationTime(entry))
           this.#limits?.check()
@@ -432,7 +457,7 @@ export class Responses {
       try {
         const kept = await this.#place(entry)
         if (kept && !recent.isObsolete) {
-          await this.#heads.write(kept.key, { ...entry, content: kept.entry.content })
+          await this.#heads.write(kept.key, { ...entry, content: kept.entry.content }, kept)
         }
       } catch {
         // It has been told; the response is validated once more the next time.
@@ -452,13 +477,16 @@ export class Responses {
       this.#remove(recent)
     }
     await this.#exclusive
-      .run([cacheKey], async () => {
-        const kept = await this.#place(entry)
-        if (kept === undefined) return
-        await this.#heads.delete(kept.key)
-        await this.#dispose(cacheKey, { kind: 'response', entry: kept.entry })
-        this.#events.deleted(kept.entry, cause)
-      })
+      .run([cacheKey], () =>
+        untilDone(async () => {
+          const kept = await this.#place(entry)
+          if (kept === undefined) return 'nothing'
+          if (!(await this.#heads.deleteFound(kept.key, kept))) return 'again'
+          await this.#dispose(cacheKey, { kind: 'response', entry: kept.entry })
+          this.#events.deleted(kept.entry, cause)
+          return 'done'
+        }),
+      )
       .catch(() => {})
     this.#removing.delete(generation)
   }
@@ -467,54 +495,78 @@ export class Responses {
    * Where a response is stored; undefined where it is not any more, because another one took its place,
    * here or in another process, or it was deleted.
    */
-  async #place(wanted: Entry): Promise<{ key: string; entry: Entry } | undefined> {
+  async #place(wanted: Entry): Promise<Placed | undefined> {
     const { cacheKey, nominated, generation } = wanted
-    const first = await this.#heads.read(cacheKey, cacheKey)
-    const key = first?.kind === 'variants' ? this.#heads.variantKey(cacheKey, nominated) : cacheKey
-    const head = first?.kind === 'variants' ? await this.#heads.read(key, cacheKey) : first
+    const first = await this.#heads.look(cacheKey, cacheKey)
+    const isVariant = first.head?.kind === 'variants'
+    const key = isVariant ? this.#heads.variantKey(cacheKey, nominated) : cacheKey
+    const found = isVariant ? await this.#heads.look(key, cacheKey) : first
+    const { head } = found
     if (head?.kind !== 'response' || head.entry.generation !== generation) return undefined
-    return { key, entry: head.entry }
+    return { ...found, key, entry: head.entry }
   }
 
   /** Writes a response to its place: the last step, before which there was nothing to be found. */
-  async #write(entry: Entry): Promise<void> {
+  async #write(entry: Entry, isFirst = false): Promise<void> {
+    const { cacheKey } = entry
+    if (isFirst && this.#heads.isCompared) {
+      if (await this.#heads.write(cacheKey, entry, NOTHING_FOUND)) return
+    }
+    await untilDone(async () => {
+      const found = await this.#heads.look(cacheKey, cacheKey)
+      return (await this.#writeOver(found, entry)) ? 'done' : 'again'
+    })
+  }
+
+  /** @returns whether what was found was still there */
+  async #writeOver(found: Found, entry: Entry): Promise<boolean> {
     const { cacheKey, nominated } = entry
-    const previous = await this.#heads.read(cacheKey, cacheKey)
+    const { head: previous } = found
     const isAlone =
       previous === undefined ||
       Object.keys(nominated).length === 0 ||
       (previous.kind === 'response' && !mayCoexist(previous.entry.nominated, nominated))
+    if (!isAlone) return this.#writeVariant(entry, previous, found)
     const isWhole = previous?.kind === 'response' && !isPart(previous.entry)
-    if (isAlone && isWhole && isPart(entry)) {
+    if (isWhole && isPart(entry)) {
       // A part takes the place of nothing that is whole.
       await this.#dispose(cacheKey, { kind: 'response', entry })
-    } else if (isAlone) {
-      await this.#heads.write(cacheKey, entry)
-      await this.#dispose(cacheKey, previous)
-    } else {
-      await this.#writeVariant(entry, await this.#variants(cacheKey, previous))
-      if (previous.kind === 'response')
-        await this.#chunks.refer(previous.entry.content.chunks, false)
+      return true
     }
+    const variants = await this.#lookAtVariants(cacheKey, previous)
+    if (!(await this.#heads.write(cacheKey, entry, found))) return false
+    await this.#dispose(cacheKey, previous, variants)
+    return true
   }
 
-  async #writeVariant(entry: Entry, variants: readonly Variant[]): Promise<void> {
+  async #writeVariant(entry: Entry, previous: Head, found: Found): Promise<boolean> {
     const { cacheKey, nominated } = entry
-    const key = this.#heads.variantKey(cacheKey, nominated)
-    const overwritten = await this.#heads.read(key, cacheKey)
+    const variants = await this.#variants(cacheKey, previous)
     const others = variants.filter((variant) => !isSameVariant(variant.nominated, nominated))
     const kept = [{ nominated, until: keptUntil(entry) }, ...others].slice(0, this.#maxVariants)
-    await this.#heads.writeVariants(cacheKey, kept)
+    if (!(await this.#heads.writeVariants(cacheKey, kept, found))) {
+      if (previous.kind === 'response') {
+        const { entry: copied } = previous
+        await this.#leaveUnlisted(cacheKey, copied.nominated, copied.generation)
+      }
+      return false
+    }
+    const key = this.#heads.variantKey(cacheKey, nominated)
+    const overwritten = await this.#heads.look(key, cacheKey)
     await this.#heads.write(key, entry)
-    await this.#dispose(cacheKey, overwritten)
-    for (const { nominated: left } of others.slice(this.#maxVariants - 1)) {
-      for (const variant of await this.#deleteVariant(cacheKey, left)) {
+    await this.#dispose(cacheKey, overwritten.head)
+    if (previous.kind === 'response') await this.#chunks.refer(previous.entry.content.chunks, false)
+    const left = await this.#leaveUnlisted(cacheKey, nominated, entry.generation)
+    if (left) await this.#dispose(cacheKey, { kind: 'response', entry: left })
+    for (const { nominated: last } of others.slice(this.#maxVariants - 1)) {
+      for (const variant of await this.#deleteVariant(cacheKey, last)) {
         this.#events.evicted(variant, 'maxVariants')
       }
     }
+    return true
   }
 
-  /** The variants at a cache key; a response that was alone there is moved to make room for more. */
+  /** The variants at a cache key; a response that is alone there is copied to where it makes room for more. */
   async #variants(cacheKey: string, previous: Head): Promise<readonly Variant[]> {
     if (previous.kind === 'variants') return previous.variants
     const { entry } = previous
@@ -522,12 +574,35 @@ export class Responses {
     return [{ nominated: entry.nominated, until: keptUntil(entry) }]
   }
 
+  /**
+   * Removes one of several variants, if it is not told anywhere that it is one: another process has come before,
+   * and may have deleted all of them.
+   *
+   * @param generation of the one that may be removed; any one where it is missing
+   * @returns the response that was there, if it has been removed
+   */
+  async #leaveUnlisted(
+    cacheKey: string,
+    nominated: Nominated,
+    generation?: string,
+  ): Promise<Entry | undefined> {
+    if (!this.#heads.isCompared) return undefined
+    const key = this.#heads.variantKey(cacheKey, nominated)
+    const found = await this.#heads.look(key, cacheKey)
+    if (found.head?.kind !== 'response') return undefined
+    const { entry } = found.head
+    if (generation !== undefined && entry.generation !== generation) return undefined
+    const { head } = await this.#heads.look(cacheKey, cacheKey)
+    const variants = head?.kind === 'variants' ? head.variants : []
+    if (variants.some((variant) => isSameVariant(variant.nominated, nominated))) return undefined
+    return (await this.#heads.deleteFound(key, found)) ? entry : undefined
+  }
+
   /** @returns the response that was there, if there was one */
   async #deleteVariant(cacheKey: string, nominated: Nominated): Promise<Entry[]> {
     const key = this.#heads.variantKey(cacheKey, nominated)
-    const head = await this.#heads.read(key, cacheKey)
-    await this.#heads.delete(key)
-    return this.#dispose(cacheKey, head)
+    const found = await this.#heads.look(key, cacheKey)
+    return (await this.#heads.deleteFound(key, found)) ? this.#dispose(cacheKey, found.head) : []
   }
 
   /**
@@ -535,18 +610,36 @@ export class Responses {
    *
    * @returns the responses that are no longer stored
    */
-  async #dispose(cacheKey: string, head: Head | undefined): Promise<Entry[]> {
-    if (head === undefined) return []
-    if (head.kind === 'response') {
+  async #dispose(
+    cacheKey: string,
+    head: Head | undefined,
+    variants?: readonly FoundVariant[],
+  ): Promise<Entry[]> {
+    if (head?.kind === 'response') {
       const { chunks } = head.entry.content
       if (chunks) this.#chunks.remove(chunks)
       return [head.entry]
     }
     const disposed: Entry[] = []
-    for (const { nominated } of head.variants) {
-      disposed.push(...(await this.#deleteVariant(cacheKey, nominated)))
+    const all = variants ?? (await this.#lookAtVariants(cacheKey, head))
+    for (const { key, nominated, found } of all) {
+      const isDeleted = await this.#heads.deleteFound(key, found)
+      const entry = isDeleted ? undefined : await this.#leaveUnlisted(cacheKey, nominated)
+      const gone = isDeleted ? found.head : entry && ({ kind: 'response', entry } as const)
+      disposed.push(...(await this.#dispose(cacheKey, gone)))
     }
     return disposed
+  }
+
+  /** What is stored of the variants that a head tells of. */
+  async #lookAtVariants(cacheKey: string, head: Head | undefined): Promise<FoundVariant[]> {
+    const variants = head?.kind === 'variants' ? head.variants : []
+    return Promise.all(
+      variants.map(async ({ nominated }) => {
+        const key = this.#heads.variantKey(cacheKey, nominated)
+        return { key, nominated, found: await this.#heads.look(key, cacheKey) }
+      }),
+    )
   }
 
   #discard(content: GrowingContent): void {
@@ -592,12 +685,18 @@ export class Responses {
     this.#noteDeletion(cacheKey)
     const forgotten = this.#forget(cacheKey)
     const deletion = this.#exclusive.run([cacheKey], async () => {
-      const head = await this.#heads.read(cacheKey, cacheKey)
-      await this.#heads.delete(cacheKey)
-      const disposed = await this.#dispose(cacheKey, head)
-      for (const entry of disposed) this.#events.deleted(entry, cause)
-      const gone = disposed.map(({ generation }) => generation)
-      return new Set([...forgotten, ...gone]).size
+      const gone = new Set(forgotten)
+      await untilDone(async () => {
+        const found = await this.#heads.look(cacheKey, cacheKey)
+        const variants = await this.#lookAtVariants(cacheKey, found.head)
+        if (!(await this.#heads.deleteFound(cacheKey, found))) return 'again'
+        for (const entry of await this.#dispose(cacheKey, found.head, variants)) {
+          this.#events.deleted(entry, cause)
+          gone.add(entry.generation)
+        }
+        return 'done'
+      })
+      return gone.size
     })
     const settled = deletion
       .then(
@@ -750,7 +849,7 @@ export class Responses {
           other.responseTime >= entry.responseTime,
       )
       if (!isOutdated) await this.#write(change(entry))
-      await this.#heads.delete(placed.key)
+      await this.#heads.deleteFound(placed.key, placed)
       await this.#chunks.refer(entry.content.chunks, false)
       if (isOutdated) await this.#dispose(summary.cacheKey, { kind: 'response', entry })
       return true
@@ -763,8 +862,8 @@ export class Responses {
     await this.#chunks.flush()
     if (this.#stores.prune) return this.#stores.prune()
     let count = 0
-    for await (const { key, entry } of this.#heads.outdated()) {
-      count += await this.#bulk.remove([summaryOf(key, entry)], () => true)
+    for await (const summary of this.#heads.outdated()) {
+      count += await this.#bulk.remove([summary], () => true)
     }
     return count
   }

@@ -1,4 +1,5 @@
 import { type Awaitable, after } from '../awaitable.ts'
+import { LRUCache } from '../lru.ts'
 import type { Events } from '../observe/events.ts'
 import type { About, ByteStore, Stores } from './byte-store.ts'
 import { type Compression, decompress, isCompressible } from './compression.ts'
@@ -77,7 +78,12 @@ class SealedStore implements ByteStore {
   readonly #underWay = new Map<string, Promise<void>>()
   /** What could not be read, and is being removed. */
   readonly #leaving = new Set<string>()
+  /** What records are in the store that have been read, where they are something else there. */
+  readonly #sealed = new WeakMap<Buffer, Buffer>()
+  /** What was there that could not be read, of the keys at which that was so most recently. */
+  readonly #unreadable = new LRUCache<string, Buffer>({ max: 100 })
   readonly expire?: (keys: readonly string[], timeToLive: number) => Promise<void>
+  readonly replace?: NonNullable<ByteStore['replace']>
 
   constructor(
     kind: 'head' | 'chunk',
@@ -95,6 +101,21 @@ class SealedStore implements ByteStore {
       this.expire = (keys, timeToLive) =>
         this.#inOrder(keys, async () => store.expire?.(keys, timeToLive))
     }
+    const replace = store.replace?.bind(store)
+    if (replace) {
+      this.replace = (key, expected, record, timeToLive, about = {}) => {
+        const there = expected
+          ? (this.#sealed.get(expected) ?? expected)
+          : this.#unreadable.get(key)
+        return this.#inOrder([key], () =>
+          record === undefined
+            ? replace(key, there, undefined, undefined)
+            : this.#seal(key, record, about, (bytes, visible) =>
+                replace(key, there, bytes, timeToLive, visible),
+              ),
+        )
+      }
+    }
   }
 
   get(key: string, deadline?: number): Awaitable<Buffer | undefined> {
@@ -102,11 +123,16 @@ class SealedStore implements ByteStore {
   }
 
   #read(key: string, bytes: Buffer | undefined): Awaitable<Buffer | undefined> {
+    if (this.#unreadable.size > 0) this.#unreadable.delete(key)
     if (bytes === undefined || this.#leaving.has(key)) return undefined
+    const known = (record: Buffer) => {
+      if (record !== bytes && this.replace) this.#sealed.set(record, bytes)
+      return record
+    }
     try {
       const record = this.#open(key, bytes)
-      if (Buffer.isBuffer(record)) return record
-      return record.catch((error: unknown) => this.#refuse(key, bytes, error))
+      if (Buffer.isBuffer(record)) return known(record)
+      return record.then(known).catch((error: unknown) => this.#refuse(key, bytes, error))
     } catch (error) {
       return this.#refuse(key, bytes, error)
     }
@@ -116,6 +142,7 @@ class SealedStore implements ByteStore {
     this.#tell(`the stored record ${key} ${reasonOf(error)}`, error)
     const { encryption, isOnlyRead } = this.#sealing
     if (encryption && !isOnlyRead && error instanceof UnreadableError) this.#remove(key, bytes)
+    else if (this.replace) this.#unreadable.set(key, bytes)
   }
 
   /** @throws where a record cannot be read; or rejects */
@@ -150,18 +177,26 @@ class SealedStore implements ByteStore {
     timeToLive: number | undefined,
     about: About = {},
   ): Promise<void> {
-    return this.#inOrder([key], () => this.#write(key, record, timeToLive, about))
+    const write = (bytes: Buffer, visible: About | undefined) =>
+      this.#store.set(key, bytes, timeToLive, visible)
+    return this.#inOrder([key], () => this.#seal(key, record, about, write))
   }
 
-  #write(key: string, record: Buffer, timeToLive: number | undefined, about: About): Promise<void> {
+  /** @param write given the record as it is to be in the store, and what may be known of it there */
+  #seal<T>(
+    key: string,
+    record: Buffer,
+    about: About,
+    write: (bytes: Buffer, visible: About | undefined) => Promise<T>,
+  ): Promise<T> {
     const { compression, encryption } = this.#sealing
     const isWorthIt = compression && about.fields && isCompressible(about.fields)
     const packed = isWorthIt ? compression.compress(record) : record
-    const write = (bytes: Buffer) => {
+    const seal = (bytes: Buffer) => {
       const sealed = encryption?.encrypt(this.#placeOf(key), bytes, this.#visible(record, about))
-      return this.#store.set(key, sealed ?? bytes, timeToLive, sealed ? undefined : about)
+      return write(sealed ?? bytes, sealed ? undefined : about)
     }
-    return packed instanceof Promise ? this.#track([key], packed.then(write)) : write(packed)
+    return packed instanceof Promise ? this.#track([key], packed.then(seal)) : seal(packed)
   }
 
   #placeOf(key: string): string {
@@ -219,7 +254,7 @@ class SealedStore implements ByteStore {
   }
 
   /** Does something as soon as nothing is under way at some keys any more. */
-  async #inOrder(keys: readonly string[], action: () => Promise<void>): Promise<void> {
+  async #inOrder<T>(keys: readonly string[], action: () => Promise<T>): Promise<T> {
     const before =
       this.#underWay.size > 0 ? keys.flatMap((key) => this.#underWay.get(key) ?? []) : []
     if (before.length === 0) return action()
@@ -227,7 +262,7 @@ class SealedStore implements ByteStore {
   }
 
   /** Lets whatever is done next at some keys wait for something. */
-  #track(keys: readonly string[], action: Promise<void>): Promise<void> {
+  #track<T>(keys: readonly string[], action: Promise<T>): Promise<T> {
     const settled = action.then(
       () => {},
       () => {},

@@ -89,6 +89,13 @@ export function openSqlite(path: string, events: Events, isOnlyRead = false): St
       if (about?.summary) summaries.announce(bytes, about.summary)
       await store.set(key, bytes, timeToLive)
     },
+    ...(name === 'heads' && {
+      replace: async (key, expected, bytes, timeToLive, about) => {
+        await connectToWrite()
+        const until = timeToLive === undefined ? undefined : Date.now() + timeToLive
+        return summaries.replace(key, expected, bytes, until, about?.summary)
+      },
+    }),
     delete: async (keys) => (await connectToWrite())[name].delete(keys),
     expire: async (keys, timeToLive) => {
       await connectToWrite()

@@ -4,6 +4,7 @@ import type { ResponseIndex } from '../byte-store.ts'
 import type { Summary } from '../summary.ts'
 import { isReadOnly, type SqliteDatabase } from './database.ts'
 import {
+  NOW,
   recordMark,
   SCHEMA,
   SUMMARIES_SCHEMA,
@@ -109,8 +110,37 @@ export class SqliteSummaries implements ResponseIndex {
     const [key, record, , until] = parameters
     const summary = Buffer.isBuffer(record) && this.#announced.get(record)
     if (!summary || !this.#isThere) return this.#database.query(sql, ...parameters)
-    const mark = record.toString('hex', MARK_START, MARK_END).toUpperCase()
-    return this.#database.query(WRITE, ...columnsOf(summary()), mark, until, key, record)
+    const values = valuesOf(summary(), record, until as number | null)
+    return this.#database.query(WRITE, ...values, key, record)
+  }
+
+  /**
+   * Writes a record, or without one deletes it, together with its summary, if what is at its key is still what
+   * was read there.
+   *
+   * @returns whether it was
+   */
+  async replace(
+    key: string,
+    expected: Uint8Array | undefined,
+    record: Buffer | undefined,
+    until: number | undefined,
+    summary: (() => Summary) | undefined,
+  ): Promise<boolean> {
+    const [condition, there] =
+      expected === undefined
+        ? [NOTHING_THERE, [key]]
+        : // What is given away may not be what somebody else still has.
+          [SAME_THERE, [key, Uint8Array.from(expected)]]
+    const run = async (sql: string, ...parameters: readonly unknown[]) =>
+      (await this.#database.query(`${sql} RETURNING 1`, ...parameters)).length > 0
+    if (record === undefined) return run(`${REMOVE} AND ${condition}`, key, ...there)
+    if (summary === undefined || !this.#isThere) {
+      const insert = `${INSERT} WHERE ${condition} ${UPSERT}`
+      return run(insert, key, record, until ?? null, ...there)
+    }
+    const sql = `${WRITE_IF} WHERE ${condition}`
+    return run(sql, ...valuesOf(summary(), record, until), key, record, ...there)
   }
 
   async *select(conditions: Conditions, now: number): AsyncGenerator<readonly Summary[]> {
@@ -241,8 +271,21 @@ const OWN_COLUMNS = Object.keys(SUMMARY_COLUMNS).filter(
 )
 const VALUES = OWN_COLUMNS.map(() => '?').join(', ')
 
-/** Writes a record with its summary. */
-const WRITE = `INSERT INTO ${SUMMED_UP} (${OWN_COLUMNS.join(', ')}, record, until, key, value) VALUES (${VALUES}, ?, ?, ?, ?)`
+/** Writes a record with its summary; */
+const INTO = `INSERT INTO ${SUMMED_UP} (${OWN_COLUMNS.join(', ')}, record, until, key, value)`
+const WRITE = `${INTO} VALUES (${VALUES}, ?, ?, ?, ?)`
+/** under a condition. */
+const WRITE_IF = `${INTO} SELECT ${VALUES}, ?, ?, ?, ?`
+/** The same without a summary. */
+const INSERT = `INSERT INTO ${TABLES.heads} (key, value, namespace, expires) SELECT ?, ?, '', ?`
+const UPSERT =
+  'ON CONFLICT (key, namespace) DO UPDATE SET value = excluded.value, expires = excluded.expires'
+const REMOVE = `DELETE FROM ${TABLES.heads} WHERE key = ? AND namespace = ''`
+
+/** Whether there is nothing that can be read at a key, or what was read is still there. */
+const ROW = `EXISTS (SELECT 1 FROM ${TABLES.heads} WHERE key = ? AND namespace = ''`
+const NOTHING_THERE = `NOT ${ROW} AND typeof(value) = 'blob' AND (expires IS NULL OR expires > ${NOW}))`
+const SAME_THERE = `${ROW} AND value = ?)`
 
 const OF_HEAD = `FROM ${TABLES.heads} WHERE key = ? AND namespace = ''`
 const MARK = `coalesce((SELECT ${recordMark('value')} ${OF_HEAD}), '')`
@@ -250,6 +293,16 @@ const MARK = `coalesce((SELECT ${recordMark('value')} ${OF_HEAD}), '')`
 /** Writes the summary of a record that has been there already. */
 const UPDATE = `UPDATE ${USED} SET ${OWN_COLUMNS.map((name) => `${name} = ?`).join(', ')}, record = ${MARK}, until = (SELECT expires ${OF_HEAD}) WHERE key = ? AND record IS ?`
 const UPDATE_NONE = `UPDATE ${USED} SET url = '', record = ${MARK} WHERE key = ? AND record IS ?`
+
+/** A summary and what is known of its record as its columns, but for the key and the record itself. */
+function valuesOf(
+  summary: Summary,
+  record: Buffer,
+  until: number | null | undefined,
+): readonly unknown[] {
+  const mark = record.toString('hex', MARK_START, MARK_END).toUpperCase()
+  return [...columnsOf(summary), mark, until ?? null]
+}
 
 /** A summary as its columns. */
 function columnsOf(summary: Summary): readonly unknown[] {
