@@ -328,7 +328,7 @@ export class CachedRequest implements ToldRequest {
    */
   #agree(flight: Flight): Awaitable<Flight | undefined> {
     const { leases } = this.#caching.cache
-    if (leases === undefined || !flight.isAwaited || !this.#mayWait) return flight
+    if (leases === undefined || leases.isAlone || !flight.isAwaited || !this.#mayWait) return flight
     return this.#holdLease(leases, flight)
   }
 

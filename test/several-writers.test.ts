@@ -1,10 +1,12 @@
 import assert from 'node:assert/strict'
 import { join } from 'node:path'
+import { DatabaseSync } from 'node:sqlite'
 import { text } from 'node:stream/consumers'
 import { suite, type TestContext, test } from 'node:test'
 import { HttpCache } from 'caching-agent'
 import { request } from 'undici'
 import { Events } from '../lib/observe/events.ts'
+import { UNREFERENCED, USED } from '../lib/storage/sqlite/schema.ts'
 import { openSqlite } from '../lib/storage/sqlite.ts'
 import { get, testAgent } from './helpers/agent.ts'
 import { folder } from './helpers/folder.ts'
@@ -125,6 +127,21 @@ suite('what is compared stays whole', () => {
         assert.equal((await get(agent, url)).body.length, 65_536)
       }
     }
+  })
+
+  test('content that is noted already as not referred to any more can be replaced', async (t) => {
+    const path = join(folder(t), 'a.sqlite')
+    const cache = new HttpCache({ store: `sqlite://${path}` })
+    t.after(() => cache.close())
+    const body = 'x'.repeat(100_000)
+    await cache.save(URL_, { headers: DAY, body })
+    const database = new DatabaseSync(path)
+    t.after(() => database.close())
+    database.exec(
+      `INSERT INTO ${UNREFERENCED} SELECT generation, 1, 1e15 FROM ${USED} WHERE chunk_size IS NOT NULL`,
+    )
+    await cache.save(URL_, { headers: DAY, body: `another ${body}` })
+    assert.equal((await stored(cache))?.length, 100_008)
   })
 
   test('replace: only what is still what was read', async (t) => {

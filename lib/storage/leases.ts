@@ -16,6 +16,8 @@ export type Lease =
 
 /** How processes that share a store agree on which of them asks the origin for what none of them has. */
 export interface LeaseStore {
+  /** Whether it is known without asking that there is nobody to agree with; absent where that is never known. */
+  isAlone?(): boolean
   /** @param duration after which it runs out, in milliseconds */
   take(key: string, holder: string, duration: number): Promise<Lease>
   /** Gives back what is still this holder's. @param uselessFor how long others are told so, in milliseconds; 0 if it is not */
@@ -52,6 +54,11 @@ export class Leases {
     this.#store = store
     this.#events = events
     this.#deadline = deadline
+  }
+
+  /** Whether it is known without asking that there is nobody to agree with. */
+  get isAlone(): boolean {
+    return this.#store.isAlone?.() ?? false
   }
 
   /**

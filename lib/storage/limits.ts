@@ -18,6 +18,10 @@ const STEP = 20
 /** To what part of a limit a store is brought down that has reached it, so that not every write evicts. */
 const LOW_WATER = 0.9
 
+/** How much of what may still be stored is stored without looking again, and for how long, in milliseconds: others store as well. */
+const SHARE_OF_ROOM = 0.5
+const LOOK_INTERVAL = 1000
+
 /** How long it may take until the content of what was evicted is gone as well, in milliseconds. */
 const LATENCY = 25_000
 
@@ -41,6 +45,8 @@ export class Limits {
   /** The content of what has been evicted, which may still be counted. */
   readonly #leaving: { readonly size: number; readonly until: number }[] = []
   #leavingSize = 0
+  /** How much more may be stored until it is looked at again how much there is. */
+  #room = { size: 0, count: 0, until: 0 }
   #running: Promise<void> | undefined
   #isAskedAgain = false
   #timer: NodeJS.Timeout | undefined
@@ -70,8 +76,20 @@ export class Limits {
     else this.#timer ??= setTimeout(flush, TOUCH_DELAY).unref()
   }
 
-  /** Looks after the limits, now that something has been written. A store that fails has told so already. */
-  check(): void {
+  /**
+   * Looks after the limits, now that something has been written. A store that fails has told so already.
+   *
+   * @param size of what has been written, in bytes
+   */
+  check(size: number): void {
+    this.#room.size -= size
+    this.#room.count -= 1
+    const hasRoom = this.#room.size > 0 && this.#room.count > 0
+    if (hasRoom && performance.now() < this.#room.until) return
+    this.#lookAfter()
+  }
+
+  #lookAfter(): void {
     if (this.#running) {
       this.#isAskedAgain = true
       return
@@ -80,7 +98,7 @@ export class Limits {
       .catch(() => {})
       .finally(() => {
         this.#running = undefined
-        if (this.#isAskedAgain) this.check()
+        if (this.#isAskedAgain) this.#lookAfter()
       })
     this.#isAskedAgain = false
   }
@@ -109,6 +127,11 @@ export class Limits {
     const now = Date.now()
     while (this.#leaving[0] && this.#leaving[0].until <= now) {
       this.#leavingSize -= this.#leaving.shift()?.size ?? 0
+    }
+    this.#room = {
+      size: (maxSize - size) * SHARE_OF_ROOM,
+      count: (maxEntries - count) * SHARE_OF_ROOM,
+      until: performance.now() + LOOK_INTERVAL,
     }
     if (size - this.#leavingSize > maxSize * part) return 'maxSize'
     return count > Math.floor(maxEntries * part) ? 'maxEntries' : undefined

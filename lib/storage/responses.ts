@@ -435,7 +435,7 @@ export class Responses {
           await this.#write(entry, isFirst)
           await this.#chunks.refer(saved.chunks, true)
           this.#events.stored(entry, expirationTime(entry))
-          this.#limits?.check()
+          this.#limits?.check(OVERHEAD + (saved.length ?? 0))
         }
         return undefined
       } catch (error) {

@@ -90,8 +90,8 @@ export class SqliteDatabase {
   readonly id: string = randomUUID()
   /** Whether others have been told something, although the file is only read. */
   #isIntroduced = false
-  /** Whether there are others, and at which version of the file that was found. */
-  #others = { version: Number.NaN, isAny: false }
+  /** Whether there are others, and when that was found, by the clock of `performance`. */
+  #others = { at: -Infinity, isAny: false }
   #versionQuery: StatementSync | undefined
   /** What {@link version} told last; `NaN` where that does not count any more. */
   #version = Number.NaN
@@ -322,15 +322,24 @@ export class SqliteDatabase {
     })
   }
 
-  /** Whether another process has the file open, or another cache of this one. */
-  async hasOthers(): Promise<boolean> {
-    const version = this.version()
-    if (version !== this.#others.version) {
+  /**
+   * Whether another process has the file open, or another cache of this one.
+   *
+   * @param maxAge how long ago that may have been found out, in milliseconds
+   */
+  async hasOthers(maxAge = 0): Promise<boolean> {
+    const now = performance.now()
+    if (now - this.#others.at >= maxAge) {
       const sql = `SELECT pid FROM ${PROCESSES} WHERE id <> ?`
       const others = await this.query<{ pid: number }>(sql, this.id)
-      this.#others = { version, isAny: others.some(({ pid }) => isAlive(pid)) }
+      this.#others = { at: now, isAny: others.some(({ pid }) => isAlive(pid)) }
     }
     return this.#others.isAny
+  }
+
+  /** Whether it was found out not longer ago than `maxAge` milliseconds that there are no others. */
+  isKnownToBeAlone(maxAge: number): boolean {
+    return !this.#others.isAny && performance.now() - this.#others.at < maxAge
   }
 
   /**

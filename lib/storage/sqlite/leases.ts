@@ -5,15 +5,19 @@ import { LEASES, NOW } from './schema.ts'
 /** What lasts longer than this was made by a clock that is wrong, in milliseconds. */
 const LONGEST_LEASE = 60_000
 
+/** After how long it is noticed that there is somebody to agree with, in milliseconds. */
+const NOTICE = 10
+
 /** What the processes that have a database open agree on. */
 export function sqliteLeases(
   database: SqliteDatabase,
   connectToWrite: () => Promise<unknown>,
 ): LeaseStore {
   return {
+    isAlone: () => database.isKnownToBeAlone(NOTICE),
     async take(key, holder, duration) {
       await connectToWrite()
-      if (!(await database.hasOthers())) return 'alone'
+      if (!(await database.hasOthers(NOTICE))) return 'alone'
       const isOver = `until <= ${NOW} OR until > ${NOW} + ${LONGEST_LEASE}`
       const taken = await database.query(
         `INSERT INTO ${LEASES} VALUES (?, ?, ${NOW} + ?) ON CONFLICT DO UPDATE SET holder = excluded.holder, until = excluded.until WHERE ${isOver} RETURNING key`,

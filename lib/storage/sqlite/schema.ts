@@ -91,13 +91,16 @@ const LATE = 2 * READERS_GRACE
  * of two processes that replace the same response at once, neither knows of the content of the other one.
  */
 const REFERENCES: readonly string[] = [
+  // As they were before, these made a write fail where it was noted already: SQLite does not let a trigger ignore
+  // what an upsert does not.
+  ...['update', 'delete'].map((event) => `DROP TRIGGER IF EXISTS ${USED}_${event}_left`),
   ...['UPDATE OF generation', 'DELETE'].map((event) =>
     trigger(
       USED,
       event,
-      'left',
+      'unreferred',
       `WHEN OLD.chunk_size IS NOT NULL${event === 'DELETE' ? '' : ' AND OLD.generation IS NOT NEW.generation'}`,
-      `INSERT OR IGNORE INTO ${UNREFERENCED} VALUES (OLD.generation, ${NOBODY}, ${NOW} + ${LATE});`,
+      `INSERT INTO ${UNREFERENCED} VALUES (OLD.generation, ${NOBODY}, ${NOW} + ${LATE}) ON CONFLICT DO NOTHING;`,
     ),
   ),
   ...['INSERT', 'UPDATE OF generation'].map((event) =>
