@@ -322,18 +322,12 @@ export class SqliteDatabase {
     })
   }
 
-  /**
-   * Whether another process has the file open, or another cache of this one.
-   *
-   * @param maxAge how long ago that may have been found out, in milliseconds
-   */
-  async hasOthers(maxAge = 0): Promise<boolean> {
-    const now = performance.now()
-    if (now - this.#others.at >= maxAge) {
-      const sql = `SELECT pid FROM ${PROCESSES} WHERE id <> ?`
-      const others = await this.query<{ pid: number }>(sql, this.id)
-      this.#others = { at: now, isAny: others.some(({ pid }) => isAlive(pid)) }
-    }
+  /** Whether another process has the file open, or another cache of this one. */
+  async hasOthers(): Promise<boolean> {
+    const at = performance.now()
+    const sql = `SELECT pid FROM ${PROCESSES} WHERE id <> ?`
+    const others = await this.query<{ pid: number }>(sql, this.id)
+    this.#others = { at, isAny: others.some(({ pid }) => isAlive(pid)) }
     return this.#others.isAny
   }
 

@@ -17,7 +17,7 @@ export function sqliteLeases(
     isAlone: () => database.isKnownToBeAlone(NOTICE),
     async take(key, holder, duration) {
       await connectToWrite()
-      if (!(await database.hasOthers(NOTICE))) return 'alone'
+      if (!(await database.hasOthers())) return 'alone'
       const isOver = `until <= ${NOW} OR until > ${NOW} + ${LONGEST_LEASE}`
       const taken = await database.query(
         `INSERT INTO ${LEASES} VALUES (?, ?, ${NOW} + ?) ON CONFLICT DO UPDATE SET holder = excluded.holder, until = excluded.until WHERE ${isOver} RETURNING key`,
