@@ -232,6 +232,14 @@ suite('Digests', () => {
     assert.notEqual(digest([]), digest(['']))
   })
 
+  test('a digest is the same, whether its parts are texts or their bytes', () => {
+    fc.assert(
+      fc.property(fc.array(fc.string({ unit: 'binary' })), (parts) => {
+        assert.equal(digest(parts), digest(parts.map((part) => Buffer.from(part))))
+      }),
+    )
+  })
+
   test('only equal lists have equal digests', () => {
     const parts = fc.array(fc.string({ unit: fc.constantFrom('a', '1', ':', 'é') }))
     fc.assert(
