@@ -61,7 +61,7 @@ export type Task =
 export type Found = Readonly<Record<string, number>>
 
 /** How long it takes until all code that a hit runs through is compiled, in milliseconds. */
-const WARM_UP = 1000
+const WARM_UP = 2000
 
 /** How many requests are under way at a time. */
 const CONCURRENCY = 16
