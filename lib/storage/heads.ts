@@ -256,16 +256,16 @@ export class Heads {
     return head && { cacheKey: head.kind === 'response' ? head.entry.cacheKey : key, head }
   }
 
-  /** Deletes what was found at a key. @returns whether that was still there */
+  /** Deletes what was found at a key. @returns whether that was still there, if there was something */
   async deleteFound(key: string, { record }: Found): Promise<boolean> {
-    if (record === undefined || !this.#store.replace) {
+    if (this.#store.replace === undefined) {
       await this.delete(key)
       return true
     }
     this.#memory?.forgetHead(key)
     const isDeleted = await this.#store.replace(key, record, undefined, undefined)
     this.#memory?.forgetHead(key)
-    return isDeleted
+    return isDeleted || record === undefined
   }
 
   async delete(...keys: readonly string[]): Promise<void> {

@@ -556,8 +556,10 @@ export class Responses {
     await this.#heads.write(key, entry)
     await this.#dispose(cacheKey, overwritten.head)
     if (previous.kind === 'response') await this.#chunks.refer(previous.entry.content.chunks, false)
-    const left = await this.#leaveUnlisted(cacheKey, nominated, entry.generation)
-    if (left) await this.#dispose(cacheKey, { kind: 'response', entry: left })
+    if (this.#heads.isCompared) {
+      const left = await this.#leaveUnlisted(cacheKey, nominated, entry.generation)
+      if (left) await this.#dispose(cacheKey, { kind: 'response', entry: left })
+    }
     for (const { nominated: last } of others.slice(this.#maxVariants - 1)) {
       for (const variant of await this.#deleteVariant(cacheKey, last)) {
         this.#events.evicted(variant, 'maxVariants')
@@ -586,7 +588,6 @@ export class Responses {
     nominated: Nominated,
     generation?: string,
   ): Promise<Entry | undefined> {
-    if (!this.#heads.isCompared) return undefined
     const key = this.#heads.variantKey(cacheKey, nominated)
     const found = await this.#heads.look(key, cacheKey)
     if (found.head?.kind !== 'response') return undefined
@@ -598,11 +599,10 @@ export class Responses {
     return (await this.#heads.deleteFound(key, found)) ? entry : undefined
   }
 
-  /** @returns the response that was there, if there was one */
+  /** Deletes one of several variants, which is not told any more to be one. @returns it, if it was there */
   async #deleteVariant(cacheKey: string, nominated: Nominated): Promise<Entry[]> {
-    const key = this.#heads.variantKey(cacheKey, nominated)
-    const found = await this.#heads.look(key, cacheKey)
-    return (await this.#heads.deleteFound(key, found)) ? this.#dispose(cacheKey, found.head) : []
+    const entry = await this.#leaveUnlisted(cacheKey, nominated)
+    return entry ? this.#dispose(cacheKey, { kind: 'response', entry }) : []
   }
 
   /**
@@ -624,9 +624,10 @@ export class Responses {
     const all = variants ?? (await this.#lookAtVariants(cacheKey, head))
     for (const { key, nominated, found } of all) {
       const isDeleted = await this.#heads.deleteFound(key, found)
-      const entry = isDeleted ? undefined : await this.#leaveUnlisted(cacheKey, nominated)
-      const gone = isDeleted ? found.head : entry && ({ kind: 'response', entry } as const)
-      disposed.push(...(await this.#dispose(cacheKey, gone)))
+      const gone = isDeleted
+        ? await this.#dispose(cacheKey, found.head)
+        : await this.#deleteVariant(cacheKey, nominated)
+      disposed.push(...gone)
     }
     return disposed
   }
