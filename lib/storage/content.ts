@@ -242,7 +242,8 @@ export class Chunks {
     for (const generation of this.#readers.keys()) {
       if (!this.#before.has(generation) || this.#told.has(generation)) continue
       this.#told.add(generation)
-      this.#readership?.begin(generation).catch(() => {})
+      // What others have not been told they are told at the next look.
+      this.#readership?.begin(generation).catch(() => this.#told.delete(generation))
     }
     this.#before = new Set(this.#readers.keys())
   }

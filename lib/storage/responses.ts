@@ -535,7 +535,7 @@ export class Responses {
     }
     const variants = await this.#lookAtVariants(cacheKey, previous)
     if (!(await this.#heads.write(cacheKey, entry, found))) return false
-    await this.#dispose(cacheKey, previous, variants)
+    await tidy(() => this.#dispose(cacheKey, previous, variants))
     return true
   }
 
@@ -554,8 +554,20 @@ export class Responses {
     const key = this.#heads.variantKey(cacheKey, nominated)
     const overwritten = await this.#heads.look(key, cacheKey)
     await this.#heads.write(key, entry)
-    await this.#dispose(cacheKey, overwritten.head)
+    await tidy(() => this.#tidyVariants(entry, previous, overwritten, others))
+    return true
+  }
+
+  /** Removes what one of several variants has taken the place of. */
+  async #tidyVariants(
+    entry: Entry,
+    previous: Head,
+    overwritten: Found,
+    others: readonly Variant[],
+  ): Promise<void> {
+    const { cacheKey, nominated } = entry
     if (previous.kind === 'response') await this.#chunks.refer(previous.entry.content.chunks, false)
+    await this.#dispose(cacheKey, overwritten.head)
     if (this.#heads.isCompared) {
       const left = await this.#leaveUnlisted(cacheKey, nominated, entry.generation)
       if (left) await this.#dispose(cacheKey, { kind: 'response', entry: left })
@@ -565,7 +577,6 @@ export class Responses {
         this.#events.evicted(variant, 'maxVariants')
       }
     }
-    return true
   }
 
   /** The variants at a cache key; a response that is alone there is copied to where it makes room for more. */
@@ -972,6 +983,11 @@ export class Responses {
   async adoptSecret(secret: Buffer): Promise<void> {
     await this.#heads.adoptSecret(secret)
   }
+}
+
+/** What is stored is stored, even if what is in vain by now cannot be removed: that has been told, and expires. */
+async function tidy(remove: () => Promise<unknown>): Promise<void> {
+  await remove().catch(() => {})
 }
 
 /** Appends bytes to content when there is room for them. @throws where the content is not going to be stored */
