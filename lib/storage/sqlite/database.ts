@@ -23,7 +23,7 @@ import { type Run, transact } from '../writes.ts'
 import { type Inspection, inspect } from './inspect.ts'
 import { inspectFile } from './inspect-file.ts'
 import { isAlive } from './is-alive.ts'
-import { CHANGES, PROCESSES, TABLES } from './schema.ts'
+import { CHANGES, PROCESSES } from './schema.ts'
 import { WalIndex } from './wal-index.ts'
 
 /** How long SQLite itself waits for another process's lock, blocking this one, in milliseconds. */
@@ -35,9 +35,6 @@ const WRITE_PATIENCE = 2000
 
 /** How long opening the file waits for another process's lock, which blocks the construction, in milliseconds. */
 const OPEN_PATIENCE = 1000
-
-/** What the table of heads is called in a file that is about to be removed. */
-const CLEARED = `${TABLES.heads}_cleared`
 
 /** How often it is looked at most whether the file is still where it was, in milliseconds. */
 const FIND_INTERVAL = 1000
@@ -347,23 +344,22 @@ export class SqliteDatabase {
     const { writer } = this.#writes
     this.#writes.writer = undefined
     await writer?.close()
+    const database = this.#database ?? this.#open()
+    if (!lockOthersOut(database)) return false
     const { mode } = statSync(this.#path)
-    // Whoever only reads what is open until now finds nothing there any more.
-    this.#run(`ALTER TABLE ${TABLES.heads} RENAME TO ${CLEARED}`, [])
-    this.#letGo()
     try {
       rmSync(this.#path)
     } catch (error) {
       // A folder may not let files be removed.
-      const { DatabaseSync } = process.getBuiltinModule('node:sqlite')
-      const database = new DatabaseSync(this.#path)
-      database.exec(`ALTER TABLE ${CLEARED} RENAME TO ${TABLES.heads}`)
-      database.close()
+      this.#letGo()
       throw error
     }
-    for (const suffix of ['-wal', '-shm']) rmSync(this.#path + suffix, { force: true })
+    this.#database = undefined
+    this.#letGo()
     this.#openFile()
     chmodSync(this.#path, mode)
+    // Who was just opening what has been removed would go on to the log of the new file, were it not locked.
+    setTimeout(() => database.close(), OPEN_PATIENCE).unref()
     return true
   }
 
@@ -563,6 +559,23 @@ export class SqliteDatabase {
     this.#writes.close(new Error('the store is closed'))
     await this.#writes.writer?.close()
     this.#letGo()
+  }
+}
+
+/**
+ * Locks a file so that nobody else can even read it, until the database is closed; and removes the files beside
+ * it. Whoever has it open keeps it from being locked, whether or not others have been told so.
+ *
+ * @returns whether it is locked
+ */
+function lockOthersOut(database: DatabaseSync): boolean {
+  try {
+    database.exec('PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = MEMORY')
+    return true
+  } catch (error) {
+    database.exec('PRAGMA locking_mode = NORMAL')
+    if (resultCode(error) === SQLITE_BUSY) return false
+    throw error
   }
 }
 
