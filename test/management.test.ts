@@ -16,7 +16,7 @@ import {
 import { Keyv } from 'keyv'
 import * as undici from 'undici'
 import { fetchWith, get, testAgent } from './helpers/agent.ts'
-import { stores, UNLISTED } from './helpers/backends.ts'
+import { PATIENT, stores, UNLISTED } from './helpers/backends.ts'
 import { origin } from './helpers/origin.ts'
 
 const HOUR = 3_600_000
@@ -85,7 +85,9 @@ const SAVED: readonly Saved[] = [
 
 /** Caches of all kinds: in all stores, and in some of them compressed or encrypted. */
 const caches: Record<string, () => HttpCacheOptions> = {}
-for (const [name, store] of Object.entries(stores)) caches[name] = () => ({ store: store() })
+for (const [name, store] of Object.entries(stores)) {
+  caches[name] = () => ({ store: store(), deadlines: PATIENT })
+}
 const KEY = Buffer.alloc(32, 'key')
 for (const name of ['sqlite://', 'memory:', 'a Map']) {
   const store = stores[name] as () => StoreOption

@@ -19,7 +19,7 @@ import { variantKey } from '../lib/storage/entry.ts'
 import { openStore } from '../lib/storage/open-store.ts'
 import { adapter } from './helpers/adapter.ts'
 import { fetchWith, get, testAgent } from './helpers/agent.ts'
-import { stores, UNLISTED } from './helpers/backends.ts'
+import { PATIENT, stores, UNLISTED } from './helpers/backends.ts'
 import { folder } from './helpers/folder.ts'
 import { type Origin, origin } from './helpers/origin.ts'
 
@@ -84,7 +84,8 @@ function telling(t: TestContext): Promise<Origin> {
 
 /** An agent that reads everything from its store, and what it complained about. */
 function agentOn(t: TestContext, store: StoreOption, options: AgentOptions) {
-  const agent = testAgent(t, { expireAfter: '1h', memory: false, store, ...options })
+  const terms = { expireAfter: '1h', deadlines: PATIENT } as const
+  const agent = testAgent(t, { ...terms, memory: false, store, ...options })
   const errors: string[] = []
   agent.cache.on('error', ({ operation, error }) => errors.push(`${operation}: ${error.message}`))
   const fetchText = async (url: string, headers: Record<string, string> = {}) => {

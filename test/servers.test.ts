@@ -366,7 +366,7 @@ test('tables of PostgreSQL that somebody removes are made again', {
   const { url } = await origin(t, (_, response) => response.end('content'))
   const server = await startPostgres()
   const uri = serverUrl('postgres', server)
-  const { agent, errors } = observedAgent(t, uri)
+  const { agent, errors } = observedAgent(t, uri, { deadlines: { read: '30s', write: '30s' } })
   assert.equal(await outcome(agent, url), 'miss')
   assert.equal(await outcome(agent, url), 'hit')
   const administrator = new KeyvPostgres({ uri })

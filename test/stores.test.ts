@@ -8,7 +8,7 @@ import { Events } from '../lib/observe/events.ts'
 import { openStore, type StoreOption } from '../lib/storage/open-store.ts'
 import { adapter } from './helpers/adapter.ts'
 import { get, outcomes, testAgent } from './helpers/agent.ts'
-import { handOver, redis, stores, UNLISTED } from './helpers/backends.ts'
+import { handOver, PATIENT, redis, stores, UNLISTED } from './helpers/backends.ts'
 import { origin } from './helpers/origin.ts'
 import { serverUrl } from './helpers/servers.ts'
 
@@ -18,7 +18,7 @@ if (redis) {
     const { url: page } = await origin(t, (_, response) => response.end('content'))
     const store = handOver(new KeyvRedis(redisUrl, { namespace: 'mine' }))
     await store.set('mine', 'untouched')
-    const agent = testAgent(t, { expireAfter: '1h', store })
+    const agent = testAgent(t, { expireAfter: '1h', store, deadlines: PATIENT })
     await get(agent, page)
     assert.equal(await agent.cache.count(), 1)
     await agent.cache.clear()
@@ -97,7 +97,7 @@ for (const [name, store] of Object.entries(stores)) {
         const length = request.url === '/large' ? 700_000 : 10
         response.end(Buffer.alloc(length, request.headers['accept-language'] as string))
       })
-      const agent = testAgent(t, { expireAfter: '1h', store: store() })
+      const agent = testAgent(t, { expireAfter: '1h', store: store(), deadlines: PATIENT })
       const errors: unknown[] = []
       agent.cache.on('error', (error) => errors.push(error))
       for (const round of ['miss', 'hit']) {

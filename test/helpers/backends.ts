@@ -98,5 +98,8 @@ if (postgres) {
   Object.assign(stores, onPostgres)
 }
 
+/** For where servers share the machine with everything else that is being tested. */
+export const PATIENT = { read: '30s', write: '30s' }
+
 /** The one that cannot list what it has. */
 export const UNLISTED = 'an asynchronous adapter'
