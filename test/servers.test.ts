@@ -135,6 +135,21 @@ for (const [scheme, skip, start] of kinds) {
       }
     })
 
+    test('lets other machines read on what is cleared', async (t) => {
+      if (scheme === 'postgres') return
+      const content = randomBytes(3_000_000)
+      const { url } = await origin(t, (_, response) => response.end(content))
+      const store = freshStore()
+      const [agent, other] = [observedAgent(t, store).agent, observedAgent(t, store).agent]
+      await get(other, url)
+      await other.cache.responses.settled()
+      const { headers, body } = await request(url, { dispatcher: agent })
+      assert.equal(cacheInfo({ headers })?.status, 'hit')
+      await other.cache.clear()
+      assert.equal(await other.cache.count(), 0)
+      assert.ok(content.equals(Buffer.from(await body.arrayBuffer())))
+    })
+
     test('keeps large content, byte for byte', async (t) => {
       const content = randomBytes(5_000_000)
       const { url } = await origin(t, (_, response) => response.end(content))

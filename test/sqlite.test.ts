@@ -19,7 +19,7 @@ import { DatabaseSync } from 'node:sqlite'
 import { suite, type TestContext, test } from 'node:test'
 import { setTimeout as delay } from 'node:timers/promises'
 import { promisify } from 'node:util'
-import { type CacheError, cachingAgent } from 'caching-agent'
+import { type CacheError, type CachingAgent, cacheInfo, cachingAgent } from 'caching-agent'
 import { request } from 'undici'
 import { get, outcomes, testAgent } from './helpers/agent.ts'
 import { folder } from './helpers/folder.ts'
@@ -280,6 +280,27 @@ suite('the SQLite file', () => {
       assert.equal(number('chunks_1'), 0)
     })
   }
+
+  test('lets others read what is cleared by who is reading something else', async (t) => {
+    const content = randomBytes(3_000_000)
+    const { url } = await origin(t, (_, response) => response.end(content))
+    const shared = {
+      ...{ store: `sqlite://${join(folder(t), 'cache.sqlite')}`, expireAfter: '1h' },
+      memory: false,
+    } as const
+    const [agent, other] = [testAgent(t, shared), testAgent(t, shared)]
+    for (const path of ['/a', '/b']) await get(other, url + path)
+    await other.cache.responses.settled()
+    const begin = async (dispatcher: CachingAgent, path: string) => {
+      const { headers, body } = await request(url + path, { dispatcher })
+      assert.equal(cacheInfo({ headers })?.status, 'hit')
+      return body
+    }
+    const bodies = await Promise.all([begin(agent, '/a'), begin(other, '/b')])
+    await other.cache.clear()
+    for (const body of bodies) assert.ok(content.equals(Buffer.from(await body.arrayBuffer())))
+    assert.equal(await agent.cache.count(), 0)
+  })
 
   for (const options of [{}, { encrypt: randomBytes(32) }]) {
     const how = 'encrypt' in options ? 'encrypted, ' : ''

@@ -51,6 +51,14 @@ export interface ByteStore {
    * @param timeToLive in milliseconds
    */
   expire?(keys: readonly string[], timeToLive: number): Promise<void>
+  /**
+   * Gives all keys of this store and of no other a time to live, but for those that are needed by others who
+   * have told so; absent where it can only remove them.
+   *
+   * @param timeToLive in milliseconds
+   * @param isExempt tells which keys stay as they are as well
+   */
+  expireAll?(timeToLive: number, isExempt: (key: string) => boolean): Promise<void>
   /** Removes all keys of this store and of no other. */
   clear(): Promise<void>
   /**

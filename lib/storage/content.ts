@@ -312,14 +312,14 @@ export class Chunks {
     return this.#readers.size > 0
   }
 
-  /** Removes all chunks but those that are being read. */
+  /** Removes all chunks but those that are being read; where others may be reading, after a while. */
   async clear(): Promise<void> {
+    const isRead = (key: string) => this.#readers.has(key.split('.', 1)[0] as string)
+    if (this.#store.expireAll) return this.#store.expireAll(READERS_GRACE, isRead)
     const entries = this.areRead ? this.#store.entries() : undefined
     if (entries === undefined) return this.#store.clear()
     const unread: string[] = []
-    for await (const [key] of entries) {
-      if (!this.#readers.has(key.split('.', 1)[0] as string)) unread.push(key)
-    }
+    for await (const [key] of entries) if (!isRead(key)) unread.push(key)
     return this.#store.delete(unread)
   }
 }

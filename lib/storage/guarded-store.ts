@@ -131,6 +131,10 @@ export function guardStore(
       expire: (keys, timeToLive) =>
         guarded('delete', LIST_DEADLINE, async () => store.expire?.(keys, timeToLive)),
     }),
+    ...(store.expireAll && {
+      expireAll: (timeToLive, isExempt) =>
+        guarded('delete', LIST_DEADLINE, async () => store.expireAll?.(timeToLive, isExempt)),
+    }),
     clear: () => guarded('delete', LIST_DEADLINE, async () => store.clear()),
     ...(store.clearSome && {
       clearSome: () => guarded('delete', LIST_DEADLINE, async () => store.clearSome?.() ?? false),
@@ -151,7 +155,8 @@ function attempt<T>(call: () => Awaitable<T>): Awaitable<T> {
   }
 }
 
-class DeadlineError extends Error {
+/** Thrown for what may be done after all: nobody knows yet. */
+export class DeadlineError extends Error {
   override name = 'DeadlineError'
 }
 

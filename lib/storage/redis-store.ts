@@ -61,14 +61,13 @@ export function redisStore(
     }
   }
 
-  const keyv = bytesKeyv(adapter)
-  return {
-    ...scannedStore(keyvStore(keyv, 'bytes', new KeyvErrors(keyv, onError)), scan),
-    async expire(keys, timeToLive) {
-      await adapter.getClient()
-      await Promise.all(keys.map((key) => client.pExpire(nameOf(key), timeToLive)))
-    },
+  async function expire(keys: readonly string[], timeToLive: number) {
+    await adapter.getClient()
+    await Promise.all(keys.map((key) => client.pExpire(nameOf(key), timeToLive)))
   }
+
+  const keyv = bytesKeyv(adapter)
+  return scannedStore(keyvStore(keyv, 'bytes', new KeyvErrors(keyv, onError)), scan, expire)
 }
 
 /** Gives back the lease of a holder: deletes it, or says for a while that the answer is useless. */

@@ -29,6 +29,7 @@ import {
   STALE_RETENTION,
 } from './entry.ts'
 import { Exclusive, untilDone } from './exclusive.ts'
+import { DeadlineError } from './guarded-store.ts'
 import {
   type Found,
   finite,
@@ -433,7 +434,7 @@ export class Responses {
         else {
           const entry = { ...recent.entry, content: saved }
           await this.#write(entry, isFirst)
-          await this.#chunks.refer(saved.chunks, true)
+          await tidy(() => this.#chunks.refer(saved.chunks, true))
           this.#events.stored(entry, expirationTime(entry))
           this.#limits?.check(OVERHEAD + (saved.length ?? 0))
         }
@@ -442,7 +443,9 @@ export class Responses {
         // What the store refused has been told already.
         const isTrouble = error instanceof GivenUpError && !(error instanceof TooLargeError)
         if (isTrouble) this.#events.error('write', error)
-        this.#discard(content)
+        // What may be written after all needs its content: it goes with the process, or in its time.
+        const mayBeWritten = error instanceof DeadlineError && content.givenUp === undefined
+        if (!mayBeWritten) this.#discard(content)
         return asError(error)
       } finally {
         this.#backlog -= size

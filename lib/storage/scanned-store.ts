@@ -8,10 +8,24 @@ export const SCAN_COUNT = 200
  * cannot list them where values are bytes, or blocks the server for it.
  *
  * @param scan all keys of the store, as it names them; some may occur twice
+ * @param expire gives keys another time to live, in milliseconds
  */
-export function scannedStore(store: ByteStore, scan: () => AsyncIterable<string[]>): ByteStore {
+export function scannedStore(
+  store: ByteStore,
+  scan: () => AsyncIterable<string[]>,
+  expire: (keys: readonly string[], timeToLive: number) => Promise<void>,
+): ByteStore {
   return {
     ...store,
+    expire,
+    async expireAll(timeToLive, isExempt) {
+      for await (const keys of scan()) {
+        await expire(
+          keys.filter((key) => !isExempt(key)),
+          timeToLive,
+        )
+      }
+    },
     async clear() {
       for await (const keys of scan()) await store.delete(keys)
     },

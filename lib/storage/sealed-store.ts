@@ -83,6 +83,7 @@ class SealedStore implements ByteStore {
   /** What was there that could not be read, of the keys at which that was so most recently. */
   readonly #unreadable = new LRUCache<string, Buffer>({ max: 100 })
   readonly expire?: (keys: readonly string[], timeToLive: number) => Promise<void>
+  readonly expireAll?: NonNullable<ByteStore['expireAll']>
   readonly replace?: NonNullable<ByteStore['replace']>
 
   constructor(
@@ -100,6 +101,12 @@ class SealedStore implements ByteStore {
     if (store.expire) {
       this.expire = (keys, timeToLive) =>
         this.#inOrder(keys, async () => store.expire?.(keys, timeToLive))
+    }
+    if (store.expireAll) {
+      this.expireAll = async (...all) => {
+        await this.settled()
+        await store.expireAll?.(...all)
+      }
     }
     const replace = store.replace?.bind(store)
     if (replace) {

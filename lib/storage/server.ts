@@ -142,6 +142,8 @@ export function openServer(url: string, events: Events): Stores | undefined {
     ...(server.canExpire && {
       expire: (keys, timeToLive) =>
         use(async (connection) => connection[which].expire?.(keys, timeToLive)),
+      expireAll: (...all) =>
+        use(async (connection) => connection[which].expireAll?.(...all), LONG_SILENCE),
     }),
     clear: () => use((connection) => connection[which].clear(), LONG_SILENCE),
     async *entries() {

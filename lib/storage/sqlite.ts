@@ -101,6 +101,14 @@ export function openSqlite(path: string, events: Events, isOnlyRead = false): St
       await connectToWrite()
       await maintenance.expire(TABLES[name], keys, timeToLive)
     },
+    ...(name === 'chunks' &&
+      path !== ':memory:' && {
+        expireAll: async (timeToLive) => {
+          await connectToWrite()
+          await maintenance.expireUnreferred(timeToLive)
+          await maintenance.shrink()
+        },
+      }),
     clear: async () => {
       while (await clearSome(name));
     },
@@ -113,10 +121,7 @@ export function openSqlite(path: string, events: Events, isOnlyRead = false): St
 
   async function clearSome(name: StoreName): Promise<boolean> {
     await connectToWrite()
-    // Other processes may be reading content.
-    const isRead = name === 'chunks' && (await database.hasOthers())
-    if (isRead) await maintenance.expireUnreferred()
-    else if (await maintenance.removeSome(TABLES[name])) return true
+    if (await maintenance.removeSome(TABLES[name])) return true
     await maintenance.shrink()
     return false
   }

@@ -113,11 +113,10 @@ function valkeyStore(adapter: BytesAdapter, client: Client): ByteStore {
     } while (cursor !== '0')
   }
 
-  const keyv = bytesKeyv(adapter)
-  return {
-    ...scannedStore(keyvStore(keyv, 'bytes', new KeyvErrors(keyv, ignore)), scan),
-    async expire(keys, timeToLive) {
-      await Promise.all(keys.map((key) => client.pexpire(prefix + key, timeToLive)))
-    },
+  async function expire(keys: readonly string[], timeToLive: number) {
+    await Promise.all(keys.map((key) => client.pexpire(prefix + key, timeToLive)))
   }
+
+  const keyv = bytesKeyv(adapter)
+  return scannedStore(keyvStore(keyv, 'bytes', new KeyvErrors(keyv, ignore)), scan, expire)
 }

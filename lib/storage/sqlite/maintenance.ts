@@ -89,10 +89,10 @@ export class Maintenance {
   }
 
   /**
-   * Leaves chunks as much time as readers have; but for those of what others are just storing, or have stored
+   * Gives chunks a time to live, in milliseconds; but for those of what others are just storing, or have stored
    * since the heads were removed.
    */
-  async expireUnreferred(): Promise<void> {
+  async expireUnreferred(timeToLive: number): Promise<void> {
     const rows = `SELECT DISTINCT ${GENERATION} AS generation FROM ${TABLES.chunks}`
     const all = await this.#database.query<{ generation: string }>(rows)
     for (const { generation } of all) {
@@ -100,9 +100,8 @@ export class Maintenance {
       // Whoever writes a head forgets only then that nothing refers to its content.
       const isBeingStored = await this.#isLookedAfter(generation)
       if (!isBeingStored && !(await this.#isReferredTo(generation)))
-        await this.#expireChunks(generation)
+        await this.#expireChunks(generation, timeToLive)
     }
-    this.#pruneWithin(READERS_GRACE + PRUNE_DELAY)
   }
 
   /** Whether a process is storing content, or removes it by itself. */
@@ -205,16 +204,18 @@ export class Maintenance {
 
   /** Whether a head refers to content after all: the process may have ended just when it had been written. */
   async #isReferredTo(generation: string): Promise<boolean> {
-    const [last] = await this.#database.query<{ id: number | null }>(
-      `SELECT max(rowid) AS id FROM ${TABLES.heads}`,
-    )
+    const last = `SELECT max(rowid) AS id FROM ${TABLES.heads}`
     const sql = `SELECT rowid FROM ${TABLES.heads} WHERE rowid > ? AND rowid <= ? AND instr(CAST(value AS BLOB), CAST(? AS BLOB)) LIMIT 1`
-    for (let after = 0; after < (last?.id ?? 0) && !this.#database.isClosed; after += SCAN_STEP) {
+    for (let after = 0; !this.#database.isClosed; after += SCAN_STEP) {
+      // Each time anew: it may have been copied from what is still to be looked at to the end.
+      const [row] = await this.#database.query<{ id: number | null }>(last)
+      if (after >= (row?.id ?? 0)) return false
       const found = await this.#database.query(sql, after, after + SCAN_STEP, generation)
       if (found.length > 0) return true
       await nextTurn()
     }
-    return false
+    // Nobody knows.
+    return true
   }
 
   async #removeChunks(generation: string): Promise<void> {
@@ -223,18 +224,17 @@ export class Maintenance {
     await this.#remove(TABLES.chunks, some, `${generation}.`, `${generation}/`)
   }
 
-  /** Leaves chunks as much time as readers have: another process may have replaced them just now. */
-  async #expireChunks(generation: string): Promise<void> {
+  async #expireChunks(generation: string, timeToLive: number): Promise<void> {
     const sql = `UPDATE ${TABLES.chunks} SET expires = ? WHERE key > ? AND key < ?`
-    const expires = Date.now() + READERS_GRACE
-    await this.#database.query(sql, expires, `${generation}.`, `${generation}/`)
-    this.#pruneWithin(READERS_GRACE + PRUNE_DELAY)
+    await this.#database.query(sql, Date.now() + timeToLive, `${generation}.`, `${generation}/`)
+    this.#pruneWithin(timeToLive + PRUNE_DELAY)
   }
 
   /** Mends what an inspection has found. */
   async mend(found: Inspection): Promise<void> {
     if (found.damage.length > 0) return this.#mendDamage(found.damage)
-    for (const generation of found.orphans) await this.#expireChunks(generation)
+    // Another process may have replaced them just now.
+    for (const generation of found.orphans) await this.#expireChunks(generation, READERS_GRACE)
     for (const { generation } of found.incomplete) await this.#removeChunks(generation)
     for (const { table, count, size } of found.drift) {
       const sql = `INSERT INTO ${TOTALS} VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET count = count + excluded.count, size = size + excluded.size`
