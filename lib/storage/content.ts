@@ -19,6 +19,9 @@ export const CHUNK_SIZE: number = 256 * 1024
 /** Unwritten content up to this length is held for a store that is slower than the network, in bytes. */
 const MEMORY_LIMIT = 8 * 1024 * 1024
 
+/** Of how many chunks that have been written the memory is used again. */
+const MAX_SPARE = 8
+
 /** How long a store may take for a chunk in the middle of content, in milliseconds. */
 const MIDWAY_DEADLINE = 10_000
 
@@ -438,6 +441,8 @@ export class GrowingContent implements Content {
   /** The chunk that is being filled, as large as it has had to be so far. */
   #tail: Buffer = NO_BYTES
   #tailLength = 0
+  /** Memory of chunks that have been written, for others: collecting it would take more than it is. */
+  readonly #spare: Buffer[] = []
   #held = 0
   #state: 'growing' | 'complete' | 'failed' = 'growing'
   #failure: Error | undefined
@@ -501,8 +506,10 @@ export class GrowingContent implements Content {
 
   #reserve(length: number): void {
     if (length <= this.#tail.length) return
-    const size = Math.min(CHUNK_SIZE, Math.max(length, 2 * this.#tail.length))
-    const grown = Buffer.allocUnsafeSlow(ROOM + size).subarray(ROOM)
+    const isLong = this.#chunks.length > 0
+    const size = isLong ? CHUNK_SIZE : Math.min(CHUNK_SIZE, Math.max(length, 2 * this.#tail.length))
+    const spare = size === CHUNK_SIZE ? this.#spare.pop() : undefined
+    const grown = spare ?? Buffer.allocUnsafeSlow(ROOM + size).subarray(ROOM)
     this.#tail.copy(grown, 0, 0, this.#tailLength)
     this.#tail = grown
   }
@@ -524,6 +531,7 @@ export class GrowingContent implements Content {
           if (this.#givenUp) return
           this.#chunks[index] = undefined
           this.#free(chunk.length)
+          if (this.#spare.length < MAX_SPARE) this.#spare.push(chunk)
         },
         (error: Error) => this.giveUp(error),
       )
