@@ -6,7 +6,8 @@ import { suite, type TestContext, test } from 'node:test'
 import { HttpCache } from 'caching-agent'
 import { request } from 'undici'
 import { Events } from '../lib/observe/events.ts'
-import { UNREFERENCED, USED } from '../lib/storage/sqlite/schema.ts'
+import { decodeRecord, encodeRecord } from '../lib/storage/records.ts'
+import { isResponse, TABLES, UNREFERENCED, USED } from '../lib/storage/sqlite/schema.ts'
 import { openSqlite } from '../lib/storage/sqlite.ts'
 import { get, testAgent } from './helpers/agent.ts'
 import { folder } from './helpers/folder.ts'
@@ -165,5 +166,102 @@ suite('what is compared stays whole', () => {
     await new Promise((resolve) => setTimeout(resolve, 5))
     assert.equal(await heads.get('key'), undefined)
     assert.equal(await replace(undefined, two), true)
+  })
+})
+
+suite('a process that ends in the middle of a change leaves nothing that others would find', () => {
+  const BODY = 'x'.repeat(100_000)
+  const save = (cache: HttpCache, language: string, body = BODY) =>
+    cache.save(
+      { url: URL_, headers: { 'accept-language': language } },
+      { headers: VARIED, body: body + language },
+    )
+
+  /** A cache, the database that it is in, and what that was like at each of some changes. */
+  function watched(t: TestContext) {
+    const path = join(folder(t), 'a.sqlite')
+    const cache = new HttpCache({ store: `sqlite://${path}` })
+    const database = new DatabaseSync(path, { timeout: 5000 })
+    t.after(async () => {
+      database.close()
+      await cache.close()
+    })
+    /** @param change as SQL names it, and of which records */
+    const watch = (change: string, sql: string) =>
+      database.exec(
+        `CREATE TABLE seen (n INTEGER); CREATE TRIGGER watch AFTER ${change} BEGIN INSERT INTO seen ${sql}; END`,
+      )
+    const seen = () =>
+      database
+        .prepare('SELECT n FROM seen')
+        .all()
+        .map(({ n }) => n)
+    const number = () => database.prepare(`SELECT count(*) AS n FROM ${TABLES.heads}`).get()?.n
+    return { cache, database, watch, seen, number }
+  }
+
+  const VARIANTS = `SELECT count(*) FROM ${USED} WHERE cache_key IS NOT NULL`
+  const IS_LIST = (row: string) => `NOT ${isResponse(row)} AND ${row}.key <> 'secret'`
+
+  test('variants go before what tells of them when they are deleted', async (t) => {
+    const { cache, watch, seen } = watched(t)
+    for (const language of ['a', 'b', 'c']) await save(cache, language)
+    watch(`DELETE ON ${TABLES.heads} WHEN ${IS_LIST('OLD')}`, VARIANTS)
+    assert.equal(await cache.delete(URL_), 3)
+    assert.deepEqual(seen(), [0])
+    assert.equal(await cache.count(), 0)
+  })
+
+  test('a variant of which nothing tells is gone before something tells of it again', async (t) => {
+    const { cache, database, watch, seen } = watched(t)
+    for (const language of ['a', 'b']) await save(cache, language)
+    database.exec(`DELETE FROM ${TABLES.heads} AS head WHERE ${IS_LIST('head')}`)
+    await save(cache, 'c')
+    watch(`UPDATE ON ${TABLES.heads} WHEN ${IS_LIST('NEW')}`, VARIANTS)
+    await save(cache, 'a', 'new ')
+    // Of three that were left or copied: the one of `a` is not there.
+    assert.deepEqual(seen(), [2])
+    assert.deepEqual(await found(cache, ['a', 'b', 'c']), ['new a', null, `${BODY}c`])
+  })
+
+  for (const [how, remove, left] of [
+    ['is deleted', (cache: HttpCache) => cache.delete(URL_), 0],
+    ['is replaced', (cache: HttpCache) => save(cache, 'a', ''), 1],
+  ] as const) {
+    test(`a copy of which nothing tells goes when what it was copied from ${how}`, async (t) => {
+      const { cache, database, number } = watched(t)
+      await save(cache, 'a')
+      await save(cache, 'b')
+      // As it was when the second one was about to be stored.
+      const [copy] = database
+        .prepare(
+          `SELECT key, cache_key, value FROM ${USED} JOIN ${TABLES.heads} USING (key) WHERE cache_key IS NOT NULL ORDER BY ${TABLES.heads}.rowid`,
+        )
+        .all() as { key: string; cache_key: string; value: Uint8Array }[]
+      const { key = '', cache_key: cacheKey = '', value = new Uint8Array() } = copy ?? {}
+      database.prepare(`DELETE FROM ${TABLES.heads} WHERE key NOT IN (?, ?)`).run(key, cacheKey)
+      const { metadata, content } = decodeRecord(key, Buffer.from(value)) ?? {}
+      const original = encodeRecord(cacheKey, metadata, content ?? Buffer.alloc(0))
+      database.prepare(`UPDATE ${TABLES.heads} SET value = ? WHERE key = ?`).run(original, cacheKey)
+      assert.deepEqual(await found(cache, ['a', 'b']), [`${BODY}a`, null])
+      assert.equal(number(), 2)
+      await remove(cache)
+      assert.equal(number(), left)
+    })
+  }
+
+  test('content has its time, however long ago it was noted that nothing refers to it', async (t) => {
+    const { cache, database } = watched(t)
+    await cache.save(URL_, { headers: DAY, body: BODY })
+    database.exec(
+      `INSERT INTO ${UNREFERENCED} SELECT generation, 1, 0 FROM ${USED} WHERE chunk_size IS NOT NULL`,
+    )
+    database.exec(`DELETE FROM ${TABLES.heads}`)
+    await cache.prune()
+    const left = () => database.prepare(`SELECT count(*) AS n FROM ${TABLES.chunks}`).get()?.n
+    assert.equal(left(), 1)
+    database.exec(`UPDATE ${UNREFERENCED} SET since = 0`)
+    await cache.prune()
+    assert.equal(left(), 0)
   })
 })

@@ -75,21 +75,34 @@ export class Bulk {
     isMeant: (summary: Summary) => boolean,
     cause: DeletionCause | undefined,
   ): Promise<number> {
-    const unchanged = new Set(await this.#catalogue.unchanged(summaries))
-    const meant: Summary[] = []
-    for (const summary of summaries) {
-      const placed = unchanged.has(summary) ? undefined : await this.place(summary)
-      const current = placed ? summaryOf(placed.key, placed.entry) : summary
-      if (unchanged.has(summary) || (placed && isMeant(current))) meant.push(current)
-    }
-    if (meant.length === 0) return 0
-    await this.#heads.delete(...meant.map(({ key }) => key))
-    for (const summary of meant) {
+    const known = new Set(await this.#catalogue.remove(summaries))
+    const others = await Promise.all(
+      summaries
+        .filter((summary) => !known.has(summary))
+        .map((summary) => this.#removeOne(summary, isMeant)),
+    )
+    const removed = [...known, ...others.flat()]
+    for (const summary of removed) {
       if (summary.chunks) this.#chunks.remove(summary.chunks)
       const content = { length: summary.size }
       if (cause) this.#events.deleted({ ...summary, content }, cause)
     }
-    return meant.length
+    return removed.length
+  }
+
+  /** Removes a response, wherever and whatever it is by now. @returns what it was */
+  async #removeOne(summary: Summary, isMeant: (summary: Summary) => boolean): Promise<Summary[]> {
+    const removed: Summary[] = []
+    await untilDone(async () => {
+      const placed = await this.place(summary)
+      if (placed === undefined) return 'nothing'
+      const current = summaryOf(placed.key, placed.entry)
+      if (!isMeant(current)) return 'nothing'
+      if (!(await this.#heads.deleteFound(placed.key, placed))) return 'again'
+      removed.push(current)
+      return 'done'
+    })
+    return removed
   }
 
   /**

@@ -115,8 +115,12 @@ export interface ResponseIndex {
   select(conditions: Conditions, now: number): AsyncIterable<readonly Summary[]>
   /** The number of those of which all conditions are true, and the length of their content in bytes. */
   totals(conditions: Conditions, now: number): Promise<{ count: number; size: number }>
-  /** Those of some responses that are still where they were, and neither replaced nor validated since. */
-  unchanged(summaries: readonly Summary[]): Promise<readonly Summary[]>
+  /**
+   * Removes those of some responses that are still where they were, and neither replaced nor validated since.
+   *
+   * @returns which
+   */
+  remove(summaries: readonly Summary[]): Promise<readonly Summary[]>
 }
 
 /** Looks after what may have gone wrong in a store. */

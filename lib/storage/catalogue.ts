@@ -57,9 +57,12 @@ export class Catalogue {
     return { count, size }
   }
 
-  /** Those of some responses that are known to be still where they were, and as they were. */
-  async unchanged(summaries: readonly Summary[]): Promise<readonly Summary[]> {
-    return (await this.#index())?.unchanged(summaries) ?? []
+  /** Removes those of some responses that are known to be still where they were, and as they were. @returns which */
+  async remove(summaries: readonly Summary[]): Promise<readonly Summary[]> {
+    const index = await this.#index()
+    if (index === undefined) return []
+    const keys = summaries.map(({ key }) => key)
+    return this.#heads.deleteBy(keys, () => index.remove(summaries))
   }
 
   async #index(): Promise<ResponseIndex | undefined> {

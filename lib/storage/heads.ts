@@ -262,16 +262,21 @@ export class Heads {
       await this.delete(key)
       return true
     }
-    this.#memory?.forgetHead(key)
-    const isDeleted = await this.#store.replace(key, record, undefined, undefined)
-    this.#memory?.forgetHead(key)
+    const replace = this.#store.replace.bind(this.#store)
+    const isDeleted = await this.deleteBy([key], () => replace(key, record, undefined, undefined))
     return isDeleted || record === undefined
   }
 
   async delete(...keys: readonly string[]): Promise<void> {
+    await this.deleteBy(keys, () => this.#store.delete(keys))
+  }
+
+  /** Has what is at some keys deleted, and forgets it before and after. */
+  async deleteBy<T>(keys: readonly string[], deletion: () => Promise<T>): Promise<T> {
     for (const key of keys) this.#memory?.forgetHead(key)
-    await this.#store.delete(keys)
+    const result = await deletion()
     for (const key of keys) this.#memory?.forgetHead(key)
+    return result
   }
 
   async clear(): Promise<void> {

@@ -127,10 +127,12 @@ class Rows implements ByteStore, ResponseIndex {
     return { count, size }
   }
 
-  async unchanged(summaries: readonly Summary[]): Promise<readonly Summary[]> {
+  async remove(summaries: readonly Summary[]): Promise<readonly Summary[]> {
     return summaries.filter(({ key, generation, storedAt }) => {
       const summary = this.rows.get(key)?.summary
-      return summary?.generation === generation && summary.storedAt === storedAt
+      const isThere = summary?.generation === generation && summary.storedAt === storedAt
+      if (isThere) this.#remove(key)
+      return isThere
     })
   }
 

@@ -83,14 +83,6 @@ interface Recent {
   isObsolete: boolean
 }
 
-/** One of several variants, as it was found. */
-interface FoundVariant {
-  /** Of its head. */
-  readonly key: string
-  readonly nominated: Nominated
-  readonly found: Found
-}
-
 /** A response that is being stored while it is being received. */
 export interface Recording {
   readonly entry: Entry
@@ -174,10 +166,12 @@ export class Responses {
       const { head } = found
       const chunks = head?.kind === 'response' ? head.entry.content.chunks : undefined
       const following = chunks && (await this.#stores.usage?.sizeOf(chunkKeys(chunks)))
+      const before = key === cacheKey ? await this.#vacate(cacheKey, head) : []
       // What another process has just put there has been used more recently than anything else.
-      if (!(await this.#heads.deleteFound(key, found))) return 0
-      for (const entry of await this.#dispose(cacheKey, head)) this.#events.evicted(entry, limit)
-      return following ?? 0
+      const isDeleted = await this.#heads.deleteFound(key, found)
+      const evicted = isDeleted ? await this.#dispose(cacheKey, head) : []
+      for (const entry of [...before, ...evicted]) this.#events.evicted(entry, limit)
+      return isDeleted ? (following ?? 0) : 0
     })
   }
 
@@ -484,6 +478,7 @@ export class Responses {
         untilDone(async () => {
           const kept = await this.#place(entry)
           if (kept === undefined) return 'nothing'
+          if (kept.key === cacheKey) await this.#vacate(cacheKey, kept.head)
           if (!(await this.#heads.deleteFound(kept.key, kept))) return 'again'
           await this.#dispose(cacheKey, { kind: 'response', entry: kept.entry })
           this.#events.deleted(kept.entry, cause)
@@ -536,16 +531,22 @@ export class Responses {
       await this.#dispose(cacheKey, { kind: 'response', entry })
       return true
     }
-    const variants = await this.#lookAtVariants(cacheKey, previous)
+    await tidy(() => this.#vacate(cacheKey, previous))
     if (!(await this.#heads.write(cacheKey, entry, found))) return false
-    await tidy(() => this.#dispose(cacheKey, previous, variants))
+    await tidy(() => this.#dispose(cacheKey, previous))
     return true
   }
 
   async #writeVariant(entry: Entry, previous: Head, found: Found): Promise<boolean> {
     const { cacheKey, nominated } = entry
+    const key = this.#heads.variantKey(cacheKey, nominated)
+    const overwritten = await this.#heads.look(key, cacheKey)
     const variants = await this.#variants(cacheKey, previous)
     const others = variants.filter((variant) => !isSameVariant(variant.nominated, nominated))
+    // What nothing has told of, because a process ended, must not be found when this one is told of.
+    if (others.length === variants.length && overwritten.record) {
+      if (!(await this.#heads.deleteFound(key, overwritten))) return false
+    }
     const kept = [{ nominated, until: keptUntil(entry) }, ...others].slice(0, this.#maxVariants)
     if (!(await this.#heads.writeVariants(cacheKey, kept, found))) {
       if (previous.kind === 'response') {
@@ -554,8 +555,6 @@ export class Responses {
       }
       return false
     }
-    const key = this.#heads.variantKey(cacheKey, nominated)
-    const overwritten = await this.#heads.look(key, cacheKey)
     await this.#heads.write(key, entry)
     await tidy(() => this.#tidyVariants(entry, previous, overwritten, others))
     return true
@@ -620,41 +619,44 @@ export class Responses {
   }
 
   /**
+   * Removes what is only there because a head tells of it, before that goes: were this process to end in
+   * between, nobody would find it any more.
+   *
+   * @returns the responses that are no longer stored
+   */
+  async #vacate(cacheKey: string, head: Head | undefined): Promise<Entry[]> {
+    const gone: Entry[] = []
+    if (head?.kind === 'variants') {
+      for (const { nominated } of head.variants) {
+        const key = this.#heads.variantKey(cacheKey, nominated)
+        const found = await this.#heads.look(key, cacheKey)
+        const isDeleted = found.record && (await this.#heads.deleteFound(key, found))
+        if (isDeleted) gone.push(...(await this.#dispose(cacheKey, found.head)))
+      }
+    } else if (head !== undefined && Object.keys(head.entry.nominated).length > 0) {
+      // A copy that a process was making when it ended.
+      await this.#leaveUnlisted(cacheKey, head.entry.nominated, head.entry.generation)
+    }
+    return gone
+  }
+
+  /**
    * Removes what a head that no longer exists referred to.
    *
    * @returns the responses that are no longer stored
    */
-  async #dispose(
-    cacheKey: string,
-    head: Head | undefined,
-    variants?: readonly FoundVariant[],
-  ): Promise<Entry[]> {
+  async #dispose(cacheKey: string, head: Head | undefined): Promise<Entry[]> {
     if (head?.kind === 'response') {
       const { chunks } = head.entry.content
       if (chunks) this.#chunks.remove(chunks)
       return [head.entry]
     }
-    const disposed: Entry[] = []
-    const all = variants ?? (await this.#lookAtVariants(cacheKey, head))
-    for (const { key, nominated, found } of all) {
-      const isDeleted = await this.#heads.deleteFound(key, found)
-      const gone = isDeleted
-        ? await this.#dispose(cacheKey, found.head)
-        : await this.#deleteVariant(cacheKey, nominated)
-      disposed.push(...gone)
+    const gone: Entry[] = []
+    // What others have written there since it was vacated.
+    for (const { nominated } of head?.variants ?? []) {
+      gone.push(...(await this.#deleteVariant(cacheKey, nominated)))
     }
-    return disposed
-  }
-
-  /** What is stored of the variants that a head tells of. */
-  async #lookAtVariants(cacheKey: string, head: Head | undefined): Promise<FoundVariant[]> {
-    const variants = head?.kind === 'variants' ? head.variants : []
-    return Promise.all(
-      variants.map(async ({ nominated }) => {
-        const key = this.#heads.variantKey(cacheKey, nominated)
-        return { key, nominated, found: await this.#heads.look(key, cacheKey) }
-      }),
-    )
+    return gone
   }
 
   #discard(content: GrowingContent): void {
@@ -701,14 +703,17 @@ export class Responses {
     const forgotten = this.#forget(cacheKey)
     const deletion = this.#exclusive.run([cacheKey], async () => {
       const gone = new Set(forgotten)
-      await untilDone(async () => {
-        const found = await this.#heads.look(cacheKey, cacheKey)
-        const variants = await this.#lookAtVariants(cacheKey, found.head)
-        if (!(await this.#heads.deleteFound(cacheKey, found))) return 'again'
-        for (const entry of await this.#dispose(cacheKey, found.head, variants)) {
+      const note = (entries: readonly Entry[]) => {
+        for (const entry of entries) {
           this.#events.deleted(entry, cause)
           gone.add(entry.generation)
         }
+      }
+      await untilDone(async () => {
+        const found = await this.#heads.look(cacheKey, cacheKey)
+        note(await this.#vacate(cacheKey, found.head))
+        if (!(await this.#heads.deleteFound(cacheKey, found))) return 'again'
+        note(await this.#dispose(cacheKey, found.head))
         return 'done'
       })
       return gone.size

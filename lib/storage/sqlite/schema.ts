@@ -100,7 +100,7 @@ const REFERENCES: readonly string[] = [
       event,
       'unreferred',
       `WHEN OLD.chunk_size IS NOT NULL${event === 'DELETE' ? '' : ' AND OLD.generation IS NOT NEW.generation'}`,
-      `INSERT INTO ${UNREFERENCED} VALUES (OLD.generation, ${NOBODY}, ${NOW} + ${LATE}) ON CONFLICT DO NOTHING;`,
+      `INSERT INTO ${UNREFERENCED} VALUES (OLD.generation, ${NOBODY}, ${NOW} + ${LATE}) ON CONFLICT DO UPDATE SET pid = excluded.pid, since = excluded.since;`,
     ),
   ),
   ...['INSERT', 'UPDATE OF generation'].map((event) =>

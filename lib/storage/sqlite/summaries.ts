@@ -176,16 +176,11 @@ export class SqliteSummaries implements ResponseIndex {
     return { count, size }
   }
 
-  async unchanged(summaries: readonly Summary[]): Promise<readonly Summary[]> {
-    const rows = await this.#database.query<Pick<Row, 'key' | 'generation' | 'stored'>>(
-      `SELECT key, generation, stored FROM ${USED} WHERE url <> '' AND key IN (SELECT value FROM json_each(?))`,
-      JSON.stringify(summaries.map(({ key }) => key)),
-    )
-    const found = new Map(rows.map((row) => [row.key, row]))
-    return summaries.filter(({ key, generation, storedAt }) => {
-      const row = found.get(key)
-      return row?.generation === generation && row.stored === storedAt
-    })
+  async remove(summaries: readonly Summary[]): Promise<readonly Summary[]> {
+    const known = summaries.map(({ key, generation, storedAt }) => [key, generation, storedAt])
+    const rows = await this.#database.query<Pick<Row, 'key'>>(REMOVE_KNOWN, JSON.stringify(known))
+    const keys = new Set(rows.map(({ key }) => key))
+    return summaries.filter(({ key }) => keys.has(key))
   }
 
   /** The keys of all heads, as ranges of so many: after the first key, up to the second one. */
@@ -281,6 +276,9 @@ const INSERT = `INSERT INTO ${TABLES.heads} (key, value, namespace, expires) SEL
 const UPSERT =
   'ON CONFLICT (key, namespace) DO UPDATE SET value = excluded.value, expires = excluded.expires'
 const REMOVE = `DELETE FROM ${TABLES.heads} WHERE key = ? AND namespace = ''`
+
+/** Removes what is still as its key, generation and time say. */
+const REMOVE_KNOWN = `DELETE FROM ${TABLES.heads} WHERE namespace = '' AND key IN (SELECT ${USED}.key FROM json_each(?) AS known JOIN ${USED} ON ${USED}.key = known.value ->> 0 WHERE url <> '' AND generation = known.value ->> 1 AND stored = known.value ->> 2) RETURNING key`
 
 /** Whether there is nothing that can be read at a key, or what was read is still there. */
 const ROW = `EXISTS (SELECT 1 FROM ${TABLES.heads} WHERE key = ? AND namespace = ''`
