@@ -4,9 +4,6 @@ import type { Fields } from '../rfc9111/message.ts'
 import { type ContentReader, LostContentError } from '../storage/content.ts'
 import type { RequestControl } from './request-control.ts'
 
-/** Content is delivered in pieces of at most this length, as a socket would, in bytes. */
-const PIECE_LENGTH = 64 * 1024
-
 /**
  * Plays content to the handler of a request, at its pace: reads ahead by one read, stops while it is
  * paused, and ends at once when it is aborted.
@@ -143,10 +140,9 @@ export class Playback implements Dispatcher.DispatchController {
   }
 
   #deliver(bytes: Buffer): void {
-    const piece = bytes.subarray(0, PIECE_LENGTH)
-    this.#current = bytes.length > piece.length ? bytes.subarray(piece.length) : undefined
-    if (this.#current === undefined && !this.#isAtEnd) this.#next ??= this.#readAhead()
-    this.#control.responseData(piece)
+    this.#current = undefined
+    if (!this.#isAtEnd) this.#next ??= this.#readAhead()
+    this.#control.responseData(bytes)
   }
 
   #end(): void {
