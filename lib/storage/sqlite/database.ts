@@ -89,7 +89,6 @@ export class SqliteDatabase {
   #isIntroduced = false
   /** Whether there are others, and when that was found, by the clock of `performance`. */
   #others = { at: -Infinity, isAny: false }
-  #versionQuery: StatementSync | undefined
   /** What {@link version} told last; `NaN` where that does not count any more. */
   #version = Number.NaN
   /** Tells at once that nothing has been committed since then. */
@@ -142,16 +141,22 @@ export class SqliteDatabase {
     isLasting: boolean = this.#isOnlyRead,
   ): Awaitable<Buffer | undefined> {
     const sql = `SELECT value, expires FROM ${table} WHERE key = ? AND namespace = ''`
-    const read = ([row]: unknown[]) => {
-      const { value, expires } = (row ?? {}) as { value?: Buffer; expires?: number | null }
-      if (!Buffer.isBuffer(value)) return undefined
-      return isLasting || (expires ?? Infinity) > Date.now() ? value : undefined
+    const read = () => {
+      const [value, expires] = this.#firstRow(sql, key)
+      if (!(value instanceof Uint8Array)) return undefined
+      return isLasting || (expires ?? Infinity) > Date.now() ? asBuffer(value) : undefined
     }
     try {
-      return read(this.#run(sql, [key]))
+      return read()
     } catch {
-      return this.query(sql, key).then(read)
+      return this.#patiently(READ_PATIENCE, read)
     }
+  }
+
+  /** The columns of the first row, if there is one: as an array they take less time than as an object. */
+  #firstRow(sql: string, key: string): readonly [value?: unknown, expires?: number | null] {
+    const statement = this.#statement(sql, true)
+    return (statement.get(key) ?? []) as unknown as [unknown, number | null]
   }
 
   /** Whether the file is left as it is: until {@link beginWriting}. */
@@ -373,23 +378,27 @@ export class SqliteDatabase {
   }
 
   readonly #run: Run = (sql, parameters) => {
+    const statement = this.#statement(sql)
+    const rows = statement.all(...(parameters as (string | number | Uint8Array | null)[]))
+    for (const row of rows as { value?: unknown }[]) {
+      if (row.value instanceof Uint8Array) row.value = asBuffer(row.value)
+    }
+    return rows
+  }
+
+  /** @param isInArrays whether each row is an array: always the same for the same statement */
+  #statement(sql: string, isInArrays = false): StatementSync {
     // Somebody else may have made the file meanwhile.
     if (this.#isStandIn && existsSync(this.#path)) this.#letGo()
     const database = this.#database ?? this.#open()
     let statement = this.#statements.get(sql)
     if (statement === undefined) {
       statement = database.prepare(sql)
+      if (isInArrays) statement.setReturnArrays(true)
       if (this.#statements.size >= MAX_STATEMENTS) this.#statements.clear()
       this.#statements.set(sql, statement)
     }
-    const rows = statement.all(...(parameters as (string | number | Uint8Array | null)[]))
-    for (const row of rows as { value?: unknown }[]) {
-      const { value } = row
-      if (value instanceof Uint8Array) {
-        row.value = Buffer.from(value.buffer, value.byteOffset, value.byteLength)
-      }
-    }
-    return rows
+    return statement
   }
 
   #open(): DatabaseSync {
@@ -464,7 +473,6 @@ export class SqliteDatabase {
       throw error
     }
     this.#database = database
-    this.#versionQuery = undefined
     this.#walIndex = this.#path === ':memory:' ? undefined : WalIndex.of(this.#path)
     this.#opened += 1
     this.#file = statSync(this.#path, { throwIfNoEntry: false })
@@ -501,19 +509,19 @@ export class SqliteDatabase {
    */
   version(): number {
     try {
-      const database = this.#database ?? this.#open()
+      if (this.#database === undefined) this.#open()
       // Looked at before SQLite is asked: what is committed in between is seen the next time.
       const mayHaveChanged = this.#walIndex?.hasChanged() ?? true
-      if (mayHaveChanged || Number.isNaN(this.#version)) this.#version = this.#askVersion(database)
+      if (mayHaveChanged || Number.isNaN(this.#version)) this.#version = this.#askVersion()
     } catch {
       this.#version = Number.NaN
     }
     return this.#version
   }
 
-  #askVersion(database: DatabaseSync): number {
-    this.#versionQuery ??= prepareVersionQuery(database)
-    const { 0: dataVersion } = this.#versionQuery.get() as unknown as [number]
+  #askVersion(): number {
+    const query = this.#statement('PRAGMA data_version', true)
+    const [dataVersion] = query.get() as unknown as [number]
     // After the file has been opened anew, versions count anew as well.
     const epoch = this.#opened * 2 ** 32
     const writer = this.#writes.writer
@@ -579,11 +587,8 @@ function lockOthersOut(database: DatabaseSync): boolean {
   }
 }
 
-/** Each hit from memory asks it: a row as an array takes less time than one as an object. */
-function prepareVersionQuery(database: DatabaseSync): StatementSync {
-  const query = database.prepare('PRAGMA data_version')
-  query.setReturnArrays(true)
-  return query
+function asBuffer({ buffer, byteOffset, byteLength }: Uint8Array): Buffer {
+  return Buffer.from(buffer, byteOffset, byteLength)
 }
 
 /** What is cached may be private: nobody else needs to read it. */
