@@ -9,7 +9,7 @@ import { before, suite, type TestContext, test } from 'node:test'
 import { setTimeout as delay } from 'node:timers/promises'
 import { inspect, promisify } from 'node:util'
 import KeyvPostgres from '@keyv/postgres'
-import KeyvRedis from '@keyv/redis'
+import KeyvRedis, { createClient } from '@keyv/redis'
 import {
   type AgentOptions,
   type CacheError,
@@ -407,6 +407,25 @@ test('many clients at once make the tables of a new database of PostgreSQL', {
   for (const [index, { agent, errors }] of agents.entries()) {
     assert.equal(await outcome(agent, `${url}/${(index + 1) % 8}`), 'hit')
     assert.deepEqual(errors, [])
+  }
+})
+
+test('a Redis server that runs no scripts for us stores all the same', {
+  skip: noRedis,
+}, async (t) => {
+  const { url } = await origin(t, (_, response) => response.end('content'))
+  const server = await startRedis()
+  const administrator = createClient({ url: serverUrl('redis', server) })
+  await administrator.connect()
+  await administrator.sendCommand('ACL SETUSER limited on >word ~* &* +@all -eval'.split(' '))
+  await administrator.quit()
+  for (const scheme of ['redis', 'valkey']) {
+    const store = `${scheme}://limited:word@127.0.0.1:${server.port}?namespace=${scheme}`
+    const { agent } = observedAgent(t, store, { deadlines: { read: '30s', write: '30s' } })
+    for (const expected of ['miss', 'hit']) assert.equal(await outcome(agent, url), expected)
+    await agent.cache.responses.settled()
+    assert.equal(await agent.cache.delete(url), 1)
+    assert.equal(await agent.cache.count(), 0)
   }
 })
 

@@ -3,24 +3,24 @@ import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { text } from 'node:stream/consumers'
 import { suite, type TestContext, test } from 'node:test'
-import { HttpCache } from 'caching-agent'
+import { HttpCache, type HttpCacheOptions } from 'caching-agent'
 import { request } from 'undici'
 import { Events } from '../lib/observe/events.ts'
 import { decodeRecord, encodeRecord } from '../lib/storage/records.ts'
 import { isResponse, TABLES, UNREFERENCED, USED } from '../lib/storage/sqlite/schema.ts'
 import { openSqlite } from '../lib/storage/sqlite.ts'
 import { get, testAgent } from './helpers/agent.ts'
+import { PATIENT, stores } from './helpers/backends.ts'
 import { folder } from './helpers/folder.ts'
 import { origin } from './helpers/origin.ts'
 
 const DAY = { 'cache-control': 'max-age=86400' }
 const VARIED = { ...DAY, vary: 'accept-language' }
 
-/** Several caches with one file: to one another they are like other processes. */
-function caches(t: TestContext, number: number, options = {}): HttpCache[] {
-  const store = `sqlite://${join(folder(t), 'shared.sqlite')}`
+/** Several caches with one store: to one another they are like other processes. */
+function caches(t: TestContext, number: number, options: HttpCacheOptions): HttpCache[] {
   return Array.from({ length: number }, () => {
-    const cache = new HttpCache({ store, ...options })
+    const cache = new HttpCache(options)
     t.after(() => cache.close())
     return cache
   })
@@ -41,13 +41,30 @@ async function found(cache: HttpCache, languages: readonly string[]): Promise<(s
   return Promise.all(bodies)
 }
 
-for (const [name, options] of [
-  ['plain', {}],
-  ['compressed and encrypted', { compress: 'gzip', encrypt: Buffer.alloc(32, 'k') }],
+const SEALED = { compress: 'gzip', encrypt: Buffer.alloc(32, 'k') } as const
+
+for (const [name, kind, sealing] of [
+  ['an SQLite file', 'sqlite://', {}],
+  ['an SQLite file, compressed and encrypted', 'sqlite://', SEALED],
+  ['Redis', 'redis://', {}],
+  ['Redis, compressed and encrypted', 'redis://', SEALED],
+  ['a KeyvRedis', 'a KeyvRedis', {}],
+  ['a Redis cluster', 'a KeyvRedis over a cluster', {}],
+  ['Valkey', 'valkey://', {}],
 ] as const) {
+  const open = stores[kind]
+  // Where there is no server, that is said by another test.
+  if (open === undefined) continue
+  const shared = async (t: TestContext, number: number) => {
+    const options = { store: open(), memory: false, deadlines: PATIENT, ...sealing } as const
+    const all = caches(t, number, options)
+    // The client of a cluster is of no use to others while it is being connected.
+    await all[0]?.count()
+    return all
+  }
   suite(`of several that write at once nobody's completed write is lost: ${name}`, () => {
     test('variants that are stored at the same time are all found', async (t) => {
-      const all = caches(t, 4, options)
+      const all = await shared(t, 4)
       for (let round = 0; round < 10; round++) {
         const languages = all.map((_, index) => `l${round}-${index}`)
         await Promise.all(
@@ -66,7 +83,7 @@ for (const [name, options] of [
     })
 
     test('of responses for the same requests the last one is there, and no content is left over', async (t) => {
-      const all = caches(t, 3, options)
+      const all = await shared(t, 3)
       for (let round = 0; round < 10; round++) {
         const bodies = all.map((_, index) => `${round}-${index}`.padEnd(round % 2 ? 100 : 70_000))
         await Promise.all(
@@ -82,7 +99,7 @@ for (const [name, options] of [
     })
 
     test('what is stored while the same is deleted is there completely, or not at all', async (t) => {
-      const [one, two] = caches(t, 2, options) as [HttpCache, HttpCache]
+      const [one, two] = (await shared(t, 2)) as [HttpCache, HttpCache]
       const languages = ['a', 'b', 'c']
       for (let round = 0; round < 10; round++) {
         const save = (language: string) =>

@@ -1,3 +1,5 @@
+import { hash } from 'node:crypto'
+import { asError } from '../observe/events.ts'
 import type { ByteStore } from './byte-store.ts'
 import { DEFAULT_NAMESPACE, NAMES } from './connection.ts'
 import { bytesKeyv, KeyvErrors, keyvStore } from './keyv-store.ts'
@@ -11,7 +13,10 @@ export const AS_BYTES: object = { 36: Buffer }
 export interface RedisClientLike {
   set(key: string, value: string, options: { NX: true; PX: number }): Promise<unknown>
   get(key: string): Promise<unknown>
-  eval(script: string, options: { keys: string[]; arguments: string[] }): Promise<unknown>
+  eval(
+    script: string,
+    options: { keys: string[]; arguments: (string | Buffer)[] },
+  ): Promise<unknown>
   withTypeMapping(mapping: object): RedisClientLike
   pExpire(key: string, milliseconds: number): Promise<unknown>
   scan(
@@ -67,7 +72,44 @@ export function redisStore(
   }
 
   const keyv = bytesKeyv(adapter)
-  return scannedStore(keyvStore(keyv, 'bytes', new KeyvErrors(keyv, onError)), scan, expire)
+  const store = keyvStore(keyv, 'bytes', new KeyvErrors(keyv, onError))
+  const replace = replacing(store, async (key, ...values) => {
+    await adapter.getClient()
+    return client.eval(REPLACE, { keys: [nameOf(key)], arguments: values })
+  })
+  return { ...scannedStore(store, scan, expire), replace }
+}
+
+/** Writes or deletes what is at a key if it has still the SHA-1 that is named; none where there was nothing. */
+export const REPLACE = `local there = redis.call('GET', KEYS[1])
+if (there and redis.sha1hex(there) or '') ~= ARGV[1] then return 0 end
+if ARGV[2] == '' then redis.call('DEL', KEYS[1])
+elseif ARGV[3] == '' then redis.call('SET', KEYS[1], ARGV[2])
+else redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3]) end
+return 1`
+
+/** How a server says that it runs no scripts, or not for us. */
+const NO_SCRIPTS = /^(?:ERR unknown command|NOPERM)/
+
+/**
+ * What writes to a store only if what was read is still there; without looking where the server lets nobody do so.
+ *
+ * @param run has the server run {@link REPLACE}
+ */
+export function replacing(
+  store: ByteStore,
+  run: (key: string, there: string, bytes: Buffer | '', timeToLive: string) => Promise<unknown>,
+): NonNullable<ByteStore['replace']> {
+  return async (key, expected, bytes, timeToLive) => {
+    const there = expected ? hash('sha1', expected) : ''
+    try {
+      return Number(await run(key, there, bytes ?? '', String(timeToLive ?? ''))) === 1
+    } catch (error) {
+      if (!NO_SCRIPTS.test(asError(error).message)) throw error
+      await (bytes ? store.set(key, bytes, timeToLive) : store.delete([key]))
+      return true
+    }
+  }
 }
 
 /** Gives back the lease of a holder: deletes it, or says for a while that the answer is useless. */

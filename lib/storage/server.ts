@@ -25,6 +25,8 @@ interface Server {
   readonly shape: RegExp
   /** Whether it can give keys another time to live. */
   readonly canExpire: boolean
+  /** Whether it can write only if what was read is still there. */
+  readonly canCompare: boolean
   /** Whether processes can agree on something there. */
   readonly canLease: boolean
   /** Imports what it takes to open a connection. */
@@ -36,6 +38,7 @@ const REDIS: Server = {
   example: 'redis://user:password@host:6379/0?namespace=name',
   shape: /^\w+:\/\/[^/?#@]+(\/\d*)?$/,
   canExpire: true,
+  canCompare: true,
   canLease: true,
   load: async () => (await import('./redis.ts')).openRedis,
 }
@@ -52,6 +55,7 @@ const POSTGRES: Server = {
   example: 'postgres://user:password@host:5432/database?namespace=name',
   shape: /^\w+:\/\/[^@#]*$/,
   canExpire: false,
+  canCompare: false,
   canLease: false,
   load: async () => (await import('./postgres.ts')).openPostgres,
 }
@@ -138,6 +142,10 @@ export function openServer(url: string, events: Events): Stores | undefined {
     get: (key) => use(async (connection) => connection[which].get(key)),
     set: (key, bytes, timeToLive) =>
       use((connection) => connection[which].set(key, bytes, timeToLive)),
+    ...(server.canCompare && {
+      replace: (...change) =>
+        use(async (connection) => connection[which].replace?.(...change) ?? false),
+    }),
     delete: (keys) => use((connection) => connection[which].delete(keys)),
     ...(server.canExpire && {
       expire: (keys, timeToLive) =>

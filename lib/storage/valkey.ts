@@ -5,7 +5,7 @@ import type { ByteStore } from './byte-store.ts'
 import { CONNECT_TIMEOUT, type Connection, ignore, NAMES, type Place } from './connection.ts'
 import { bytesKeyv, KeyvErrors, keyvStore } from './keyv-store.ts'
 import type { LeaseStore } from './leases.ts'
-import { GIVE, leaseBy } from './redis-store.ts'
+import { GIVE, leaseBy, REPLACE, replacing } from './redis-store.ts'
 import { keysWith, SCAN_COUNT, scannedStore } from './scanned-store.ts'
 
 /** The parts of the client of Valkey that are used beside those that the adapter uses; it has no type of its own there. */
@@ -17,7 +17,12 @@ interface Client {
   on(event: 'error', listener: (error: Error) => void): void
   set(key: string, value: string, ...options: ['PX', number, 'NX']): Promise<unknown>
   get(key: string): Promise<unknown>
-  eval(script: string, numberOfKeys: 1, key: string, ...values: string[]): Promise<unknown>
+  eval(
+    script: string,
+    numberOfKeys: 1,
+    key: string,
+    ...values: (string | Buffer)[]
+  ): Promise<unknown>
   getBuffer(key: string): Promise<Buffer | null>
   pexpire(key: string, milliseconds: number): Promise<unknown>
   scan(
@@ -118,5 +123,9 @@ function valkeyStore(adapter: BytesAdapter, client: Client): ByteStore {
   }
 
   const keyv = bytesKeyv(adapter)
-  return scannedStore(keyvStore(keyv, 'bytes', new KeyvErrors(keyv, ignore)), scan, expire)
+  const store = keyvStore(keyv, 'bytes', new KeyvErrors(keyv, ignore))
+  const replace = replacing(store, (key, ...values) =>
+    client.eval(REPLACE, 1, prefix + key, ...values),
+  )
+  return { ...scannedStore(store, scan, expire), replace }
 }
