@@ -5,11 +5,13 @@
 //   npm run bench -- storage --quick    a part, in about 4 minutes
 import { parseArgs } from 'node:util'
 import { benchManage } from './bench/manage.ts'
+import { benchMemory } from './bench/memory.ts'
 import { benchSeal } from './bench/seal.ts'
 import { benchStorage } from './bench/storage.ts'
 
 const PARTS = new Map([
   ['storage', benchStorage],
+  ['memory', benchMemory],
   ['seal', benchSeal],
   ['manage', benchManage],
 ])

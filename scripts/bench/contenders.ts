@@ -44,14 +44,17 @@ function sealed(folder: string, options: Pick<AgentOptions, 'compress' | 'encryp
 const LARGE = 2 ** 30
 
 function undicis(store: object): Contender {
-  const dispatcher = new Agent().compose(interceptors.cache({ store: store as never }))
-  // What setGlobalDispatcher() of undici 8 does for the built-in fetch of Node 22 and 24.
+  return forBoth(new Agent().compose(interceptors.cache({ store: store as never })))
+}
+
+/** With what setGlobalDispatcher() of undici 8 does for the built-in fetch of Node 22 and 24. */
+function forBoth(dispatcher: Dispatcher): Contender {
   return { dispatcher, forFetch: new Dispatcher1Wrapper(dispatcher) }
 }
 
 /** Who is compared, by name. Throws where something is not installed. */
 const CONTENDERS = {
-  'no cache': async () => ({ dispatcher: new Agent() }),
+  'no cache': async () => forBoth(new Agent()),
   floor: async () => ({ dispatcher: new Agent().compose(floor) }),
   'memory tier': async ({ folder }) => ours({ store: sqlite(folder) }),
   'memory:': async () => ours({ store: 'memory:' }),

@@ -43,6 +43,14 @@ export type Task =
       readonly url: string
       readonly seconds: number
     })
+  /** How much memory a large response takes beyond that before it, in MiB, and how long its first byte, in milliseconds. */
+  | (Place & {
+      readonly kind: 'large'
+      readonly contender: ContenderName
+      readonly client: Client
+      readonly url: string
+      readonly length: number
+    })
   /** Stores so many responses, which are of no origin. */
   | { readonly kind: 'fill'; readonly store: string; readonly count: number }
   /** How long it takes to open a store that holds so many responses, and to find some of them. */
@@ -76,6 +84,7 @@ const KINDS: { [K in Task['kind']]: (task: Extract<Task, { kind: K }>) => Promis
   miss,
   delay: lateness,
   seal,
+  large,
   fill,
   lookup,
   generate,
@@ -207,6 +216,30 @@ async function seal(task: Extract<Task, { kind: 'seal' }>): Promise<Found> {
   const storing = await timed(store)
   const reading = await timed(read)
   return { storing, reading, part: ((await made.size?.()) ?? Number.NaN) / length }
+}
+
+async function large({
+  client,
+  url,
+  length,
+  ...task
+}: Extract<Task, { kind: 'large' }>): Promise<Found> {
+  const made = await contender(task.contender, task)
+  const dispatcher = client === 'fetch' ? (made.forFetch ?? made.dispatcher) : made.dispatcher
+  // What it takes to run at all is not what a large response takes.
+  for (let time = 0; time < 2; time++) await get(client, dispatcher, `${url}/1000`)
+  await delay(500)
+  const idle = process.memoryUsage.rss()
+  const started = performance.now()
+  const body =
+    client === 'fetch'
+      ? (await fetch(`${url}/${length}`, { dispatcher } as unknown as RequestInit)).body
+      : (await request(`${url}/${length}`, { dispatcher })).body
+  let first: number | undefined
+  for await (const _ of body ?? []) first ??= performance.now() - started
+  await made.settle?.()
+  const peak = process.resourceUsage().maxRSS / 1024 - idle / 2 ** 20
+  return { peak, first: first ?? Number.NaN }
 }
 
 function uniqueUrl(url: string): string {
