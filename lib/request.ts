@@ -72,19 +72,34 @@ function readOverride(fields: Fields): string | undefined {
 }
 
 type Target = Pick<Request, 'url' | 'target' | 'server'>
+type Server = Pick<URL, 'origin' | 'host'>
+
+const NO_SERVER = { protocol: '', origin: '', host: '' }
 
 /** The targets of requests that were made recently, which are likely to be made again. */
 const targets = new LRUCache<string, Target>({ max: 1000 })
+
+/** The same of servers. */
+const servers = new LRUCache<string, Server>({ max: 1000 })
+
+/** An http or https server; undefined where it is none. */
+function readServer(text: string): Server | undefined {
+  const known = servers.get(text)
+  if (known !== undefined) return known
+  const { protocol, origin, host } = URL.canParse(text) ? new URL(text) : NO_SERVER
+  if (protocol !== 'http:' && protocol !== 'https:') return undefined
+  servers.set(text, { origin, host })
+  return { origin, host }
+}
 
 /** Where a request goes; undefined where that is no http or https server. */
 function readTarget(origin: string, path: string, host: string | undefined): Target | undefined {
   const asked = `${origin} ${path} ${host ?? ''}`
   const known = targets.get(asked)
   if (known !== undefined) return known
-  const server = URL.canParse(origin) ? new URL(origin) : undefined
-  if (server?.protocol !== 'http:' && server?.protocol !== 'https:') return undefined
+  const server = readServer(origin)
+  if (server === undefined) return undefined
   const target = new URL(server.origin + path)
-  target.hash = ''
   const isNamed = host !== undefined && host.toLowerCase() !== server.host
   if (isNamed) {
     if (!HOST.test(host)) return undefined

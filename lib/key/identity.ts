@@ -90,9 +90,14 @@ function ownKey(
 
 /** The identity of a request with nothing but its URL, in which there is a secret. */
 function keyed(known: IdentifiedTarget, secret: Buffer): Identity {
-  const { parts, url, hidden, identities } = known
-  const identity = identities.get(secret) ?? { cacheKey: keyedDigest(parts, secret), url, hidden }
-  identities.set(secret, identity)
+  const { parts, url, hidden } = known
+  known.identities ??= new WeakMap()
+  const identity = known.identities.get(secret) ?? {
+    cacheKey: keyedDigest(parts, secret),
+    url,
+    hidden,
+  }
+  known.identities.set(secret, identity)
   return identity
 }
 
@@ -109,7 +114,7 @@ interface IdentifiedTarget {
   readonly url: string
   readonly hidden: readonly HiddenValue[]
   /** By the secret that it takes. */
-  readonly identities: WeakMap<Buffer, Identity>
+  identities: WeakMap<Buffer, Identity> | undefined
 }
 
 function isIdentity(known: IdentifiedTarget): known is IdentifiedTarget & Identity {
@@ -144,7 +149,7 @@ function identifyTarget(asked: Asked, terms: KeyTerms, shared: boolean): Identif
     parts,
     url: hidden.all.length === 0 ? target.href : redactQuery(target.href, isHidden),
     hidden: hidden.all,
-    identities: new WeakMap<Buffer, Identity>(),
+    identities: undefined,
   }
   targets.set(question, found)
   return found
