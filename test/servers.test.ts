@@ -136,7 +136,6 @@ for (const [scheme, skip, start] of kinds) {
     })
 
     test('lets other machines read on what is cleared', async (t) => {
-      if (scheme === 'postgres') return
       const content = randomBytes(3_000_000)
       const { url } = await origin(t, (_, response) => response.end(content))
       const store = freshStore()

@@ -51,6 +51,7 @@ for (const [name, kind, sealing] of [
   ['a KeyvRedis', 'a KeyvRedis', {}],
   ['a Redis cluster', 'a KeyvRedis over a cluster', {}],
   ['Valkey', 'valkey://', {}],
+  ['PostgreSQL', 'postgres://', {}],
 ] as const) {
   const open = stores[kind]
   // Where there is no server, that is said by another test.

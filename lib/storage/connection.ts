@@ -1,10 +1,13 @@
 import type { ByteStore } from './byte-store.ts'
 import type { LeaseStore } from './leases.ts'
 
+/** What is kept on a server, all of which can do this. */
+export type ServerStore = ByteStore & Required<Pick<ByteStore, 'expire' | 'expireAll' | 'replace'>>
+
 /** A connection to a server, with the two stores of a cache on it. What fails because of it rejects, and tells no more. */
 export interface Connection {
-  readonly heads: ByteStore
-  readonly chunks: ByteStore
+  readonly heads: ServerStore
+  readonly chunks: ServerStore
   readonly leases?: LeaseStore
   /** Settles when the connection can be used, or cannot be made. */
   readonly connected: Promise<unknown>

@@ -2,7 +2,6 @@
 import type { EventEmitter } from 'node:events'
 import { setTimeout as delay } from 'node:timers/promises'
 import KeyvPostgres from '@keyv/postgres'
-import type { ByteStore } from './byte-store.ts'
 import {
   CONNECT_TIMEOUT,
   type Connection,
@@ -10,6 +9,7 @@ import {
   NAMES,
   type Place,
   POSTGRES_ADAPTER,
+  type ServerStore,
 } from './connection.ts'
 import { bytesKeyv, KeyvErrors, keyvStore } from './keyv-store.ts'
 
@@ -18,6 +18,9 @@ const QUERY_TIMEOUT = 30_000
 
 /** How often expired rows are removed, in milliseconds. */
 const PRUNE_INTERVAL = 10 * 60_000
+
+/** How many rows are given another time to live at a time. */
+const EXPIRE_STEP = 1000
 
 /** How many rows are listed at a time. */
 const LIST_STEP = 100
@@ -30,7 +33,7 @@ const UNDEFINED_TABLE = '42P01'
 
 /** What the types of the adapter do not tell. */
 interface Queryable {
-  query(sql: string): Promise<{ readonly name: string | null }[]>
+  query<Row>(sql: string, values?: readonly unknown[]): Promise<Row[]>
 }
 
 let connections = 0
@@ -123,7 +126,7 @@ async function whatIsMissing(adapter: KeyvPostgres): Promise<unknown> {
     throw reason
   }
   const sql = `SELECT to_regclass('"${adapter.schema}"."${adapter.table}_key_namespace_idx"') AS name`
-  const [row] = await (adapter as unknown as Queryable).query(sql)
+  const [row] = await (adapter as unknown as Queryable).query<{ name: string | null }>(sql)
   return row?.name == null ? (reason ?? new Error('the index of the keys is missing')) : undefined
 }
 
@@ -132,10 +135,66 @@ function isUndefinedTable(error: unknown): boolean {
 }
 
 /** @param onMissing called where there is no table */
-function postgresStore(adapter: KeyvPostgres, onMissing: () => void): ByteStore {
+function postgresStore(adapter: KeyvPostgres, onMissing: () => void): ServerStore {
   const keyv = bytesKeyv(adapter)
   keyv.on('error', (error) => {
     if (isUndefinedTable(error)) onMissing()
   })
-  return keyvStore(keyv, 'text', new KeyvErrors(keyv, ignore))
+  const { namespace } = adapter
+  const table = `"${adapter.schema}"."${adapter.table}"`
+  const isAt = (keys: string) => `key ${keys} AND COALESCE(namespace, '') = $2`
+
+  async function query<Row>(sql: string, key: unknown, ...values: readonly unknown[]) {
+    try {
+      return await (adapter as unknown as Queryable).query<Row>(sql, [key, namespace, ...values])
+    } catch (error) {
+      if (isUndefinedTable(error)) onMissing()
+      throw error
+    }
+  }
+
+  async function changes(sql: string, key: string, ...values: readonly unknown[]) {
+    return (await query(`${sql} RETURNING 1`, key, ...values)).length > 0
+  }
+
+  async function expire(keys: readonly string[], timeToLive: number) {
+    const sql = `UPDATE ${table} SET expires = $3 WHERE ${isAt('= ANY($1)')}`
+    await query(sql, keys, Date.now() + timeToLive)
+  }
+
+  const ifSame = `WHERE ${isAt('= $1')} AND value = $3`
+  const sql = {
+    update: `UPDATE ${table} SET value = $4, expires = $5 ${ifSame}`,
+    delete: `DELETE FROM ${table} ${ifSame}`,
+    insert: `INSERT INTO ${table} AS stored (key, namespace, value, expires) VALUES ($1, $2, $3, $4) ON CONFLICT (key, COALESCE(namespace, '')) DO UPDATE SET value = excluded.value, expires = excluded.expires WHERE stored.expires <= $5`,
+    list: `SELECT key FROM ${table} WHERE ${isAt('> $1')} ORDER BY key LIMIT ${EXPIRE_STEP}`,
+  }
+
+  return {
+    ...keyvStore(keyv, 'text', new KeyvErrors(keyv, ignore)),
+    expire,
+    async expireAll(timeToLive, isExempt) {
+      for (let last: string | undefined = ''; last !== undefined; ) {
+        const rows: { key: string }[] = await query(sql.list, last)
+        const keys = rows.map(({ key }) => key)
+        await expire(
+          keys.filter((key) => !isExempt(key)),
+          timeToLive,
+        )
+        last = keys.at(-1)
+      }
+    },
+    async replace(key, expected, bytes, timeToLive) {
+      const now = Date.now()
+      const text = bytes?.toString('base64')
+      const until = timeToLive === undefined ? null : now + timeToLive
+      if (expected === undefined) {
+        return text !== undefined && changes(sql.insert, key, text, until, now)
+      }
+      const there = expected.toString('base64')
+      return text === undefined
+        ? changes(sql.delete, key, there)
+        : changes(sql.update, key, there, text, until)
+    },
+  }
 }

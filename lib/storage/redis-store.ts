@@ -1,7 +1,7 @@
 import { hash } from 'node:crypto'
 import { asError } from '../observe/events.ts'
 import type { ByteStore } from './byte-store.ts'
-import { DEFAULT_NAMESPACE, NAMES } from './connection.ts'
+import { DEFAULT_NAMESPACE, NAMES, type ServerStore } from './connection.ts'
 import { bytesKeyv, KeyvErrors, keyvStore } from './keyv-store.ts'
 import type { Lease, LeaseStore } from './leases.ts'
 import { keysWith, SCAN_COUNT, scannedStore } from './scanned-store.ts'
@@ -45,7 +45,7 @@ export function redisStore(
   adapter: KeyvRedisLike,
   connect: () => Promise<unknown>,
   onError: (error: Error) => void,
-): ByteStore {
+): ServerStore {
   const { client } = adapter
   adapter.getClient = async () => {
     await connect()
@@ -99,7 +99,7 @@ const NO_SCRIPTS = /^(?:ERR unknown command|NOPERM)/
 export function replacing(
   store: ByteStore,
   run: (key: string, there: string, bytes: Buffer | '', timeToLive: string) => Promise<unknown>,
-): NonNullable<ByteStore['replace']> {
+): ServerStore['replace'] {
   return async (key, expected, bytes, timeToLive) => {
     const there = expected ? hash('sha1', expected) : ''
     try {

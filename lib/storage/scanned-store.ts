@@ -1,4 +1,5 @@
 import type { ByteStore } from './byte-store.ts'
+import type { ServerStore } from './connection.ts'
 
 /** How many keys a server is asked to look at in one step. */
 export const SCAN_COUNT = 200
@@ -13,8 +14,8 @@ export const SCAN_COUNT = 200
 export function scannedStore(
   store: ByteStore,
   scan: () => AsyncIterable<string[]>,
-  expire: (keys: readonly string[], timeToLive: number) => Promise<void>,
-): ByteStore {
+  expire: ServerStore['expire'],
+): Omit<ServerStore, 'replace'> {
   return {
     ...store,
     expire,

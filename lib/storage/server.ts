@@ -23,10 +23,6 @@ interface Server {
   readonly example: string
   /** What a URL is like, apart from the credentials and the namespace. */
   readonly shape: RegExp
-  /** Whether it can give keys another time to live. */
-  readonly canExpire: boolean
-  /** Whether it can write only if what was read is still there. */
-  readonly canCompare: boolean
   /** Whether processes can agree on something there. */
   readonly canLease: boolean
   /** Imports what it takes to open a connection. */
@@ -37,8 +33,6 @@ const REDIS: Server = {
   adapter: '@keyv/redis',
   example: 'redis://user:password@host:6379/0?namespace=name',
   shape: /^\w+:\/\/[^/?#@]+(\/\d*)?$/,
-  canExpire: true,
-  canCompare: true,
   canLease: true,
   load: async () => (await import('./redis.ts')).openRedis,
 }
@@ -54,8 +48,6 @@ const POSTGRES: Server = {
   adapter: POSTGRES_ADAPTER,
   example: 'postgres://user:password@host:5432/database?namespace=name',
   shape: /^\w+:\/\/[^@#]*$/,
-  canExpire: false,
-  canCompare: false,
   canLease: false,
   load: async () => (await import('./postgres.ts')).openPostgres,
 }
@@ -142,17 +134,10 @@ export function openServer(url: string, events: Events): Stores | undefined {
     get: (key) => use(async (connection) => connection[which].get(key)),
     set: (key, bytes, timeToLive) =>
       use((connection) => connection[which].set(key, bytes, timeToLive)),
-    ...(server.canCompare && {
-      replace: (...change) =>
-        use(async (connection) => connection[which].replace?.(...change) ?? false),
-    }),
+    replace: (...change) => use((connection) => connection[which].replace(...change)),
     delete: (keys) => use((connection) => connection[which].delete(keys)),
-    ...(server.canExpire && {
-      expire: (keys, timeToLive) =>
-        use(async (connection) => connection[which].expire?.(keys, timeToLive)),
-      expireAll: (...all) =>
-        use(async (connection) => connection[which].expireAll?.(...all), LONG_SILENCE),
-    }),
+    expire: (...all) => use((connection) => connection[which].expire(...all)),
+    expireAll: (...all) => use((connection) => connection[which].expireAll(...all), LONG_SILENCE),
     clear: () => use((connection) => connection[which].clear(), LONG_SILENCE),
     async *entries() {
       const entries = await use(async (connection) => connection[which].entries())

@@ -1,8 +1,14 @@
 // The only import of @keyv/valkey, an optional peer: this module is loaded where a URL names Valkey.
 import type { Socket } from 'node:net'
 import KeyvValkey from '@keyv/valkey'
-import type { ByteStore } from './byte-store.ts'
-import { CONNECT_TIMEOUT, type Connection, ignore, NAMES, type Place } from './connection.ts'
+import {
+  CONNECT_TIMEOUT,
+  type Connection,
+  ignore,
+  NAMES,
+  type Place,
+  type ServerStore,
+} from './connection.ts'
 import { bytesKeyv, KeyvErrors, keyvStore } from './keyv-store.ts'
 import type { LeaseStore } from './leases.ts'
 import { GIVE, leaseBy, REPLACE, replacing } from './redis-store.ts'
@@ -100,7 +106,7 @@ function valkeyLeases(client: Client, namespace: string): LeaseStore {
   }
 }
 
-function valkeyStore(adapter: BytesAdapter, client: Client): ByteStore {
+function valkeyStore(adapter: BytesAdapter, client: Client): ServerStore {
   const prefix = adapter._getKeyName('')
 
   async function* scan() {
