@@ -139,8 +139,13 @@ export class SqliteSummaries implements ResponseIndex {
       const insert = `${INSERT} WHERE ${condition} ${UPSERT}`
       return run(insert, key, record, until ?? null, ...there)
     }
-    const sql = `${WRITE_IF} WHERE ${condition}`
-    return run(sql, ...valuesOf(summary(), record, until), key, record, ...there)
+    return run(
+      `${WRITE} WHERE ${condition}`,
+      ...valuesOf(summary(), record, until),
+      key,
+      record,
+      ...there,
+    )
   }
 
   async *select(conditions: Conditions, now: number): AsyncGenerator<readonly Summary[]> {
@@ -266,11 +271,8 @@ const OWN_COLUMNS = Object.keys(SUMMARY_COLUMNS).filter(
 )
 const VALUES = OWN_COLUMNS.map(() => '?').join(', ')
 
-/** Writes a record with its summary; */
-const INTO = `INSERT INTO ${SUMMED_UP} (${OWN_COLUMNS.join(', ')}, record, until, key, value)`
-const WRITE = `${INTO} VALUES (${VALUES}, ?, ?, ?, ?)`
-/** under a condition. */
-const WRITE_IF = `${INTO} SELECT ${VALUES}, ?, ?, ?, ?`
+/** Writes a record with its summary: under a condition, where one follows. */
+const WRITE = `INSERT INTO ${SUMMED_UP} (${OWN_COLUMNS.join(', ')}, record, until, key, value) SELECT ${VALUES}, ?, ?, ?, ?`
 /** The same without a summary. */
 const INSERT = `INSERT INTO ${TABLES.heads} (key, value, namespace, expires) SELECT ?, ?, '', ?`
 const UPSERT =
