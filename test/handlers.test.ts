@@ -454,8 +454,9 @@ suite('identical requests at the same time', () => {
   })
 
   test('survive the abort of the first, before and during the content', async (t) => {
+    const aborted = Promise.withResolvers<void>()
     const { url, seen } = await origin(t, async (request, response) => {
-      await delay(30)
+      if (request.url === '/before') await aborted.promise
       response.write(Buffer.alloc(MEBIBYTE))
       if (request.url === '/during') await delay(60)
       response.end(Buffer.alloc(MEBIBYTE))
@@ -464,8 +465,10 @@ suite('identical requests at the same time', () => {
     const before = new AbortController()
     const first = fetchWith(agent, `${url}/before`, { signal: before.signal })
     const others = Array.from({ length: 3 }, () => get(agent, `${url}/before`))
-    setTimeout(() => before.abort(), 10)
+    while (seen.length === 0) await delay(5)
+    before.abort()
     await assert.rejects(first, { name: 'AbortError' })
+    aborted.resolve()
     assert.ok((await Promise.all(others)).every(({ body }) => body.length === 2 * MEBIBYTE))
     assert.equal(seen.length, 2)
 
