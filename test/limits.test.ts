@@ -178,6 +178,26 @@ suite('limits', () => {
   })
 })
 
+test('what is cleared, and may be being read, counts for no limit any more', async (t) => {
+  const store = `sqlite://${join(folder(t), 'cache.sqlite')}`
+  const cache = new HttpCache({ store, maxSize: 4_000_000, memory: false })
+  t.after(() => cache.close())
+  const save = (name: string, size: number) =>
+    cache.save(`http://site.invalid/${name}`, {
+      headers: { 'cache-control': 'max-age=1000' },
+      body: 'x'.repeat(size),
+    })
+  for (let number = 0; number < 10; number++) await save(`old${number}`, 370_000)
+  const reading = (await cache.get('http://site.invalid/old9'))?.content()[Symbol.asyncIterator]()
+  await reading?.next()
+  await cache.clear()
+  for (let number = 0; number < 10; number++) {
+    await save(`new${number}`, 20_000)
+    await cache.responses.limitsKept()
+  }
+  assert.equal(await cache.count(), 10)
+})
+
 suite('maxContentSize', () => {
   for (const framing of ['announced', 'not announced']) {
     test(`larger content that is ${framing} is delivered whole, and not stored`, async (t) => {

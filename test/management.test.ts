@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
+import { join } from 'node:path'
 import { suite, type TestContext, test } from 'node:test'
-import { setTimeout as delay } from 'node:timers/promises'
+import { setTimeout as delay, setImmediate as nextTurn } from 'node:timers/promises'
 import { gzipSync } from 'node:zlib'
 import {
   type CopyProgress,
@@ -15,8 +16,10 @@ import {
 } from 'caching-agent'
 import { Keyv } from 'keyv'
 import * as undici from 'undici'
+import { Heads } from '../lib/storage/heads.ts'
 import { fetchWith, get, testAgent } from './helpers/agent.ts'
 import { PATIENT, stores, UNLISTED } from './helpers/backends.ts'
+import { folder } from './helpers/folder.ts'
 import { origin } from './helpers/origin.ts'
 
 const HOUR = 3_600_000
@@ -463,6 +466,44 @@ suite('two caches that share a store see what the other one does to many', {
 })
 
 suite('management of a cache', () => {
+  test('what requests only read can be deleted by query all the same', async (t) => {
+    const store = `sqlite://${join(folder(t), 'cache.sqlite')}`
+    const filled = new HttpCache({ store })
+    for (const path of ['/a', '/b']) await filled.save(SITE + path, { body: path })
+    await filled.close()
+    const { cache } = testAgent(t, { store, readOnly: true })
+    assert.equal(await cache.delete({ pattern: `${SITE}/a` }), 1)
+    assert.deepEqual(await cache.urls(), [`${SITE}/b`])
+  })
+
+  test('where one of many cannot be deleted, those that are gone are told, and their content goes', async (t) => {
+    const rows = new Map<string, unknown>()
+    const cache = new HttpCache({ store: rows, memory: false })
+    t.after(() => cache.close())
+    const body = 'x'.repeat(100_000)
+    for (const path of ['/a', '/b', '/c']) {
+      await cache.save(SITE + path, { headers: { 'cache-control': 'max-age=9' }, body })
+    }
+    const deleted: string[] = []
+    cache.on('delete', ({ url }) => deleted.push(String(url)))
+    const { look } = Heads.prototype
+    const failing = t.mock.method(
+      Heads.prototype,
+      'look',
+      function (this: Heads, ...all: [string, string]) {
+        if (failing.mock.callCount() === 1) throw new Error('too late')
+        return look.apply(this, all)
+      },
+    )
+    await assert.rejects(cache.delete({ pattern: `${SITE}/*` }), /^Error: too late$/)
+    failing.mock.restore()
+    await nextTurn()
+    assert.deepEqual([deleted.length, await cache.count()], [2, 1])
+    await cache.prune()
+    const chunks = [...rows.keys()].filter((key) => /\.\d+$/.test(key))
+    assert.equal(chunks.length, 1)
+  })
+
   test('a store that cannot list what it has says so, and does what it can', async (t) => {
     const cache = new HttpCache({ store: (stores[UNLISTED] as () => never)() })
     t.after(() => cache.close())

@@ -18,6 +18,8 @@ import {
   cachingAgent,
 } from 'caching-agent'
 import { request } from 'undici'
+import { READERS_GRACE } from '../lib/storage/content.ts'
+import { Heads } from '../lib/storage/heads.ts'
 import { get, testAgent } from './helpers/agent.ts'
 import { folder } from './helpers/folder.ts'
 import { origin } from './helpers/origin.ts'
@@ -146,6 +148,33 @@ for (const [scheme, skip, start] of kinds) {
       assert.equal(cacheInfo({ headers })?.status, 'hit')
       await other.cache.clear()
       assert.equal(await other.cache.count(), 0)
+      assert.ok(content.equals(Buffer.from(await body.arrayBuffer())))
+    })
+
+    test('keeps for its time what is stored while another machine clears it', async (t) => {
+      const content = randomBytes(3_000_000)
+      const { url } = await origin(t, (_, response) => response.end(content))
+      const store = freshStore()
+      const patient = { deadlines: { read: '30s', write: '30s' } }
+      const { agent } = observedAgent(t, store, patient)
+      const { cache } = observedAgent(t, store, patient).agent
+      await Promise.all([agent.cache.count(), cache.count()])
+      const { clear } = Heads.prototype
+      t.mock.method(Heads.prototype, 'clear', async function (this: Heads) {
+        await clear.call(this)
+        // Between what the other one clears first and what it clears then.
+        assert.equal(await outcome(agent, url), 'miss')
+        await agent.cache.responses.settled()
+      })
+      await cache.clear()
+      t.mock.restoreAll()
+      assert.equal(await outcome(agent, url), 'hit')
+      // By when what was cleared is gone.
+      await delay(READERS_GRACE + 500)
+      const { body } = await request(url, {
+        dispatcher: agent,
+        headers: { 'cache-control': 'only-if-cached' },
+      })
       assert.ok(content.equals(Buffer.from(await body.arrayBuffer())))
     })
 

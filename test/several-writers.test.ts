@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { AsyncLocalStorage } from 'node:async_hooks'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { text } from 'node:stream/consumers'
@@ -6,6 +7,7 @@ import { suite, type TestContext, test } from 'node:test'
 import { HttpCache, type HttpCacheOptions } from 'caching-agent'
 import { request } from 'undici'
 import { Events } from '../lib/observe/events.ts'
+import { Heads } from '../lib/storage/heads.ts'
 import { decodeRecord, encodeRecord } from '../lib/storage/records.ts'
 import { isResponse, TABLES, UNREFERENCED, USED } from '../lib/storage/sqlite/schema.ts'
 import { openSqlite } from '../lib/storage/sqlite.ts'
@@ -81,6 +83,45 @@ for (const [name, kind, sealing] of [
         assert.equal(await all[1]?.delete(URL_), all.length)
         assert.equal(await all[0]?.count(), 0)
       }
+    })
+
+    test('a variant that another one has just stored is not taken for one that is left over', async (t) => {
+      const [one, two] = (await shared(t, 2)) as [HttpCache, HttpCache]
+      const save = (cache: HttpCache, language: string) =>
+        cache.save(
+          { url: URL_, headers: { 'accept-language': language } },
+          { headers: VARIED, body: language },
+        )
+      for (const language of ['a', 'b']) await save(one, language)
+      const who = new AsyncLocalStorage<'one' | 'two'>()
+      const { look, writeVariants } = Heads.prototype
+      let isStored = false
+      t.mock.method(
+        Heads.prototype,
+        'look',
+        async function (this: Heads, ...all: [string, string]) {
+          const [key, cacheKey] = all
+          if (who.getStore() === 'two' && key !== cacheKey && !isStored) {
+            isStored = true
+            await who.run('one', () => save(one, 'c'))
+          }
+          return look.apply(this, all)
+        },
+      )
+      t.mock.method(
+        Heads.prototype,
+        'writeVariants',
+        function (this: Heads, ...all: Parameters<Heads['writeVariants']>) {
+          if (who.getStore() === 'two') throw new Error('the end')
+          return writeVariants.apply(this, all)
+        },
+      )
+      await assert.rejects(
+        who.run('two', () => save(two, 'c')),
+        /the end/,
+      )
+      assert.ok(isStored)
+      assert.deepEqual(await found(one, ['c']), ['c'])
     })
 
     test('of responses for the same requests the last one is there, and no content is left over', async (t) => {

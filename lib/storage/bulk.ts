@@ -76,17 +76,20 @@ export class Bulk {
     cause: DeletionCause | undefined,
   ): Promise<number> {
     const known = new Set(await this.#catalogue.remove(summaries))
-    const others = await Promise.all(
+    const others = await Promise.allSettled(
       summaries
         .filter((summary) => !known.has(summary))
         .map((summary) => this.#removeOne(summary, isMeant)),
     )
-    const removed = [...known, ...others.flat()]
+    const removed = [...known]
+    for (const other of others) if (other.status === 'fulfilled') removed.push(...other.value)
     for (const summary of removed) {
       if (summary.chunks) this.#chunks.remove(summary.chunks)
       const content = { length: summary.size }
       if (cause) this.#events.deleted({ ...summary, content }, cause)
     }
+    const failure = others.find(({ status }) => status === 'rejected')
+    if (failure) throw (failure as PromiseRejectedResult).reason
     return removed.length
   }
 

@@ -105,6 +105,9 @@ export const READERS_GRACE = 10_000
 /** Others are told of what is being read at two looks, one after the other: much sooner than they may remove it. */
 const LOOK_INTERVAL = READERS_GRACE / 4
 
+/** As long as anything needs to last, in milliseconds. */
+const FOR_EVER = 100 * 365 * 24 * 3_600_000
+
 /** Chunks that are to be removed. */
 interface Doomed {
   readonly record: ChunksRecord
@@ -203,6 +206,20 @@ export class Chunks {
    */
   async refer(record: ChunksRecord | undefined, isNew: boolean): Promise<void> {
     if (record) await this.#unreferenced?.remove(record.generation, isNew)
+  }
+
+  /** Whether what is cleared takes along what others are just storing, which then has to be {@link secure}d. */
+  get isClearedBlindly(): boolean {
+    return this.#store.expireAll !== undefined && this.#unreferenced === undefined
+  }
+
+  /**
+   * Content to which a head refers stays, although somebody may have cleared the store while it was being written.
+   *
+   * @param timeToLive in milliseconds; undefined for ever
+   */
+  async secure(record: ChunksRecord | undefined, timeToLive: number = FOR_EVER): Promise<void> {
+    if (record && this.isClearedBlindly) await this.#store.expire?.(chunkKeys(record), timeToLive)
   }
 
   /** Gives chunks another time to live, in milliseconds; undefined for ever. */

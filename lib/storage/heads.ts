@@ -330,6 +330,11 @@ export class Heads {
     }
   }
 
+  /** All stored responses, without an order. @throws where the store cannot list what it has */
+  async *responses(): AsyncGenerator<Entry> {
+    for await (const { head } of this.#list()) if (head.kind === 'response') yield head.entry
+  }
+
   async *#list(): AsyncGenerator<{ readonly key: string; readonly head: Head }> {
     const entries = this.#store.entries()
     if (entries === undefined) throw new Error('the store cannot list what it has')

@@ -89,6 +89,12 @@ export class Limits {
     this.#lookAfter()
   }
 
+  /** Notes that so many bytes are there only until nobody can be reading them any more. */
+  leave(size: number): void {
+    this.#leaving.push({ size, until: Date.now() + LATENCY })
+    this.#leavingSize += size
+  }
+
   #lookAfter(): void {
     if (this.#running) {
       this.#isAskedAgain = true
@@ -112,9 +118,7 @@ export class Limits {
       if (keys.length === 0) return
       for (const key of keys) {
         if ((await this.#exceeded(LOW_WATER)) === undefined) return
-        const size = await this.#evict(key, limit)
-        this.#leaving.push({ size, until: Date.now() + LATENCY })
-        this.#leavingSize += size
+        this.leave(await this.#evict(key, limit))
       }
       await nextTurn()
     }

@@ -429,6 +429,7 @@ export class Responses {
           const entry = { ...recent.entry, content: saved }
           await this.#write(entry, isFirst)
           await tidy(() => this.#chunks.refer(saved.chunks, true))
+          await tidy(() => this.#secure(entry))
           this.#events.stored(entry, expirationTime(entry))
           this.#limits?.check(OVERHEAD + (saved.length ?? 0))
         }
@@ -540,13 +541,12 @@ export class Responses {
   async #writeVariant(entry: Entry, previous: Head, found: Found): Promise<boolean> {
     const { cacheKey, nominated } = entry
     const key = this.#heads.variantKey(cacheKey, nominated)
-    const overwritten = await this.#heads.look(key, cacheKey)
     const variants = await this.#variants(cacheKey, previous)
     const others = variants.filter((variant) => !isSameVariant(variant.nominated, nominated))
     // What nothing has told of, because a process ended, must not be found when this one is told of.
-    if (others.length === variants.length && overwritten.record) {
-      if (!(await this.#heads.deleteFound(key, overwritten))) return false
-    }
+    const isNew = others.length === variants.length
+    if (isNew) await this.#deleteVariant(cacheKey, nominated)
+    const overwritten = isNew ? NOTHING_FOUND : await this.#heads.look(key, cacheKey)
     const kept = [{ nominated, until: keptUntil(entry) }, ...others].slice(0, this.#maxVariants)
     if (!(await this.#heads.writeVariants(cacheKey, kept, found))) {
       if (previous.kind === 'response') {
@@ -741,6 +741,7 @@ export class Responses {
       else {
         await this.#heads.clear()
         await this.#chunks.clear()
+        await this.#afterClearing()
       }
       this.#events.deleted(undefined, 'management')
     })()
@@ -748,6 +749,18 @@ export class Responses {
     await clearing.finally(() => {
       if (this.#clearing === clearing) this.#clearing = undefined
     })
+  }
+
+  /** Content that is still there has its time, but counts no more; what others have stored meanwhile stays. */
+  async #afterClearing(): Promise<void> {
+    const left = await this.#stores.usage?.totals()
+    if (left) this.#limits?.leave(left.size)
+    if (!this.#chunks.isClearedBlindly) return
+    for await (const entry of this.#heads.responses()) await this.#secure(entry)
+  }
+
+  #secure({ content, chunksUntil }: Entry): Promise<void> {
+    return this.#chunks.secure(content.chunks, finite(chunksUntil - Date.now()))
   }
 
   /** Begins with an empty store, where nobody needs what is in it. @returns whether that was so */

@@ -20,7 +20,7 @@ type StoreName = keyof typeof TABLES
 export function openSqlite(path: string, events: Events, isOnlyRead = false): Stores {
   const database = new SqliteDatabase(path, events, isOnlyRead)
   const maintenance = new Maintenance(database)
-  const summaries = new SqliteSummaries(database, connect)
+  const summaries = new SqliteSummaries(database, connect, connectToWrite)
   let connection: Promise<Record<StoreName, ByteStore>> | undefined
   /** Whether {@link connection} has made them, or found them there. */
   let hasTables = false

@@ -54,14 +54,20 @@ interface Row {
 export class SqliteSummaries implements ResponseIndex {
   readonly #database: SqliteDatabase
   readonly #connect: () => Promise<unknown>
+  readonly #connectToWrite: () => Promise<unknown>
   /** Of records that are being written. */
   readonly #announced = new WeakMap<object, () => Summary>()
   /** Whether there can be a table: not in a file of before that cannot be written. */
   #isThere = false
 
-  constructor(database: SqliteDatabase, connect: () => Promise<unknown>) {
+  constructor(
+    database: SqliteDatabase,
+    connect: () => Promise<unknown>,
+    connectToWrite: () => Promise<unknown>,
+  ) {
     this.#database = database
     this.#connect = connect
+    this.#connectToWrite = connectToWrite
   }
 
   /** Makes all tables of our own. In a file that cannot be written, or is not to be, there are those that there are. */
@@ -182,6 +188,7 @@ export class SqliteSummaries implements ResponseIndex {
   }
 
   async remove(summaries: readonly Summary[]): Promise<readonly Summary[]> {
+    await this.#connectToWrite()
     const known = summaries.map(({ key, generation, storedAt }) => [key, generation, storedAt])
     const rows = await this.#database.query<Pick<Row, 'key'>>(REMOVE_KNOWN, JSON.stringify(known))
     const keys = new Set(rows.map(({ key }) => key))
