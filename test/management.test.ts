@@ -470,6 +470,7 @@ suite('management of a cache', () => {
     const store = `sqlite://${join(folder(t), 'cache.sqlite')}`
     const filled = new HttpCache({ store })
     for (const path of ['/a', '/b']) await filled.save(SITE + path, { body: path })
+    assert.equal(await filled.count({ status: 200 }), 2)
     await filled.close()
     const { cache } = testAgent(t, { store, readOnly: true })
     assert.equal(await cache.delete({ pattern: `${SITE}/a` }), 1)
