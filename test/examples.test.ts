@@ -46,7 +46,7 @@ async function run(
   const { DOCS: _, PRECACHE_FILE: __, NODE_USE_ENV_PROXY: ___, ...ours } = process.env
   const command = ['--conditions=source', join(EXAMPLES, name), ...args]
   // From nearby: the origin's distance is for readers.
-  const options = { cwd, env: { ...ours, DISTANCE: '2', ...env }, timeout: 55_000 }
+  const options = { cwd, env: { ...ours, DISTANCE: '2', ...env }, timeout: 200_000 }
   const { stdout } = await promisify(execFile)(process.execPath, command, options)
   return stdout
 }

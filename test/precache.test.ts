@@ -788,7 +788,7 @@ suite('Precaching: manners', () => {
       ['a', 'b', 'c'].map((name) =>
         origin(t, async ({ url: path }, response) => {
           for (const each of ['all', name]) count(each, 1)
-          await sleep(10)
+          await sleep(40)
           for (const each of ['all', name]) count(each, -1)
           const links = Array.from({ length: 20 }, (_, index) => `/${index}`)
           response.setHeader('Content-Type', 'text/html').end(path === '/' ? anchors(...links) : '')
@@ -798,7 +798,8 @@ suite('Precaching: manners', () => {
     const urls = sites.map(({ url }) => url)
     const { result } = await precache(t, urls, { concurrency: 5, perOrigin: 3 })
     assert.equal(result.stored, 63)
-    assert.deepEqual(Object.fromEntries(most), { all: 5, a: 3, b: 3, c: 3 })
+    const { all, ...each } = Object.fromEntries(most)
+    assert.deepEqual([all, Math.max(...Object.values(each))], [5, 3])
   })
 
   test('an origin that is too busy is not asked for ever', async (t) => {
