@@ -661,7 +661,8 @@ export class CachedRequest implements ToldRequest {
     // A part takes the place of nothing that is whole.
     if (received.status === 206 && stored && stored.status !== 206) return 'incomplete'
     const { cacheKey, url } = this.#identity
-    const place = { cacheKey, url, shared: this.#caching.cache.shared }
+    const { shared, responses } = this.#caching.cache
+    const place = { cacheKey, url, shared, maxContentSize: responses.maxContentSize }
     const verdict = this.#verdict(received, place)
     if (stored && typeof verdict === 'string') this.#endStale(stored, received)
     if (!this.#isInBackground) return verdict

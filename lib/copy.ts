@@ -1,7 +1,7 @@
 import { isDeepStrictEqual } from 'node:util'
 import { isDigest } from './key.ts'
 import type { ParsedQuery, ResponseQuery } from './query.ts'
-import { type Content, LostContentError } from './storage/content.ts'
+import { type Content, LostContentError, TooLargeError } from './storage/content.ts'
 import { type Entry, isSameVariant, type NewEntry } from './storage/entry.ts'
 import { Pace } from './storage/pace.ts'
 import type { Responses } from './storage/responses.ts'
@@ -17,7 +17,8 @@ export interface CopyProgress {
   readonly skipped: number
   /**
    * How many are left out because they are for credentials or secrets, of which the other cache has other
-   * hashes, or because their keys cannot be made anew under another `indexKey`.
+   * hashes, because their keys cannot be made anew under another `indexKey`, or because they are larger than
+   * the other cache may be.
    */
   readonly unusable: number
   /** How many could not be read, or were deleted in the meantime. */
@@ -72,8 +73,9 @@ export async function copyResponses(
           progress.bytes += entry.content.length ?? 0
         },
         (error: unknown) => {
-          if (!(error instanceof LostContentError)) throw error
-          progress.lost += 1
+          if (error instanceof LostContentError) progress.lost += 1
+          else if (error instanceof TooLargeError) progress.unusable += 1
+          else throw error
         },
       )
     }

@@ -134,7 +134,7 @@ export async function store(
     await identities.protect(asked, keyed, hidden, true),
     { ...received, fields, ...(isHidden && { hasHiddenValues: true }) },
     decided,
-    { cacheKey, url: identity.url, shared },
+    { cacheKey, url: identity.url, shared, maxContentSize: responses.maxContentSize },
   )
   if (typeof verdict === 'string') return verdict
   const nominated = toldNominated(verdict.nominated, keyed.matchHeaders)

@@ -24,6 +24,8 @@ export interface Place {
   readonly cacheKey: string
   readonly url: string
   readonly shared: boolean
+  /** How much content a response may have there, in bytes. */
+  readonly maxContentSize: number
 }
 
 /** What to store of a response, or why it is not stored. */
@@ -31,7 +33,7 @@ export function storing(
   request: Request,
   received: Received,
   terms: RequestTerms,
-  { cacheKey, url, shared }: Place,
+  { cacheKey, url, shared, maxContentSize }: Place,
 ): NewEntry | NotStored {
   if (terms.readOnly) return 'read-only'
   const isRecording = terms.mode === 'record'
@@ -61,7 +63,8 @@ export function storing(
     terms,
   )
   const length = Number(fieldValue(received.fields, 'content-length') ?? 0)
-  if (request.method !== 'HEAD' && length > terms.maxContentSize) return 'too-large'
+  const most = Math.min(terms.maxContentSize, maxContentSize)
+  if (request.method !== 'HEAD' && length > most) return 'too-large'
   const verdict = isRecording ? mayRecord(request, entry) : isStorable(request, entry, terms)
   return verdict === true ? withTags(entry, terms) : verdict
 }

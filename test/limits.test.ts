@@ -37,6 +37,29 @@ async function fetchAll(agent: CachingAgent, urls: readonly string[]) {
 
 for (const [name, storeIn] of Object.entries(STORES)) {
   suite(`limits of the store ${name}`, () => {
+    test('what is larger than all that may be held evicts nothing', async (t) => {
+      const { url } = await origin(t, (request, response) => {
+        const length = Number(/\d+/.exec(request.url ?? '')?.[0])
+        if (request.url?.startsWith('/known')) response.setHeader('content-length', length)
+        response.write('x')
+        setTimeout(() => response.end('x'.repeat(length - 1)), 20)
+      })
+      const agent = testAgent(t, { store: storeIn(t), maxSize: 1_000_000, expireAfter: '1h' })
+      const small = ['/1000', '/2000', '/3000'].map((path) => url + path)
+      await fetchAll(agent, small)
+      for (const path of ['/known/2000000', '/unknown/2000000']) {
+        for (let time = 0; time < 2; time++) await fetchAll(agent, [url + path])
+        const { body, info } = await get(agent, url + path)
+        assert.deepEqual([body.length, info?.status], [2_000_000, 'miss'])
+        assert.equal(info?.stored, path.startsWith('/unknown'))
+      }
+      assert.equal(await agent.cache.count(), 3)
+      // What is almost as large takes the place of all others, and stays.
+      await fetchAll(agent, [`${url}/unknown/997000`])
+      assert.deepEqual(await agent.cache.urls(), [`${url}/unknown/997000`])
+      assert.equal((await get(agent, `${url}/unknown/997000`)).info?.status, 'hit')
+    })
+
     test('maxEntries: what was used least recently goes first', async (t) => {
       const { url } = await sized(t)
       const agent = testAgent(t, { store: storeIn(t), expireAfter: '1h', maxEntries: 10 })

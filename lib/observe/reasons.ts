@@ -55,7 +55,7 @@ export const REASONS: Readonly<Record<Reason, string>> = {
   'no-validator': 'it expires immediately, and has nothing to be validated by',
   status: 'its status code is none that is stored',
   'vary-any': 'it has Vary: *, and answers only this one request',
-  'too-large': 'it has more content than maxContentSize',
+  'too-large': 'it has more content than maxContentSize, or than maxSize in all',
   incomplete: 'it is a part that is not stored, as what is there is more',
   redirected: 'an interceptor under the cache followed redirects',
   invalidated: 'what is stored for the URL was deleted or invalidated meanwhile',

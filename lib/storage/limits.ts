@@ -117,6 +117,9 @@ export class Limits {
       const keys = await this.#usage.oldest(STEP)
       if (keys.length === 0) return
       for (const key of keys) {
+        // The last one there is may be almost as large as the store.
+        const isLast = keys.length < STEP && key === keys.at(-1)
+        if (isLast && (await this.#exceeded(1)) === undefined) return
         if ((await this.#exceeded(LOW_WATER)) === undefined) return
         this.leave(await this.#evict(key, limit))
       }

@@ -111,6 +111,8 @@ export class Responses {
   readonly #events: Events
   readonly #maxVariants: number
   readonly #limits: Limits | undefined
+  /** With more content than this, in bytes, a response would be evicted at once, and all others before it. */
+  readonly maxContentSize: number
   readonly #recent = new Map<string, Set<Recent>>()
   /** What will become changes once it has been agreed to. */
   readonly #asking = new Set<Promise<unknown>>()
@@ -148,6 +150,7 @@ export class Responses {
         (key, limit) => this.#evict(key, limit),
         ({ cacheKey, nominated }) => this.#heads.variantKey(cacheKey, nominated),
       )
+    this.maxContentSize = usage ? limits.maxSize - OVERHEAD : Infinity
     this.#catalogue = new Catalogue(this.#heads, sealed)
     this.#bulk = new Bulk(this.#heads, this.#chunks, this.#catalogue, this.#exclusive, events)
   }
@@ -282,7 +285,8 @@ export class Responses {
     // Chunks cannot be given more time later, so they get enough for the response to be freshened.
     const timeToLive = keptUntil(response) - now + STALE_RETENTION
     const { fields } = response
-    const content = new GrowingContent(this.#chunks, fields, finite(timeToLive), maxLength)
+    const most = Math.min(maxLength, this.maxContentSize)
+    const content = new GrowingContent(this.#chunks, fields, finite(timeToLive), most)
     const recent: Recent = {
       entry: {
         ...response,
@@ -753,7 +757,7 @@ export class Responses {
 
   /** Content that is still there has its time, but counts no more; what others have stored meanwhile stays. */
   async #afterClearing(): Promise<void> {
-    const left = await this.#stores.usage?.totals()
+    const left = await this.#stores.usage?.totals().catch(() => undefined)
     if (left) this.#limits?.leave(left.size)
     if (!this.#chunks.isClearedBlindly) return
     for await (const entry of this.#heads.responses()) await this.#secure(entry)
