@@ -846,6 +846,14 @@ suite('answers under way when something is deleted or marked stale', () => {
 })
 
 suite('copies of a cache', () => {
+  test('leaves out what is larger than the other cache may be', async (t) => {
+    const from = await filled(t, () => new HttpCache({ store: 'memory:' }))
+    const to = new HttpCache({ store: 'memory:', maxSize: 100_000 })
+    t.after(() => to.close())
+    const { copied, unusable, lost } = await from.copyTo(to)
+    assert.deepEqual([copied, unusable, lost], [7, 1, 0])
+  })
+
   async function two(t: TestContext) {
     const from = await filled(t, () => new HttpCache({ store: 'sqlite://:memory:' }))
     const to = new HttpCache({ store: 'memory:' })
