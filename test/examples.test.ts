@@ -115,15 +115,17 @@ suite('examples/precache.ts', () => {
     test(`fetches a documentation site from ${server} cold and warm, past bad links`, {
       skip,
     }, async (t) => {
-      const printed = await run(t, 'precache.ts', [], { ORIGIN: server })
+      // Some of the documents that there are: all of them take half a minute.
+      const DOCS = join(EXAMPLES, '..', 'node_modules', 'undici')
+      const printed = await run(t, 'precache.ts', [], { ORIGIN: server, DOCS })
       const links = numbers(printed, /Found (\d+) links/g)
       assert.equal(links.length, 2)
       assert.ok(
-        links.every((count) => count >= 100),
+        links.every((count) => count >= 50),
         printed,
       )
       const [cold = 0, warm = Number.NaN] = numbers(printed, /and cached (\d+\.\d{3}) MB/g)
-      assert.ok(cold > 0.5, printed)
+      assert.ok(cold > 0.2, printed)
       assert.equal(warm, 0)
       assert.match(printed, /The second run was [\d.]+ times faster/)
 
