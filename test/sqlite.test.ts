@@ -85,6 +85,17 @@ function isMarked(path: string): boolean {
   return found.length > 0
 }
 
+/** A file that is marked, with an agent that has it open and has stored what there is at a URL. */
+async function marked(t: TestContext) {
+  const { url } = await origin(t, (_, response) => response.end('x'))
+  const path = join(folder(t), 'cache.sqlite')
+  const agent = testAgent(t, { store: `sqlite://${path}`, expireAfter: '1h' })
+  await get(agent, url)
+  await agent.cache.count()
+  mark(path)
+  return { url, path, agent }
+}
+
 suite('the SQLite file', () => {
   test('survives a restart', async (t) => {
     const { url, seen } = await origin(t, (_, response) => response.end(Buffer.alloc(1_000_000)))
@@ -169,12 +180,7 @@ suite('the SQLite file', () => {
   })
 
   test('is not begun anew under somebody whom nobody knows', async (t) => {
-    const { url } = await origin(t, (_, response) => response.end('x'))
-    const path = join(folder(t), 'cache.sqlite')
-    const agent = testAgent(t, { store: `sqlite://${path}`, expireAfter: '1h' })
-    await get(agent, url)
-    await agent.cache.count()
-    mark(path)
+    const { path, agent } = await marked(t)
     const unknown = new DatabaseSync(path)
     const count = unknown.prepare('SELECT count(*) AS count FROM responses_1')
     assert.equal(count.get()?.count, 1)
@@ -187,12 +193,7 @@ suite('the SQLite file', () => {
   })
 
   test('that is begun anew has nothing to do with what was open, but not read yet', async (t) => {
-    const { url } = await origin(t, (_, response) => response.end('x'))
-    const path = join(folder(t), 'cache.sqlite')
-    const agent = testAgent(t, { store: `sqlite://${path}`, expireAfter: '1h' })
-    await get(agent, url)
-    await agent.cache.count()
-    mark(path)
+    const { url, path, agent } = await marked(t)
     const late = new DatabaseSync(path, { timeout: 5 })
     t.after(() => late.close())
     await agent.cache.clear()

@@ -155,8 +155,7 @@ function attempt<T>(call: () => Awaitable<T>): Awaitable<T> {
   }
 }
 
-/** Thrown for what may be done after all: nobody knows yet. */
-export class DeadlineError extends Error {
+class DeadlineError extends Error {
   override name = 'DeadlineError'
 }
 

@@ -103,6 +103,7 @@ export function openSqlite(path: string, events: Events, isOnlyRead = false): St
     },
     ...(name === 'chunks' &&
       path !== ':memory:' && {
+        // What is being read needs no exemption: before its time is over, that has been told to all who remove.
         expireAll: async (timeToLive) => {
           await connectToWrite()
           await maintenance.expireUnreferred(timeToLive)
