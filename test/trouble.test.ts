@@ -252,6 +252,30 @@ suite('a store that is slower than the network', () => {
     assert.equal(writes.length, 1, 'there is room again')
     writes[0]?.()
   })
+
+  test('and writes something after its deadline has it with all of its content', async (t) => {
+    const { url } = await origin(t, (_, response) => response.end(Buffer.alloc(600_000, 'x')))
+    const rows = new Map<string, unknown>()
+    const set = async (key: string, value: unknown) => {
+      // A response comes late, its content does not.
+      if (!/\.\d+$/.test(key)) await delay(300)
+      rows.set(key, value)
+      return true
+    }
+    const store = adapter({ set }, rows)
+    const deadlines = { write: 100 }
+    const agent = testAgent(t, { expireAfter: '1h', store, deadlines, memory: false })
+    const messages = new Set<string>()
+    agent.cache.on('error', ({ error }) => messages.add(error.message))
+    await get(agent, url)
+    await agent.cache.responses.settled()
+    await delay(400)
+    assert.deepEqual([...messages], ['the store did not write within 100 ms'])
+    // By when it is not left alone any more.
+    t.mock.timers.enable({ apis: ['Date'], now: Date.now() + 11_000 })
+    const { body, info } = await get(agent, url)
+    assert.deepEqual([body.length, info?.status], [600_000, 'hit'])
+  })
 })
 
 suite('a function of the user that fails never fails a request', () => {

@@ -155,7 +155,8 @@ function attempt<T>(call: () => Awaitable<T>): Awaitable<T> {
   }
 }
 
-class DeadlineError extends Error {
+/** Thrown for what may be done after all: nobody knows yet. */
+export class DeadlineError extends Error {
   override name = 'DeadlineError'
 }
 

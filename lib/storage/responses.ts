@@ -29,6 +29,7 @@ import {
   STALE_RETENTION,
 } from './entry.ts'
 import { Exclusive, untilDone } from './exclusive.ts'
+import { DeadlineError } from './guarded-store.ts'
 import {
   type Found,
   finite,
@@ -441,7 +442,9 @@ export class Responses {
         // What the store refused has been told already.
         const isTrouble = error instanceof GivenUpError && !(error instanceof TooLargeError)
         if (isTrouble) this.#events.error('write', error)
-        this.#discard(content)
+        // What may be written after all needs its content: it goes with the process, or in its time.
+        const mayBeWritten = error instanceof DeadlineError && content.givenUp === undefined
+        if (!mayBeWritten) this.#discard(content)
         return asError(error)
       } finally {
         this.#backlog -= size
