@@ -121,9 +121,12 @@ suite('a store that fails never fails a request', () => {
     })
     const agent = testAgent(t, { expireAfter: '1h', store })
     let isBusy = true
-    const traffic = Array.from({ length: 8 }, async (_, client) => {
-      for (let index = 0; isBusy; index++) await get(agent, `${url}/${client}/${index}`)
+    const first = Array.from({ length: 8 }, (_, client) => get(agent, `${url}/${client}/0`))
+    const traffic = first.map(async (response, client) => {
+      await response
+      for (let index = 1; isBusy; index++) await get(agent, `${url}/${client}/${index}`)
     })
+    await Promise.all(first)
     await delay(50)
     const start = performance.now()
     assert.equal(await agent.cache.has(`${url}/0/0`), true)
