@@ -3,6 +3,8 @@ import { once } from 'node:events'
 import { Readable } from 'node:stream'
 import { suite, test } from 'node:test'
 import { setTimeout as delay } from 'node:timers/promises'
+import { setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
 import { cacheInfo, type KeyvAdapterLike } from 'caching-agent'
 import * as undici from 'undici'
 import { adapter } from './helpers/adapter.ts'
@@ -307,6 +309,38 @@ suite('what is not plain requests', () => {
         await get(agent, `${url}/${callback}`)
       }
     }
+  })
+
+  test('whoever keeps the controller of a request that has ended keeps nothing else of it', async (t) => {
+    setFlagsFromString('--expose-gc')
+    const collectGarbage = runInNewContext('gc') as () => void
+    const { url } = await origin(t, (request, response) => {
+      if (request.url === '/broken') response.destroy()
+      else response.end('content')
+    })
+    const agent = testAgent(t, { expireAfter: '1h' })
+    const ask = (path: string) =>
+      new Promise<{ controller: unknown; handler: WeakRef<object> }>((resolve) => {
+        const settle = (controller: unknown) =>
+          resolve({ controller, handler: new WeakRef(handler) })
+        const handler = {
+          onRequestStart() {},
+          onResponseStart() {},
+          onResponseData() {},
+          onResponseEnd: settle,
+          onResponseError: settle,
+        }
+        agent.dispatch({ origin: url, path, method: 'GET' }, handler)
+      })
+    const kept = [await ask('/'), await ask('/'), await ask('/broken')]
+    for (let time = 0; time < 100 && kept.some(({ handler }) => handler.deref()); time++) {
+      await delay(10)
+      collectGarbage()
+    }
+    assert.deepEqual(
+      kept.map(({ controller, handler }) => [typeof controller, handler.deref()]),
+      Array(3).fill(['object', undefined]),
+    )
   })
 
   test('a stream that fails before it shows whether it has content fails its own request only', async (t) => {

@@ -16,6 +16,9 @@ interface SendingCallbacks {
   readonly onResponseStarted?: () => void
 }
 
+/** Who is told of a request that has ended. */
+const NOBODY: Handler = {}
+
 /** What undici rejects with when a request is aborted without a reason. */
 class RequestAbortedError extends Error {
   override name = 'AbortError'
@@ -33,7 +36,7 @@ export class RequestControl implements Controller {
   #trailers: Fields | undefined
   #rawHeaders: Buffer[] | null | undefined
   #rawTrailers: Buffer[] | null | undefined
-  readonly #handler: Handler
+  #handler: Handler
   readonly #terms: ParsedTerms | undefined = contextTerms()
   readonly #context: Record<string, unknown> = {}
   #target: Controller | undefined
@@ -162,23 +165,38 @@ export class RequestControl implements Controller {
       this.#finished = false
       throw error
     }
-    this.onFinished?.(this)
+    this.#release()
   }
 
   upgrade(status: number, headers: Fields, socket: Duplex): void {
     this.#finished = true
-    this.onFinished?.(this)
     this.#headers = headers
     this.#rawHeaders = undefined
-    this.#handler.onRequestUpgrade?.(this, status, toHandlerHeaders(headers), socket)
+    const handler = this.#release()
+    handler.onRequestUpgrade?.(this, status, toHandlerHeaders(headers), socket)
+  }
+
+  /**
+   * Lets go of all that the request took, as whoever keeps its response keeps the controller: undici does so until
+   * the next turn of the event loop, and V8 sometimes until it has looked through all memory.
+   *
+   * @returns the handler, for the last that is told
+   */
+  #release(): Handler {
+    const handler = this.#handler
+    this.onFinished?.(this)
+    this.onFinished = undefined
+    this.#target = undefined
+    this.#handler = NOBODY
+    return handler
   }
 
   /** Tells the handler that its request failed, unless it has ended already. */
   fail(error: Error): void {
     if (this.#finished) return
     this.#finished = true
-    this.onFinished?.(this)
-    runInTerms(this.#terms, () => this.#handler.onResponseError?.(this, error))
+    const handler = this.#release()
+    runInTerms(this.#terms, () => handler.onResponseError?.(this, error))
   }
 
   /** The callbacks about sending that the handler wants: MockAgent behaves differently where there are any. */
