@@ -112,9 +112,8 @@ export function guardStore(
       return isAtRest()
     },
     get(key, deadline = deadlines.read) {
-      const get = async () => store.get(key)
-      if (restUntil > 0) return guarded('read', deadline, get)
-      const found = attempt(() => store.get(key))
+      if (restUntil > 0) return guarded('read', deadline, async () => store.get(key))
+      const found = attempt(store, key)
       if (found instanceof Promise) return guarded('read', deadline, () => found)
       failures = 0
       hasAnswered = true
@@ -146,10 +145,10 @@ export function guardStore(
   }
 }
 
-/** A call that is a rejection where it throws. */
-function attempt<T>(call: () => Awaitable<T>): Awaitable<T> {
+/** What is at a key; a rejection where the store throws. */
+function attempt(store: ByteStore, key: string): Awaitable<Buffer | undefined> {
   try {
-    return call()
+    return store.get(key)
   } catch (error) {
     return Promise.reject(error)
   }

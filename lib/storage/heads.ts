@@ -176,13 +176,11 @@ export class Heads {
     }
     if (decoded === undefined || record?.kind !== 'response') return undefined
     const { response, chunks, chunksUntil } = record
-    const { expires, ...rest } = response
-    const entry: Entry = {
-      ...rest,
-      ...(expires !== undefined && { expires: fromJson(expires) }),
-      content: chunks ? chunkedContent(this.#chunks, chunks) : inlineContent(decoded.content),
-      chunksUntil: fromJson(chunksUntil),
-    }
+    // What has just been parsed is nobody else's: adding to it takes less time than copying it.
+    const entry = response as { -readonly [Name in keyof Entry]: Entry[Name] }
+    if (response.expires === 'never') entry.expires = Infinity
+    entry.content = chunks ? chunkedContent(this.#chunks, chunks) : inlineContent(decoded.content)
+    entry.chunksUntil = fromJson(chunksUntil)
     return { kind: 'response', entry }
   }
 

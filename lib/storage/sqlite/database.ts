@@ -23,7 +23,7 @@ import { type Run, transact } from '../writes.ts'
 import { type Inspection, inspect } from './inspect.ts'
 import { inspectFile } from './inspect-file.ts'
 import { isAlive } from './is-alive.ts'
-import { CHANGES, PROCESSES } from './schema.ts'
+import { CHANGES, PROCESSES, TABLES } from './schema.ts'
 import { WalIndex } from './wal-index.ts'
 
 /** How long SQLite itself waits for another process's lock, blocking this one, in milliseconds. */
@@ -61,6 +61,16 @@ const MISSING = /^no such | has no column named /
 
 /** What may be over the next time. */
 const PASSING = new Set([SQLITE_BUSY, SQLITE_IOERR, SQLITE_FULL])
+
+type Table = (typeof TABLES)[keyof typeof TABLES]
+
+/** What reads a row of a table: made once, as it takes longer to find a statement by a text that is new. */
+const READ = Object.fromEntries(
+  Object.values(TABLES).map((table) => [
+    table,
+    `SELECT value, expires FROM ${table} WHERE key = ? AND namespace = ''`,
+  ]),
+) as Readonly<Record<Table, string>>
 
 /** Tells how often anybody has changed heads. */
 const COUNTER = `SELECT number FROM ${CHANGES}`
@@ -136,13 +146,12 @@ export class SqliteDatabase {
    * @param isLasting whether what has expired is there for as long as it has not been removed
    */
   get(
-    table: string,
+    table: Table,
     key: string,
     isLasting: boolean = this.#isOnlyRead,
   ): Awaitable<Buffer | undefined> {
-    const sql = `SELECT value, expires FROM ${table} WHERE key = ? AND namespace = ''`
     const read = () => {
-      const [value, expires] = this.#firstRow(sql, key)
+      const [value, expires] = this.#firstRow(READ[table], key)
       if (!(value instanceof Uint8Array)) return undefined
       return isLasting || (expires ?? Infinity) > Date.now() ? asBuffer(value) : undefined
     }
