@@ -271,6 +271,10 @@ suite('a thread that writes', () => {
   for (const [how, end] of [
     ['ends by itself', ''],
     ['calls process.exit() right after its last request', 'process.exit()'],
+    [
+      'calls process.exit() right after the last of several requests that it made at once',
+      'await Promise.all(Array.from({ length: 20 }, (_, number) => read(`/0?${number}`))); process.exit()',
+    ],
   ] as const) {
     test(`loses nothing where the program ${how}`, async (t) => {
       const { url } = await origin(t, ({ url }, response) =>
@@ -279,7 +283,8 @@ suite('a thread that writes', () => {
       const { store, ran } = program(t, url, [], end)
       assert.equal((await ran).stdout, '')
       const agent = testAgent(t, { store, expireAfter: '1h' })
-      for (const path of ['/much', '/0', '/19']) {
+      const last = end.includes('?') ? ['/0?0', '/0?10', '/0?19'] : []
+      for (const path of ['/much', '/0', '/19', ...last]) {
         assert.equal(await outcome(agent, url + path), 'hit', path)
       }
     })

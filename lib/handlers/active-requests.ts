@@ -8,8 +8,14 @@ export class ActiveRequests {
   readonly #controls = new Set<RequestControl>()
   /** Those that nobody waits for. */
   readonly #background = new Set<RequestControl>()
-  #onIdle: (() => void)[] = []
+  #waiting: (() => void)[] = []
   #isClosed = false
+  readonly #onIdle: () => void
+
+  /** @param onIdle called whenever none is under way any more */
+  constructor(onIdle: () => void = () => {}) {
+    this.#onIdle = onIdle
+  }
 
   /** Whether the agent has been closed, so that further requests are none of the cache's. */
   get isClosed(): boolean {
@@ -25,8 +31,10 @@ export class ActiveRequests {
   readonly #remove = (control: RequestControl): void => {
     this.#controls.delete(control)
     if (this.#background.size > 0) this.#background.delete(control)
-    if (this.#controls.size > 0 || this.#onIdle.length === 0) return
-    for (const resolve of this.#onIdle.splice(0)) resolve()
+    if (this.#controls.size > 0) return
+    this.#onIdle()
+    if (this.#waiting.length === 0) return
+    for (const resolve of this.#waiting.splice(0)) resolve()
   }
 
   /** Accepts no more requests, and waits until those under way have ended; not long for those in the background. */
@@ -37,7 +45,7 @@ export class ActiveRequests {
     const timer = setTimeout(() => {
       for (const control of [...this.#background]) control.abort(closed)
     }, BACKGROUND_PATIENCE)
-    await new Promise<void>((resolve) => this.#onIdle.push(resolve))
+    await new Promise<void>((resolve) => this.#waiting.push(resolve))
     clearTimeout(timer)
   }
 

@@ -238,7 +238,7 @@ export class StoringHandler implements Dispatcher.DispatchHandler {
     this.#trailers = readHeaders(trailers)
     const length = this.#recording?.content.received
     const isWhole = this.#expectedLength === undefined || this.#expectedLength === length
-    this.#recording?.complete(isWhole)
+    this.#recording?.complete(isWhole, true)
     if (this.#playback === undefined) this.#control.responseEnd(this.#trailers)
   }
 

@@ -44,6 +44,7 @@ import { MemoryTier } from './memory-tier.ts'
 import { type Sealing, sealStores } from './sealed-store.ts'
 import type { Inspection } from './sqlite/inspect.ts'
 import { type Summary, summaryOf } from './summary.ts'
+import { LaterTurn } from './turns.ts'
 
 /** How much of the responses is kept, and where. */
 export interface ResponsesOptions extends LimitOptions {
@@ -92,9 +93,10 @@ export interface Recording {
   /**
    * There is no more content: the response is stored, if it is whole.
    *
+   * @param isLater whether what else arrives at the moment comes first, until {@link Responses.hurry}
    * @returns why it could not be stored; undefined where it is, or another one has taken its place
    */
-  complete(isWhole: boolean): Promise<Error | undefined>
+  complete(isWhole: boolean, isLater?: boolean): Promise<Error | undefined>
   /** The content will not be complete: nothing is stored. */
   abandon(error: Error): void
 }
@@ -131,6 +133,7 @@ export class Responses {
   #clearing: Promise<void> | undefined
   /** How much waits to be written, in bytes. */
   #backlog = 0
+  readonly #laterTurn = new LaterTurn()
 
   constructor(stores: Stores, events: Events, options: ResponsesOptions) {
     const { memory, maxVariants, sealing, ...limits } = options
@@ -303,10 +306,10 @@ export class Responses {
       entry: recent.entry,
       content,
       agreed: agreement?.promise,
-      complete: (isWhole) => {
+      complete: (isWhole, isLater) => {
         content.complete()
         if (!isWhole) content.giveUp(new GivenUpError('the content has not its announced length'))
-        if (agree === undefined) return this.#commit(recent, content, isFirst)
+        if (agree === undefined) return this.#commit(recent, content, isFirst, isLater)
         agreement?.resolve(this.#commitIfAgreed(recent, content, agree))
         return Promise.resolve(undefined)
       },
@@ -421,12 +424,15 @@ export class Responses {
     recent: Recent,
     content: GrowingContent,
     isFirst = false,
+    isLater = false,
   ): Promise<Error | undefined> {
+    const turn = isLater ? this.#laterTurn.wait() : undefined
     const size = OVERHEAD + (content.chunks ? 0 : content.received)
     if (this.#backlog + size > MAX_BACKLOG) content.giveUp(new TooSlowError())
     this.#backlog += size
     return this.#exclusive.run([recent.entry.cacheKey], async () => {
       try {
+        await turn
         const saved = await content.saved()
         if (recent.isObsolete) this.#discard(content)
         else {
@@ -953,6 +959,11 @@ export class Responses {
   #spooled(query: ParsedQuery): ParsedQuery {
     const isSafe = this.#stores.index !== undefined || query.sort !== undefined
     return isSafe ? query : { ...query, sort: 'url' }
+  }
+
+  /** Nobody waits for an answer: what has been received is stored at once, as the program may be about to exit. */
+  hurry(): void {
+    this.#laterTurn.come()
   }
 
   /** Waits until nothing is being received or written for a cache key. */

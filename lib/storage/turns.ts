@@ -19,6 +19,29 @@ export function takeTurn(bytes: number): Awaitable<void> {
   left -= bytes
 }
 
+/** For what nobody waits for: it lets all that has arrived in this turn of the event loop be dealt with first. */
+export class LaterTurn {
+  #next: PromiseWithResolvers<void> | undefined
+
+  /** Waits for the next turn, or until {@link come}. */
+  wait(): Promise<void> {
+    if (this.#next === undefined) {
+      const next = Promise.withResolvers<void>()
+      this.#next = next
+      setImmediate(() => {
+        if (this.#next === next) this.come()
+      })
+    }
+    return this.#next.promise
+  }
+
+  /** There is no more reason to wait. */
+  come(): void {
+    this.#next?.resolve()
+    this.#next = undefined
+  }
+}
+
 async function waitFor(bytes: number): Promise<void> {
   while (left <= 0) {
     next ??= new Promise((resolve) => {
