@@ -116,11 +116,16 @@ function legacyOptions(options: Dispatcher.DispatchOptions): Dispatcher.Dispatch
   return { ...options, allowH2: false, headers: singleContentLength(options.headers) } as never
 }
 
+const CONTENT_LENGTH = 'content-length'
+
 function singleContentLength(
   headers: Dispatcher.DispatchOptions['headers'],
 ): Dispatcher.DispatchOptions['headers'] {
   if (!headers || typeof headers !== 'object' || Symbol.iterator in headers) return headers ?? null
-  const name = Object.keys(headers).find((each) => each.toLowerCase() === 'content-length')
-  const repeated = name && /^(\d+)(?:, \1)+$/.exec(String(headers[name]))
-  return repeated ? { ...headers, [name]: repeated[1] } : headers
+  for (const name in headers) {
+    const isLength = name.length === CONTENT_LENGTH.length && name.toLowerCase() === CONTENT_LENGTH
+    const repeated = isLength && /^(\d+)(?:, \1)+$/.exec(String(headers[name]))
+    if (repeated) return { ...headers, [name]: repeated[1] }
+  }
+  return headers
 }
