@@ -311,6 +311,37 @@ suite('what is not plain requests', () => {
     }
   })
 
+  test('what arrives in one turn of the event loop is delivered before any of it is stored', async (t) => {
+    const { url } = await origin(t, (_, response) => response.end('content'))
+    const ends: (() => void)[] = []
+    const dispatcher = new undici.Agent().compose((dispatch) => (options, handler) => {
+      const onResponseEnd = handler.onResponseEnd?.bind(handler)
+      handler.onResponseEnd = (...args) => ends.push(() => onResponseEnd?.(...args))
+      return dispatch(options, handler)
+    })
+    const told: string[] = []
+    const store = adapter({ set: async () => told.push('stored') > 0 })
+    const agent = testAgent(t, { expireAfter: '1h', dispatcher, store })
+    for (const path of ['/1', '/2']) {
+      agent.dispatch(
+        { origin: url, path, method: 'GET' },
+        {
+          onRequestStart() {},
+          onResponseStart() {},
+          onResponseData() {},
+          onResponseEnd: () => told.push('delivered'),
+        },
+      )
+    }
+    while (ends.length < 2) await delay(1)
+    ends[0]?.()
+    // All that needs no other turn has its time in between, as it has between two reads of sockets.
+    for (let time = 0; time < 1000; time++) await undefined
+    ends[1]?.()
+    await agent.cache.responses.settled()
+    assert.deepEqual(told, ['delivered', 'delivered', 'stored', 'stored'])
+  })
+
   test('whoever keeps the controller of a request that has ended keeps nothing else of it', async (t) => {
     setFlagsFromString('--expose-gc')
     const collectGarbage = runInNewContext('gc') as () => void
