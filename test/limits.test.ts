@@ -8,6 +8,7 @@ import { suite, type TestContext, test } from 'node:test'
 import { setTimeout as delay } from 'node:timers/promises'
 import { type CachingAgent, HttpCache, NEVER_EXPIRE } from 'caching-agent'
 import { Keyv } from 'keyv'
+import { adapter } from './helpers/adapter.ts'
 import { get, testAgent } from './helpers/agent.ts'
 import { folder } from './helpers/folder.ts'
 import { origin } from './helpers/origin.ts'
@@ -222,6 +223,39 @@ test('what is cleared, and may be being read, counts for no limit any more', asy
 })
 
 suite('maxContentSize', () => {
+  const response = () => ({
+    ...{ cacheKey: 'key', method: 'GET', url: 'http://example.com/', status: 200 },
+    ...{ statusText: 'OK', fields: {}, nominated: {} },
+    ...{ requestTime: Date.now(), responseTime: Date.now() },
+  })
+
+  test('nothing is written of content that becomes too large with the piece which fills a chunk', async (t) => {
+    const written: string[] = []
+    const store = adapter({ set: async (key: string) => written.push(key) > 0 })
+    const cache = new HttpCache({ store })
+    t.after(() => cache.close())
+    const recording = cache.responses.record(response(), 250_000)
+    for (const length of [200_000, 100_000]) recording.content.append(Buffer.alloc(length))
+    assert.match((await recording.complete(true))?.message ?? '', /larger than 250000 bytes/)
+    assert.deepEqual(written, [])
+  })
+
+  test('a chunk that is being written when its content is given up is not left behind', async () => {
+    const map = new Map<string, unknown>()
+    const written: string[] = []
+    const set = async (key: string, value: unknown) => {
+      await delay(50)
+      written.push(key)
+      return map.set(key, value) && true
+    }
+    const cache = new HttpCache({ store: adapter({ set }, map) })
+    const recording = cache.responses.record(response(), 350_000)
+    for (const length of [300_000, 100_000]) recording.content.append(Buffer.alloc(length))
+    await recording.complete(true)
+    await cache.close()
+    assert.deepEqual([written.length, [...map.keys()]], [1, []])
+  })
+
   for (const framing of ['announced', 'not announced']) {
     test(`larger content that is ${framing} is delivered whole, and not stored`, async (t) => {
       const { url, seen } = await origin(t, (request, response) => {

@@ -130,6 +130,8 @@ export class Chunks {
   readonly #told = new Set<string>()
   readonly #doomed = new Map<string, Doomed>()
   readonly #removals = new Set<Promise<void>>()
+  /** Of which contents chunks are being written, and until when. */
+  readonly #writing = new Map<string, Promise<unknown>>()
   #isClosed = false
   /** Whether content that comes faster than it can be written waits for the store, instead of not being stored. */
   readonly isWaitedFor: boolean
@@ -187,7 +189,7 @@ export class Chunks {
     }
   }
 
-  async write(
+  write(
     generation: string,
     index: number,
     bytes: Buffer,
@@ -195,8 +197,17 @@ export class Chunks {
     about: About,
   ): Promise<void> {
     const key = chunkKey(generation, index)
-    if (index === 0) await this.#unreferenced?.add(generation, 0)
-    await this.#store.set(key, encodeRecord(key, null, bytes), timeToLive, about)
+    const write = async () => {
+      if (index === 0) await this.#unreferenced?.add(generation, 0)
+      await this.#store.set(key, encodeRecord(key, null, bytes), timeToLive, about)
+    }
+    const writing = write()
+    const all = Promise.allSettled([this.#writing.get(generation), writing])
+    this.#writing.set(generation, all)
+    void all.then(() => {
+      if (this.#writing.get(generation) === all) this.#writing.delete(generation)
+    })
+    return writing
   }
 
   /**
@@ -314,14 +325,15 @@ export class Chunks {
     if (this.#readers.has(generation)) return
     this.#doomed.delete(generation)
     const keys = chunkKeys(record)
-    const removal =
-      this.#store.expire && !doomed?.isUnknown
-        ? this.#store.expire(keys, READERS_GRACE)
-        : this.#store.delete(keys)
+    const remove = async () => {
+      // Written afterwards, a chunk would be left of what nobody knows of.
+      await this.#writing.get(generation)
+      if (this.#store.expire && !doomed?.isUnknown) await this.#store.expire(keys, READERS_GRACE)
+      else await this.#store.delete(keys)
+      await this.#unreferenced?.remove(generation, false)
+    }
     // A failure has been told already; what is left expires by itself.
-    const removed = removal
-      .then(() => this.#unreferenced?.remove(generation, false))
-      .catch(() => {})
+    const removed = remove().catch(() => {})
     this.#removals.add(removed)
     await removed
     this.#removals.delete(removed)
@@ -502,6 +514,10 @@ export class GrowingContent implements Content {
   append(bytes: Buffer): void {
     this.received += bytes.length
     this.#held += bytes.length
+    // Before anything of what is too large is written, which would count until it has been removed.
+    if (this.received > this.#maxLength) {
+      this.giveUp(new TooLargeError(`the content is larger than ${this.#maxLength} bytes`))
+    }
     // Copies them: whoever gets the bytes next may change them.
     for (let copied = 0; copied < bytes.length; ) {
       const length = Math.min(bytes.length - copied, CHUNK_SIZE - this.#tailLength)
@@ -510,9 +526,6 @@ export class GrowingContent implements Content {
       this.#tailLength += length
       copied += length
       if (this.#tailLength === CHUNK_SIZE) this.#seal()
-    }
-    if (this.received > this.#maxLength) {
-      this.giveUp(new TooLargeError(`the content is larger than ${this.#maxLength} bytes`))
     }
     if (this.#held > MEMORY_LIMIT) this.#isCongested = true
     if (this.#isCongested && this.#readers.size === 0 && !this.#store.isWaitedFor) {
