@@ -342,6 +342,21 @@ suite('what is not plain requests', () => {
     assert.deepEqual(told, ['delivered', 'delivered', 'stored', 'stored'])
   })
 
+  test('what arrives in one turn of the event loop is stored, however much it is', async (t) => {
+    const mock = new undici.MockAgent()
+    const pool = mock.get('http://example.com')
+    pool.intercept({ path: '/late' }).reply(200, 'late').delay(1000)
+    pool.intercept({ path: /\d/ }).reply(200, 'x'.repeat(60_000)).persist()
+    const agent = testAgent(t, { expireAfter: '1h', dispatcher: mock })
+    const read = async (path: string) =>
+      (await undici.request(`http://example.com${path}`, { dispatcher: agent })).body.text()
+    const late = read('/late')
+    // None of them waits for anything but what needs no other turn.
+    for (let number = 0; number < 700; number++) await read(`/${number}`)
+    assert.equal(await agent.cache.count(), 700)
+    await late
+  })
+
   test('whoever keeps the controller of a request that has ended keeps nothing else of it', async (t) => {
     setFlagsFromString('--expose-gc')
     const collectGarbage = runInNewContext('gc') as () => void

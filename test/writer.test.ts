@@ -252,7 +252,8 @@ suite('a thread that writes', () => {
       import { request } from 'undici'
       const agent = cachingAgent({ store: ${JSON.stringify(store)}, expireAfter: '1h' })
       agent.cache.on('error', ({ error }) => console.log(error.message))
-      const read = async (path) => (await request(${JSON.stringify(url)} + path, { dispatcher: agent })).body.text()
+      const url = ${JSON.stringify(url)}
+      const read = async (path) => (await request(url + path, { dispatcher: agent })).body.text()
       await read('/much')
       await new Promise((resolve) => setTimeout(resolve, 500))
       for (let number = 0; number < 20; number++) await read('/' + number)
@@ -275,11 +276,23 @@ suite('a thread that writes', () => {
       'calls process.exit() right after the last of several requests that it made at once',
       'await Promise.all([...Array(20).keys()].map((number) => read("/0?" + number))); process.exit()',
     ],
+    [
+      'calls process.exit() while a validation is under way that nobody waits for',
+      `const dispatcher = agent.with({ expireAfter: 1, staleWhileRevalidate: '1h' })
+      const readStale = async () => (await request(url + '/once', { dispatcher })).body.text()
+      await readStale()
+      await new Promise((resolve) => setTimeout(resolve, 20))
+      await readStale()
+      await read('/0?0')
+      process.exit()`,
+    ],
   ] as const) {
     test(`loses nothing where the program ${how}`, async (t) => {
-      const { url } = await origin(t, ({ url }, response) =>
-        response.end(url === '/much' ? MUCH : `content of ${url}`),
-      )
+      let asked = 0
+      const { url } = await origin(t, ({ url }, response) => {
+        if (url === '/once') asked += 1
+        if (asked < 2 || url !== '/once') response.end(url === '/much' ? MUCH : `content of ${url}`)
+      })
       const { store, ran } = program(t, url, [], end)
       assert.equal((await ran).stdout, '')
       const agent = testAgent(t, { store, expireAfter: '1h' })

@@ -8,11 +8,11 @@ export class ActiveRequests {
   readonly #controls = new Set<RequestControl>()
   /** Those that nobody waits for. */
   readonly #background = new Set<RequestControl>()
-  #waiting: (() => void)[] = []
+  readonly #waiting: (() => void)[] = []
   #isClosed = false
   readonly #onIdle: () => void
 
-  /** @param onIdle called whenever none is under way any more */
+  /** @param onIdle called whenever none is under way any more that somebody waits for */
   constructor(onIdle: () => void = () => {}) {
     this.#onIdle = onIdle
   }
@@ -31,9 +31,8 @@ export class ActiveRequests {
   readonly #remove = (control: RequestControl): void => {
     this.#controls.delete(control)
     if (this.#background.size > 0) this.#background.delete(control)
-    if (this.#controls.size > 0) return
-    this.#onIdle()
-    if (this.#waiting.length === 0) return
+    if (this.#controls.size === this.#background.size) this.#onIdle()
+    if (this.#controls.size > 0 || this.#waiting.length === 0) return
     for (const resolve of this.#waiting.splice(0)) resolve()
   }
 

@@ -123,9 +123,9 @@ function singleContentLength(
 ): Dispatcher.DispatchOptions['headers'] {
   if (!headers || typeof headers !== 'object' || Symbol.iterator in headers) return headers ?? null
   for (const name in headers) {
-    const isLength = name.length === CONTENT_LENGTH.length && name.toLowerCase() === CONTENT_LENGTH
-    const repeated = isLength && /^(\d+)(?:, \1)+$/.exec(String(headers[name]))
-    if (repeated) return { ...headers, [name]: repeated[1] }
+    if (name.length !== CONTENT_LENGTH.length || name.toLowerCase() !== CONTENT_LENGTH) continue
+    const repeated = /^(\d+)(?:, \1)+$/.exec(String(headers[name]))
+    return repeated ? { ...headers, [name]: repeated[1] } : headers
   }
   return headers
 }

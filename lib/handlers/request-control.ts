@@ -37,6 +37,7 @@ export class RequestControl implements Controller {
   #rawHeaders: Buffer[] | null | undefined
   #rawTrailers: Buffer[] | null | undefined
   #handler: Handler
+  readonly #takesTexts: boolean
   readonly #terms: ParsedTerms | undefined = contextTerms()
   readonly #context: Record<string, unknown> = {}
   #target: Controller | undefined
@@ -49,6 +50,8 @@ export class RequestControl implements Controller {
 
   constructor(handler: Handler) {
     this.#handler = handler
+    const { responseHeaders } = handler as { responseHeaders?: unknown }
+    this.#takesTexts = responseHeaders === null || isOfFetch(handler)
   }
 
   get rawHeaders(): Buffer[] | null {
@@ -75,9 +78,7 @@ export class RequestControl implements Controller {
    * `pipeline`, which do not look into it unless they are to return it.
    */
   #list(fields: Fields): Buffer[] {
-    const { responseHeaders } = this.#handler as { responseHeaders?: unknown }
-    const takesTexts = responseHeaders === null || isOfFetch(this.#handler)
-    return takesTexts ? (toTextList(fields) as never) : toRawHeaders(fields)
+    return this.#takesTexts ? (toTextList(fields) as never) : toRawHeaders(fields)
   }
 
   get paused(): boolean {
@@ -177,8 +178,9 @@ export class RequestControl implements Controller {
   }
 
   /**
-   * Lets go of all that the request took, as whoever keeps its response keeps the controller: undici does so until
-   * the next turn of the event loop, and V8 sometimes until it has looked through all memory.
+   * Lets go of the handler, of whoever is in charge and of what that took, as whoever keeps the response keeps the
+   * controller: undici does so until the next turn of the event loop, and V8 sometimes until it has looked through
+   * all memory.
    *
    * @returns the handler, for the last that is told
    */

@@ -65,6 +65,9 @@ const CONFIRMATION = 200
  */
 const MAX_BACKLOG = 32 * 2 ** 20
 
+/** With how much of it nothing waits for the next turn of the event loop any more, in bytes. */
+const MAX_WAITING = MAX_BACKLOG / 8
+
 /** What is taken for a response without its content, in bytes. */
 const OVERHEAD = 2048
 
@@ -93,7 +96,8 @@ export interface Recording {
   /**
    * There is no more content: the response is stored, if it is whole.
    *
-   * @param isLater whether what else arrives at the moment comes first, until {@link Responses.hurry}
+   * @param isLater whether what else arrives at the moment comes first, until {@link Responses.hurry}; what takes an
+   * agreement waits for a turn of its own
    * @returns why it could not be stored; undefined where it is, or another one has taken its place
    */
   complete(isWhole: boolean, isLater?: boolean): Promise<Error | undefined>
@@ -430,6 +434,7 @@ export class Responses {
     const size = OVERHEAD + (content.chunks ? 0 : content.received)
     if (this.#backlog + size > MAX_BACKLOG) content.giveUp(new TooSlowError())
     this.#backlog += size
+    if (this.#backlog > MAX_WAITING) this.hurry()
     return this.#exclusive.run([recent.entry.cacheKey], async () => {
       try {
         await turn
@@ -961,7 +966,7 @@ export class Responses {
     return isSafe ? query : { ...query, sort: 'url' }
   }
 
-  /** Nobody waits for an answer: what has been received is stored at once, as the program may be about to exit. */
+  /** Stores at once what has been received: an agent has nothing else to do, and the program may be about to exit. */
   hurry(): void {
     this.#laterTurn.come()
   }

@@ -1,4 +1,4 @@
-import { setImmediate } from 'node:timers'
+import { clearImmediate, setImmediate } from 'node:timers'
 import type { Awaitable } from '../awaitable.ts'
 
 /** How much content is read until others have a turn, in bytes, whoever reads it. */
@@ -21,24 +21,23 @@ export function takeTurn(bytes: number): Awaitable<void> {
 
 /** For what nobody waits for: it lets all that has arrived in this turn of the event loop be dealt with first. */
 export class LaterTurn {
-  #next: PromiseWithResolvers<void> | undefined
+  #waiting: PromiseWithResolvers<void> | undefined
+  #immediate: NodeJS.Immediate | undefined
 
   /** Waits for the next turn, or until {@link come}. */
   wait(): Promise<void> {
-    if (this.#next === undefined) {
-      const next = Promise.withResolvers<void>()
-      this.#next = next
-      setImmediate(() => {
-        if (this.#next === next) this.come()
-      })
+    if (this.#waiting === undefined) {
+      this.#waiting = Promise.withResolvers<void>()
+      this.#immediate = setImmediate(() => this.come())
     }
-    return this.#next.promise
+    return this.#waiting.promise
   }
 
   /** There is no more reason to wait. */
   come(): void {
-    this.#next?.resolve()
-    this.#next = undefined
+    clearImmediate(this.#immediate)
+    this.#waiting?.resolve()
+    this.#waiting = undefined
   }
 }
 
