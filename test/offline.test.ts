@@ -23,6 +23,7 @@ import * as undici from 'undici'
 import { clients, fetchWith, get, outcomes, testAgent } from './helpers/agent.ts'
 import { folder } from './helpers/folder.ts'
 import { type Origin, origin } from './helpers/origin.ts'
+import { unprivileged } from './helpers/unprivileged.ts'
 
 const DAY = 86_400_000
 
@@ -699,17 +700,6 @@ suite('a committed store', () => {
     return JSON.parse(stdout) as { answers: unknown[]; errors: string[]; unused: string[]; count: number } // biome-ignore format: one line
   }
 
-  /** A user to whom permissions mean something, where the tests are run by one to whom they do not. */
-  async function nobody(): Promise<object | undefined> {
-    if (process.getuid?.() !== 0) return {}
-    const options = { uid: 65_534, gid: 65_534 }
-    const args = ['--conditions=source', '-e', 'import("caching-agent")']
-    return run(process.execPath, args, options).then(
-      () => options,
-      () => undefined,
-    )
-  }
-
   function digest(path: string): string {
     return createHash('sha256').update(readFileSync(path)).digest('hex')
   }
@@ -750,8 +740,8 @@ suite('a committed store', () => {
   }
 
   test('answers from a checkout that cannot be written', async (t) => {
-    const unprivileged = await nobody()
-    if (!unprivileged) return t.skip('other users cannot enter this folder')
+    const user = await unprivileged(t)
+    if (!user) return
     const { url, path, inside, store } = await recorded(t)
     const before = digest(path)
     const urls = ['/small', '/large', '/missing'].map((file) => url + file)
@@ -763,7 +753,7 @@ suite('a committed store', () => {
       // biome-ignore format: one line
       chmodSync(path, file)
       chmodSync(inside, around)
-      const running = program([store, 'replay', ...urls], unprivileged)
+      const running = program([store, 'replay', ...urls], user)
       const { answers, errors } = await running.finally(() => chmodSync(inside, 0o755))
       assert.deepEqual([answers, errors], [expected, []])
       assert.equal(digest(path), before)

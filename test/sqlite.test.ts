@@ -24,6 +24,7 @@ import { request } from 'undici'
 import { get, outcomes, testAgent } from './helpers/agent.ts'
 import { folder } from './helpers/folder.ts'
 import { origin } from './helpers/origin.ts'
+import { unprivileged } from './helpers/unprivileged.ts'
 
 const ROOT = dirname(import.meta.dirname)
 const run = promisify(execFile)
@@ -421,32 +422,16 @@ suite('a path that cannot be used is refused at construction', () => {
       return join(inside, 'file', 'cache.sqlite')
     }))
   test('a folder that does not let files be made', async (t) => {
-    const unprivileged = await withoutPrivileges(t)
-    if (!unprivileged) return
+    const user = await unprivileged(t)
+    if (!user) return
     const inside = folder(t)
     chmodSync(inside, 0o555)
     await assert.rejects(
-      program(`sqlite://${join(inside, 'cache.sqlite')}`, [], unprivileged),
+      program(`sqlite://${join(inside, 'cache.sqlite')}`, [], user),
       /store: cannot use/,
     )
   })
 })
-
-/**
- * The options of a process to which permissions mean something, as they do not to root; undefined,
- * and the test skipped, where that user cannot enter this folder.
- */
-async function withoutPrivileges(t: TestContext): Promise<object | undefined> {
-  if (process.getuid?.() !== 0) return {}
-  const nobody = { uid: 65_534, gid: 65_534 }
-  try {
-    await run(process.execPath, ['--conditions=source', '-e', 'import("caching-agent")'], nobody)
-    return nobody
-  } catch {
-    t.skip('root may do everything, and other users cannot enter this folder')
-    return undefined
-  }
-}
 
 /** A process that reads the beginning of a response, says so, and reads on when it is told to. */
 const READER = `
@@ -633,8 +618,8 @@ suite('a damaged file', () => {
 
 suite('a file that cannot be written', () => {
   test('because it is read-only still answers, stores nothing and says so', async (t) => {
-    const unprivileged = await withoutPrivileges(t)
-    if (!unprivileged) return
+    const user = await unprivileged(t)
+    if (!user) return
     const { url, seen } = await origin(t, (_, response) => response.end('content'))
     const inside = folder(t)
     const path = join(inside, 'cache.sqlite')
@@ -643,7 +628,7 @@ suite('a file that cannot be written', () => {
     chmodSync(path, 0o444)
     chmodSync(inside, 0o555)
     const urls = [url, `${url}/new`, `${url}/new`]
-    const running = program(store, urls, unprivileged)
+    const running = program(store, urls, user)
     const { outcomes, errors } = await running.finally(() => chmodSync(inside, 0o755))
     assert.deepEqual(
       outcomes.map(([status]) => status),
