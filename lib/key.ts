@@ -53,16 +53,22 @@ function hashParts(all: Hash | Hmac, parts: readonly KeyPart[]): string {
  * @param isIgnored whether the value of a parameter does not matter
  */
 export function normaliseUrl(url: URL, isIgnored?: (name: string) => boolean): string {
-  const pairs = pairsOf(normalisePercentEncoding(url.search.slice(1))).map((pair) =>
-    isIgnored?.(decodeComponent(pair.name)) ? { ...pair, value: IGNORED_VALUE } : pair,
-  )
-  const query = joinPairs(pairs)
+  const query = normaliseQuery(url.search.slice(1), isIgnored)
   const path = normalisePercentEncoding(url.pathname)
   return `${url.protocol}//${url.host}${path}${query && `?${query}`}`
 }
 
+function normaliseQuery(query: string, isIgnored: ((name: string) => boolean) | undefined): string {
+  if (query === '') return ''
+  const pairs = pairsOf(normalisePercentEncoding(query)).map((pair) =>
+    isIgnored?.(decodeComponent(pair.name)) ? { ...pair, value: IGNORED_VALUE } : pair,
+  )
+  return joinPairs(pairs)
+}
+
 /** Decodes what need not be encoded, and encodes the rest in upper case (RFC 3986 §6.2.2). */
 export function normalisePercentEncoding(text: string): string {
+  if (!text.includes('%')) return text
   return text.replace(/%[\da-f]{2}/gi, (encoded) => {
     const character = String.fromCharCode(Number.parseInt(encoded.slice(1), 16))
     return /[\w.~-]/.test(character) ? character : encoded.toUpperCase()
