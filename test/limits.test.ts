@@ -181,6 +181,44 @@ suite('limits', () => {
     assert.equal((await get(other, `${url}/9`, { headers })).info?.status, 'hit')
   })
 
+  test('what has not been used for long is noted to be used again, also where there are variants', async (t) => {
+    const HOUR = 3_600_000
+    const now = Date.now()
+    t.mock.timers.enable({ apis: ['Date'], now: now - 3 * HOUR })
+    const { url } = await origin(t, (request, response) => {
+      if (request.url === '/variants') response.setHeader('Vary', 'Accept')
+      response.end('content')
+    })
+    const path = join(folder(t), 'cache.sqlite')
+    const agent = testAgent(t, { store: `sqlite://${path}`, expireAfter: '1d' })
+    const uses: [path: string, accept: string][] = [
+      ['/alone', 'text/html'],
+      ['/variants', 'text/html'],
+      ['/variants', 'text/css'],
+      ['/unused', 'text/html'],
+    ]
+    const use = ([path, accept]: [string, string]) =>
+      get(agent, `${url}${path}`, { headers: { accept } })
+    for (const one of uses) await use(one)
+    await agent.cache.responses.settled()
+    const file = new DatabaseSync(path)
+    t.after(() => file.close())
+    file.exec(`UPDATE used_1 SET used = used - ${3 * HOUR}`)
+
+    t.mock.timers.setTime(now)
+    for (const one of uses.slice(0, 3)) assert.equal((await use(one)).info?.status, 'hit')
+    await agent.close()
+    const select = file.prepare("SELECT url, used FROM used_1 WHERE url <> '' ORDER BY url")
+    const rows = select.all() as { url: string; used: number }[]
+    const found = rows.map((row) => [row.url.slice(url.length), row.used > now - HOUR])
+    assert.deepEqual(found, [
+      ['/alone', true],
+      ['/unused', false],
+      ['/variants', true],
+      ['/variants', true],
+    ])
+  })
+
   test('a file that was full shrinks', async (t) => {
     t.mock.timers.enable({ apis: ['Date'], now: Date.now() })
     const { url } = await sized(t)

@@ -71,12 +71,19 @@ export interface ByteStore {
   entries(): AsyncIterable<readonly [string, Buffer]> | undefined
 }
 
+/** A use of what is at the key of a head. */
+export interface Use {
+  readonly key: string
+  /** When that was stored, before which it was not used, in milliseconds since the epoch. */
+  readonly storedAt: number
+}
+
 /** What a store knows of how much it holds, and of what has not been used for long. */
 export interface Usage {
   /** How many responses there are, and how many bytes they take, without looking at each. */
   totals(): Promise<{ readonly count: number; readonly size: number }>
-  /** Notes that what is at these keys of heads has been used, if its last use is longer ago than `age` milliseconds. */
-  touch(keys: readonly string[], age: number): Promise<void>
+  /** Notes that what is at some keys of heads has been used, if its last use is longer ago than `age` milliseconds. */
+  touch(uses: readonly Use[], age: number): Promise<void>
   /** The keys of the heads that were used least recently. */
   oldest(limit: number): Promise<string[]>
   /** How many bytes some chunks take. */

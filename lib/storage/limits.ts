@@ -10,7 +10,7 @@ export interface LimitOptions {
 }
 
 /** What is noted of a response that has been used. */
-type Used = Pick<Entry, 'cacheKey' | 'nominated'>
+type Used = Pick<Entry, 'cacheKey' | 'nominated' | 'responseTime'>
 
 /** How many responses are evicted at a time, so that nothing else waits for long. */
 const STEP = 20
@@ -68,9 +68,9 @@ export class Limits {
   }
 
   /** Notes that a response has been used. */
-  use({ generation, cacheKey, nominated }: Entry): void {
+  use({ generation, cacheKey, nominated, responseTime }: Entry): void {
     if (this.#used.has(generation)) return
-    this.#used.set(generation, { cacheKey, nominated })
+    this.#used.set(generation, { cacheKey, nominated, responseTime })
     const flush = () => void this.flush(COARSE).catch(() => {})
     if (this.#used.size >= MAX_USED) flush()
     else this.#timer ??= setTimeout(flush, TOUCH_DELAY).unref()
@@ -148,11 +148,17 @@ export class Limits {
   async flush(age: number = COARSE): Promise<void> {
     clearTimeout(this.#timer)
     this.#timer = undefined
-    // Whether it is one of several variants does not matter: nothing is at the other key.
-    const used = [...this.#used.values()]
-    const keys = used.flatMap((each) => [each.cacheKey, this.#variantKey(each)])
+    const uses = [...this.#used.values()].flatMap((used) =>
+      this.#keysOf(used).map((key) => ({ key, storedAt: used.responseTime })),
+    )
     this.#used.clear()
-    if (keys.length > 0) await this.#usage.touch(keys, age)
+    if (uses.length > 0) await this.#usage.touch(uses, age)
+  }
+
+  /** Where a response may be: at the other key there is nothing. */
+  #keysOf(used: Used): string[] {
+    const mayBeVariant = Object.keys(used.nominated).length > 0
+    return mayBeVariant ? [used.cacheKey, this.#variantKey(used)] : [used.cacheKey]
   }
 
   /** Waits until the limits are kept. */

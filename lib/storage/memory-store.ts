@@ -24,14 +24,19 @@ export function openMemory(): Stores {
     async totals() {
       return { count: heads.count, size: heads.size + chunks.size }
     },
-    async touch(keys) {
-      for (const key of keys) heads.touch(key)
+    async touch(uses) {
+      for (const { key } of uses) heads.touch(key)
     },
     async usedAt(keys) {
       return new Map(keys.map((key) => [key, heads.rows.get(key)?.usedAt ?? 0]))
     },
     async oldest(limit) {
-      return [...heads.rows.keys()].filter((key) => key !== SECRET_KEY).slice(0, limit)
+      const oldest: string[] = []
+      for (const key of heads.rows.keys()) {
+        if (oldest.length === limit) break
+        if (key !== SECRET_KEY) oldest.push(key)
+      }
+      return oldest
     },
     async sizeOf(keys) {
       return keys.reduce((sum, key) => sum + (chunks.rows.get(key)?.bytes.length ?? 0), 0)

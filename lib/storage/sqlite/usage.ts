@@ -4,7 +4,7 @@ import type { SqliteDatabase } from './database.ts'
 import { NOW, READING, TABLES, TOTALS, UNREFERENCED, USED } from './schema.ts'
 
 /** How many heads are touched at a time. */
-const TOUCH_STEP = 500
+const TOUCH_STEP = 100
 
 /** How much there is in a database, and what has not been used for long, as triggers keep account of it. */
 export function sqliteUsage(
@@ -20,7 +20,11 @@ export function sqliteUsage(
       )
       return row ?? { count: 0, size: 0 }
     },
-    async touch(keys, age) {
+    async touch(uses, age) {
+      // What was stored since then has been used since then, and need not be looked for.
+      const then = Date.now() - age
+      const keys = uses.filter(({ storedAt }) => storedAt <= then).map(({ key }) => key)
+      if (keys.length === 0) return
       await connectToWrite()
       const sql = `UPDATE ${USED} SET used = ${NOW} WHERE used <= ${NOW} - ? AND key IN (SELECT value FROM json_each(?))`
       for (let index = 0; index < keys.length; index += TOUCH_STEP) {
