@@ -443,8 +443,10 @@ export class Responses {
         else {
           const entry = { ...recent.entry, content: saved }
           await this.#write(entry, isFirst)
-          await tidy(() => this.#chunks.refer(saved.chunks, true))
-          await tidy(() => this.#secure(entry))
+          if (saved.chunks) {
+            await tidy(() => this.#chunks.refer(saved.chunks, true))
+            await tidy(() => this.#secure(entry))
+          }
           this.#events.stored(entry, expirationTime(entry))
           this.#limits?.check(OVERHEAD + (saved.length ?? 0))
         }
@@ -547,9 +549,9 @@ export class Responses {
       await this.#dispose(cacheKey, { kind: 'response', entry })
       return true
     }
-    await tidy(() => this.#vacate(cacheKey, previous))
+    if (previous) await tidy(() => this.#vacate(cacheKey, previous))
     if (!(await this.#heads.write(cacheKey, entry, found))) return false
-    await tidy(() => this.#dispose(cacheKey, previous))
+    if (previous) await tidy(() => this.#dispose(cacheKey, previous))
     return true
   }
 
