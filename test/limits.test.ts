@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { statSync } from 'node:fs'
+import type { ServerResponse } from 'node:http'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { suite, type TestContext, test } from 'node:test'
@@ -36,6 +37,11 @@ async function fetchAll(agent: CachingAgent, urls: readonly string[]) {
   }
 }
 
+/** How many bytes a store takes, also of what is not stored yet. */
+async function sizeOf({ cache }: CachingAgent): Promise<number> {
+  return (await cache.responses.totals())?.size ?? Number.NaN
+}
+
 for (const [name, storeIn] of Object.entries(STORES)) {
   suite(`limits of the store ${name}`, () => {
     test('what is larger than all that may be held evicts nothing', async (t) => {
@@ -59,6 +65,54 @@ for (const [name, storeIn] of Object.entries(STORES)) {
       await fetchAll(agent, [`${url}/unknown/997000`])
       assert.deepEqual(await agent.cache.urls(), [`${url}/unknown/997000`])
       assert.equal((await get(agent, `${url}/unknown/997000`)).info?.status, 'hit')
+    })
+
+    for (const end of ['is given up', 'is received'] as const) {
+      test(`nothing is evicted for what is still being received until it ${end}`, async (t) => {
+        const waiting = Promise.withResolvers<ServerResponse>()
+        const { url } = await origin(t, (request, response) => {
+          if (request.url !== '/large') return response.end('x'.repeat(50_000))
+          response.write('x'.repeat(3_000_000))
+          waiting.resolve(response)
+        })
+        const agent = testAgent(t, { store: storeIn(t), expireAfter: '1h', maxSize: 4_000_000 })
+        const some = (from: number, to: number) =>
+          Array.from({ length: to - from }, (_, n) => `${url}/${from + n}`)
+        await fetchAll(agent, some(0, 40))
+        const large = get(agent, `${url}/large`)
+        const response = await waiting.promise
+        while ((await sizeOf(agent)) < 4_500_000) await delay(5)
+        await fetchAll(agent, some(40, 60))
+        assert.equal(await agent.cache.count(), 60)
+
+        if (end === 'is received') response.end()
+        else response.destroy()
+        await Promise.allSettled([large])
+        await fetchAll(agent, some(60, 61))
+        await agent.cache.responses.freed()
+        assert.equal(await agent.cache.has(`${url}/large`), end === 'is received')
+        assert.equal(await agent.cache.has(`${url}/59`), true)
+        assert.equal(await agent.cache.has(`${url}/0`), end === 'is given up')
+        const size = await sizeOf(agent)
+        assert.ok(size <= 4_000_000, `${size} bytes`)
+      })
+    }
+
+    test('what is given up is gone while the rest of it is received', async (t) => {
+      const waiting = Promise.withResolvers<ServerResponse>()
+      const { url } = await origin(t, (_, response) => {
+        response.write('x'.repeat(1_500_000))
+        waiting.resolve(response)
+      })
+      const agent = testAgent(t, { store: storeIn(t), expireAfter: '1h', maxSize: 2_000_000 })
+      const large = get(agent, url)
+      const response = await waiting.promise
+      while ((await sizeOf(agent)) < 1_000_000) await delay(1)
+      response.write('x'.repeat(1_500_000))
+      while ((await sizeOf(agent)) > 0) await delay(5)
+      response.end('the end')
+      assert.equal((await large).body.length, 3_000_007)
+      assert.equal(await agent.cache.has(url), false)
     })
 
     test('maxEntries: what was used least recently goes first', async (t) => {

@@ -132,6 +132,9 @@ export class Chunks {
   readonly #removals = new Set<Promise<void>>()
   /** Of which contents chunks are being written, and until when. */
   readonly #writing = new Map<string, Promise<unknown>>()
+  /** How many bytes have been written of contents to which no head refers yet. */
+  readonly #unfinished = new Map<string, number>()
+  #unfinishedSize = 0
   #isClosed = false
   /** Whether content that comes faster than it can be written waits for the store, instead of not being stored. */
   readonly isWaitedFor: boolean
@@ -201,6 +204,7 @@ export class Chunks {
       if (index === 0) await this.#unreferenced?.add(generation, 0)
       await this.#store.set(key, encodeRecord(key, null, bytes), timeToLive, about)
     }
+    this.#setUnfinished(generation, (this.#unfinished.get(generation) ?? 0) + bytes.length)
     const writing = write()
     const all = Promise.allSettled([this.#writing.get(generation), writing])
     this.#writing.set(generation, all)
@@ -210,13 +214,31 @@ export class Chunks {
     return writing
   }
 
+  /** How many bytes have been written here of what may still be given up: for it nothing else has to go. */
+  get unfinishedSize(): number {
+    return this.#unfinishedSize
+  }
+
+  #setUnfinished(generation: string, size: number): void {
+    this.#unfinishedSize += size - (this.#unfinished.get(generation) ?? 0)
+    if (size > 0) this.#unfinished.set(generation, size)
+    else this.#unfinished.delete(generation)
+  }
+
+  /** Content counts like all others from now on. */
+  finish(generation: string): void {
+    this.#setUnfinished(generation, 0)
+  }
+
   /**
    * A head refers to the content now. Where that cannot be noted, it is removed after a crash for no reason.
    *
    * @param isNew whether none has referred to it before
    */
   async refer(record: ChunksRecord | undefined, isNew: boolean): Promise<void> {
-    if (record) await this.#unreferenced?.remove(record.generation, isNew)
+    if (record === undefined) return
+    this.finish(record.generation)
+    await this.#unreferenced?.remove(record.generation, isNew)
   }
 
   /** Whether what is cleared takes along what others are just storing, which then has to be {@link secure}d. */
@@ -337,6 +359,7 @@ export class Chunks {
     this.#removals.add(removed)
     await removed
     this.#removals.delete(removed)
+    this.finish(generation)
   }
 
   /** Whether some are being read. */
@@ -504,6 +527,11 @@ export class GrowingContent implements Content {
 
   get isComplete(): boolean {
     return this.#state === 'complete'
+  }
+
+  /** Whether some of it has been given to the store, or was to be. */
+  get isWritten(): boolean {
+    return this.#chunks.length > 0
   }
 
   /** Why the content will not be stored; undefined as long as it will. */

@@ -40,6 +40,7 @@ export class Limits {
   readonly #options: LimitOptions
   readonly #evict: (key: string, limit: keyof LimitOptions) => Promise<number>
   readonly #variantKey: (response: Used) => string
+  readonly #unfinished: () => number
   /** Which responses have been used, by their generation. */
   readonly #used = new Map<string, Used>()
   /** The content of what has been evicted, which may still be counted. */
@@ -54,13 +55,16 @@ export class Limits {
   /**
    * @param evict removes what is at the key of a head; resolves to how many bytes of content will follow it
    * @param variantKey where a response is if it is one of several variants
+   * @param unfinished how many bytes are there of what may still be given up
    */
   constructor(
     usage: Usage,
     options: LimitOptions,
     evict: (key: string, limit: keyof LimitOptions) => Promise<number>,
     variantKey: (response: Used) => string,
+    unfinished: () => number,
   ) {
+    this.#unfinished = unfinished
     this.#variantKey = variantKey
     this.#usage = usage
     this.#options = options
@@ -130,7 +134,10 @@ export class Limits {
   /** Which limit the store exceeds, or which one it would if that was only a part of what it is. */
   async #exceeded(part: number): Promise<keyof LimitOptions | undefined> {
     const { maxSize, maxEntries } = this.#options
-    const { size, count } = await this.#usage.totals()
+    const unfinished = this.#unfinished()
+    const { size: all, count } = await this.#usage.totals()
+    // Nothing is evicted for what may come to nothing.
+    const size = all - unfinished
     const now = Date.now()
     while (this.#leaving[0] && this.#leaving[0].until <= now) {
       this.#leavingSize -= this.#leaving.shift()?.size ?? 0

@@ -156,6 +156,7 @@ export class Responses {
         limits,
         (key, limit) => this.#evict(key, limit),
         ({ cacheKey, nominated }) => this.#heads.variantKey(cacheKey, nominated),
+        () => this.#chunks.unfinishedSize,
       )
     this.maxContentSize = usage ? limits.maxSize - OVERHEAD : Infinity
     this.#catalogue = new Catalogue(this.#heads, sealed)
@@ -303,7 +304,10 @@ export class Responses {
       },
       isObsolete: false,
     }
-    content.onGivenUp = () => this.#remove(recent)
+    content.onGivenUp = () => {
+      this.#remove(recent)
+      this.#discard(content)
+    }
     const agreement = agree && Promise.withResolvers<boolean>()
     if (agree === undefined) this.#add(recent)
     return {
@@ -320,8 +324,6 @@ export class Responses {
       abandon: (error) => {
         if (content.isComplete) return
         content.fail(error)
-        this.#remove(recent)
-        this.#discard(content)
         agreement?.resolve(false)
       },
     }
@@ -455,9 +457,11 @@ export class Responses {
         // What the store refused has been told already.
         const isTrouble = error instanceof GivenUpError && !(error instanceof TooLargeError)
         if (isTrouble) this.#events.error('write', error)
-        // What may be written after all needs its content: it goes with the process, or in its time.
-        const mayBeWritten = error instanceof DeadlineError && content.givenUp === undefined
-        if (!mayBeWritten) this.#discard(content)
+        if (content.givenUp === undefined) {
+          // What may be written after all needs its content: it goes with the process, or in its time.
+          if (error instanceof DeadlineError) this.#chunks.finish(content.generation)
+          else this.#discard(content)
+        }
         return asError(error)
       } finally {
         this.#backlog -= size
@@ -677,7 +681,7 @@ export class Responses {
   }
 
   #discard(content: GrowingContent): void {
-    if (content.received > 0) this.#chunks.discard(content.record)
+    if (content.isWritten) this.#chunks.discard(content.record)
   }
 
   #add(recent: Recent): void {
