@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
+import { createServer } from 'node:http'
 import { Readable } from 'node:stream'
 import { suite, test } from 'node:test'
 import { setTimeout as delay } from 'node:timers/promises'
@@ -198,6 +199,21 @@ suite('what is not plain requests', () => {
     const connected = await undici.connect(url, { dispatcher: agent })
     assert.equal(connected.statusCode, 200)
     assert.equal((await once(connected.socket, 'data')).toString(), 'hello')
+  })
+
+  test('a field of any name is relayed, on misses and hits', async (t) => {
+    const lines = ['HTTP/1.1 200 OK', '__proto__: a', 'constructor: b', 'content-length: 0', '', '']
+    const server = createServer().on('connection', (socket) => {
+      socket.once('data', () => socket.end(lines.join('\r\n')))
+    })
+    const url = await listen(t, server)
+    const agent = testAgent(t, { expireAfter: '1h' })
+    for (const status of ['miss', 'hit']) {
+      const { response, info } = await get(agent, url)
+      assert.equal(info?.status, status)
+      const { headers } = response
+      assert.deepEqual([headers.get('__proto__'), headers.get('constructor')], ['a', 'b'])
+    }
   })
 
   test('informational responses are relayed', async (t) => {

@@ -286,7 +286,8 @@ suite("modes 'record' and 'replay'", () => {
   test('conditions and ranges of the caller are replayed as they were answered', async (t) => {
     const { url } = await origin(t, ({ headers }, response) => {
       response.setHeader('ETag', '"1"')
-      if (headers['if-none-match'] === '"1"') response.writeHead(304).end()
+      // §8.6: the length that the content would have had.
+      if (headers['if-none-match'] === '"1"') response.writeHead(304, { 'content-length': 7 }).end()
       else if (headers['if-match'] === '"2"') response.writeHead(412).end('no')
       else if (headers.range === 'bytes=50-') response.writeHead(416).end()
       else response.end('content')

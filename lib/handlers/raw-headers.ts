@@ -8,9 +8,18 @@ export function toHandlerHeaders(fields: Fields): HandlerHeaders {
   const headers: HandlerHeaders = {}
   for (const name in fields) {
     const value = fields[name] as string | readonly string[]
-    headers[name] = typeof value === 'string' ? value : [...value]
+    setField(headers, name, typeof value === 'string' ? value : [...value])
   }
   return headers
+}
+
+/** Also where the name is that of the prototype, which an assignment would change. */
+function setField(fields: HandlerHeaders, name: string, value: string | string[]): void {
+  if (name !== '__proto__') fields[name] = value
+  else {
+    const property = { value, writable: true, enumerable: true, configurable: true }
+    Object.defineProperty(fields, name, property)
+  }
 }
 
 /**
@@ -38,14 +47,14 @@ export function toTextList(fields: Fields): string[] {
   return list
 }
 
-/** A copy of a field section without a prototype or odd values, by lower-case name. */
+/** A copy of a field section without odd values, by lower-case name. */
 export function readHeaders(headers: unknown): Fields {
   const fields: Record<string, string | string[]> = {}
   const given = (headers ?? {}) as Record<string, unknown>
   for (const name of Object.keys(given)) {
     const value = given[name]
     if (value === undefined || value === null) continue
-    fields[name.toLowerCase()] = Array.isArray(value) ? value.map(String) : String(value)
+    setField(fields, name.toLowerCase(), Array.isArray(value) ? value.map(String) : String(value))
   }
   return fields
 }

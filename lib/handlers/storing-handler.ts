@@ -1,5 +1,6 @@
 import type { Duplex } from 'node:stream'
 import type { Dispatcher } from 'undici'
+import { announcedSize } from '../rfc9111/fields.ts'
 import type { Fields } from '../rfc9111/message.ts'
 import type { NotStored } from '../rfc9111/storing.ts'
 import type { NewEntry } from '../storage/entry.ts'
@@ -159,7 +160,7 @@ export class StoringHandler implements Dispatcher.DispatchHandler {
     }
 
     const stored = this.#exchange.storing(received)
-    if (typeof stored !== 'string') this.#record(stored, fields)
+    if (typeof stored !== 'string') this.#record(stored, received)
     this.#settle(typeof stored !== 'string')
 
     const member = this.#exchange.answered(received, stored)
@@ -176,10 +177,8 @@ export class StoringHandler implements Dispatcher.DispatchHandler {
     else settle(isStored)
   }
 
-  #record(entry: NewEntry, fields: Fields): void {
-    const length = fields['content-length']
-    const isLength = typeof length === 'string' && /^\d+$/.test(length)
-    this.#expectedLength = isLength && this.#exchange.method !== 'HEAD' ? Number(length) : undefined
+  #record(entry: NewEntry, received: Received): void {
+    this.#expectedLength = announcedSize(this.#exchange.method, received)
     this.#recording = this.#exchange.record(entry)
     this.#recording.content.onReader = () => this.#share()
     this.#recording.content.onRoom = () => {
