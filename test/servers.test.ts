@@ -306,6 +306,20 @@ for (const [scheme, skip, start] of kinds) {
       assert.equal(await outcome(agent, url), 'hit')
     })
 
+    test('that is frozen delays a request once, also where only its content has to be read', async (t) => {
+      const { url } = await origin(t, (_, response) => response.end(Buffer.alloc(800_000)))
+      const { agent } = observedAgent(t, freshStore(), { memory: { maxSize: '1MB' } })
+      assert.equal(await outcome(agent, url), 'miss')
+      assert.equal(await outcome(agent, url), 'hit')
+      server.freeze()
+      t.after(() => server.resume())
+      const { outcome: first, took } = await timed(agent, url)
+      assert.equal(first, 'miss')
+      assert.ok(took < 950, `${took} ms`)
+      const next = await timed(agent, `${url}/next`)
+      assert.ok(next.took < 450, `${next.took} ms`)
+    })
+
     test('that is frozen lets the agent be closed', async (t) => {
       const { url } = await origin(t, (_, response) => response.end('content'))
       const agent = cachingAgent({ store: freshStore(), expireAfter: '1h' })

@@ -61,6 +61,26 @@ suite('a store that fails never fails a request', () => {
     assert.match(errors[0]?.error.message ?? '', /did not read within 500 ms/)
   })
 
+  for (const [what, set] of [
+    ['fails', rejects],
+    ['hangs', hangs],
+  ] as const) {
+    test(`one that ${what} only when it is written to is still read`, async (t) => {
+      const { url } = await origin(t, (_, response) => response.end('content'))
+      const map = new Map<string, unknown>()
+      const first = testAgent(t, { expireAfter: '1h', store: adapter({}, map) })
+      await get(first, url)
+      await first.cache.responses.settled()
+      const agent = testAgent(t, {
+        ...{ expireAfter: '1h', memory: false, store: adapter({ set }, map) },
+        deadlines: { write: 50 },
+      })
+      for (let index = 0; index < 10; index++) await get(agent, `${url}/${index}`)
+      await agent.cache.responses.settled()
+      assert.equal((await get(agent, url)).info?.status, 'hit')
+    })
+  }
+
   test('one that is slow is waited for as long as deadlines say', async (t) => {
     const { url } = await origin(t, (_, response) => response.end('content'))
     const map = new Map<string, unknown>()

@@ -26,27 +26,55 @@ export class StoreAtRestError extends Error {
   override name = 'StoreAtRestError'
 }
 
+/** Leaves alone for a while what hangs or keeps failing. */
+export class CircuitBreaker {
+  #failures = 0
+  #restUntil = 0
+
+  get isAtRest(): boolean {
+    return Date.now() < this.#restUntil
+  }
+
+  /** Whether it was at rest, and has not succeeded since. */
+  get isOnTrial(): boolean {
+    return this.#restUntil > 0
+  }
+
+  succeed(): void {
+    this.#failures = this.#restUntil = 0
+  }
+
+  fail(isLate: boolean): void {
+    this.#failures += 1
+    if (!isLate && this.#failures < MAX_FAILURES) return
+    this.#restUntil = Date.now() + REST
+    this.#failures = 0
+  }
+}
+
 /** A store from which the cache is protected. */
 export interface GuardedStore extends ByteStore {
-  /** Whether it is left alone for now. */
+  /** Whether it is not asked, or nothing is written to it, for now. */
   readonly isAtRest: boolean
 }
 
 /**
  * Protects the cache from its store: each call has a deadline, and a store that hangs or keeps failing
- * is left alone for a while. Each failure is told once, as an event. One that has never answered yet may
- * still be being connected to: it is used as soon as it answers for the first time, however late.
+ * is left alone for a while; what only fails to be written to can still be read, as on a full disk. Each
+ * failure is told once, as an event. One that has never answered yet may still be being connected to: it is
+ * used as soon as it answers for the first time, however late.
  *
  * @param loaded when the program that the store needs is there, before which no time counts
+ * @param reading what all parts of a store share, so that a request does not wait for each of them
  */
 export function guardStore(
   store: ByteStore,
   events: Events,
   deadlines: Deadlines,
   loaded?: Promise<unknown>,
+  reading: CircuitBreaker = new CircuitBreaker(),
 ): GuardedStore {
-  let failures = 0
-  let restUntil = 0
+  const writing = new CircuitBreaker()
   let hasAnswered = false
   let loading = loaded?.then(
     () => {
@@ -57,21 +85,19 @@ export function guardStore(
     },
   )
 
-  const isAtRest = () => Date.now() < restUntil
-
-  function welcome(): void {
-    hasAnswered = true
-    failures = restUntil = 0
-  }
-
   async function guarded<T>(
     operation: CacheError['operation'],
     deadline: number,
     call: () => Promise<T>,
   ): Promise<T> {
     const isMidway = deadline !== deadlines.read && operation === 'read'
-    if (isAtRest() && !isMidway) {
+    const breaker = operation === 'read' ? reading : writing
+    if ((reading.isAtRest || breaker.isAtRest) && !isMidway) {
       throw new StoreAtRestError('the store is left alone after failures')
+    }
+    const welcome = () => {
+      hasAnswered = true
+      breaker.succeed()
     }
     let answer: Promise<T> | undefined
     try {
@@ -81,12 +107,8 @@ export function guardStore(
       welcome()
       return result
     } catch (error) {
-      failures += 1
       const isLate = error instanceof DeadlineError
-      if (failures >= MAX_FAILURES || isLate) {
-        restUntil = Date.now() + REST
-        failures = 0
-      }
+      breaker.fail(isLate)
       if (isLate && !hasAnswered) answer?.then(welcome, () => {})
       events.error(operation, error)
       throw error
@@ -109,13 +131,13 @@ export function guardStore(
 
   return {
     get isAtRest() {
-      return isAtRest()
+      return reading.isAtRest || writing.isAtRest
     },
     get(key, deadline = deadlines.read) {
-      if (restUntil > 0) return guarded('read', deadline, async () => store.get(key))
+      if (reading.isOnTrial) return guarded('read', deadline, async () => store.get(key))
       const found = attempt(store, key)
       if (found instanceof Promise) return guarded('read', deadline, () => found)
-      failures = 0
+      reading.succeed()
       hasAnswered = true
       return found
     },

@@ -3,7 +3,7 @@ import { resolve } from 'node:path'
 import { inspect } from 'node:util'
 import type { Events } from '../observe/events.ts'
 import type { Stores } from './byte-store.ts'
-import { DEFAULT_DEADLINES, type Deadlines, guardStore } from './guarded-store.ts'
+import { CircuitBreaker, DEFAULT_DEADLINES, type Deadlines, guardStore } from './guarded-store.ts'
 import {
   isKeyv,
   type KeyvAdapterLike,
@@ -42,8 +42,9 @@ export function openStore(
   const stores =
     typeof option === 'string' ? openUrl(option, events, isOnlyRead) : openKeyv(option, events)
   const { loaded, leases } = stores
-  const heads = guardStore(stores.heads, events, deadlines, loaded)
-  const chunks = guardStore(stores.chunks, events, deadlines, loaded)
+  const reading = new CircuitBreaker()
+  const heads = guardStore(stores.heads, events, deadlines, loaded, reading)
+  const chunks = guardStore(stores.chunks, events, deadlines, loaded, reading)
   if (leases === undefined) return { ...stores, heads, chunks }
   // A request that has waited for the store in vain does not do so again.
   const take: LeaseStore['take'] = async (...lease) =>
