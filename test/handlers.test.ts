@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import { createServer } from 'node:http'
 import { Readable } from 'node:stream'
-import { suite, test } from 'node:test'
+import { suite, type TestContext, test } from 'node:test'
 import { setTimeout as delay } from 'node:timers/promises'
 import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
@@ -22,6 +22,20 @@ function slowStore(milliseconds: number): KeyvAdapterLike {
     return map.get(key)
   }
   return adapter({ get }, map)
+}
+
+/** An origin of content that is not going to be stored, as it turns out, and how much of it has been sent. */
+async function tooLarge(t: TestContext) {
+  const sent = { bytes: 0, most: 100 * MEBIBYTE }
+  const { url } = await origin(t, async (_, response) => {
+    response.on('error', () => {})
+    while (sent.bytes < sent.most) {
+      sent.bytes += MEBIBYTE
+      if (!response.write(Buffer.alloc(MEBIBYTE))) await once(response, 'drain')
+    }
+    response.end()
+  })
+  return { url, sent, agent: testAgent(t, { expireAfter: '1h', maxContentSize: '5MB' }) }
 }
 
 suite('abort', () => {
@@ -620,6 +634,23 @@ suite('identical requests at the same time', () => {
       get(agent, url, { headers: { 'cache-control': 'max-age=0' } }),
     ])
     assert.equal(seen.length, 3)
+  })
+
+  test('who are all slow hold up what is not going to be stored', async (t) => {
+    const { url, agent, sent } = await tooLarge(t)
+    const both = [await undici.request(url, { dispatcher: agent })]
+    both.push(await undici.request(url, { dispatcher: agent }))
+    for (let before = -1; sent.bytes !== before; await delay(200)) before = sent.bytes
+    assert.ok(sent.bytes < 40 * MEBIBYTE, `${sent.bytes} bytes were sent to nobody who reads`)
+    const lengths = both.map(async ({ body }) => (await body.arrayBuffer()).byteLength)
+    assert.deepEqual(await Promise.all(lengths), [sent.most, sent.most])
+  })
+
+  test('of which one waits for the end of the other get all of what is not going to be stored', async (t) => {
+    const { url, agent, sent } = await tooLarge(t)
+    const { body: one } = await undici.request(url, { dispatcher: agent })
+    const { body: other } = await undici.request(url, { dispatcher: agent })
+    for (const body of [other, one]) assert.equal((await body.arrayBuffer()).byteLength, sent.most)
   })
 
   test('a late one does not join a stream that seems to have no end', async (t) => {

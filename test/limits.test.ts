@@ -71,9 +71,11 @@ for (const [name, storeIn] of Object.entries(STORES)) {
       test(`nothing is evicted for what is still being received until it ${end}`, async (t) => {
         const waiting = Promise.withResolvers<ServerResponse>()
         const { url } = await origin(t, (request, response) => {
-          if (request.url !== '/large') return response.end('x'.repeat(50_000))
-          response.write('x'.repeat(3_000_000))
-          waiting.resolve(response)
+          if (request.url !== '/large') response.end('x'.repeat(50_000))
+          else {
+            response.write('x'.repeat(3_000_000))
+            waiting.resolve(response)
+          }
         })
         const agent = testAgent(t, { store: storeIn(t), expireAfter: '1h', maxSize: 4_000_000 })
         const some = (from: number, to: number) =>

@@ -1,8 +1,10 @@
 import assert from 'node:assert/strict'
+import { randomBytes } from 'node:crypto'
 import { suite, test } from 'node:test'
 import { setTimeout as delay } from 'node:timers/promises'
 import { type CacheError, HttpCache, type KeyvAdapterLike } from 'caching-agent'
 import { Keyv } from 'keyv'
+import * as undici from 'undici'
 import { adapter } from './helpers/adapter.ts'
 import { clients, get, outcomes, testAgent } from './helpers/agent.ts'
 import { origin } from './helpers/origin.ts'
@@ -116,6 +118,40 @@ suite('a store that fails never fails a request', () => {
     isSlow = true
     const { body, info } = await get(agent, url)
     assert.deepEqual([body.length, info?.status], [1_000_000, 'hit'])
+  })
+
+  test('one that fails while a response is received fails none of those who read it', async (t) => {
+    const content = randomBytes(3_000_000)
+    const { url, seen } = await origin(t, async (_, response) => {
+      for (let start = 0; start < content.length; start += 500_000) {
+        response.write(content.subarray(start, start + 500_000))
+        await delay(50)
+      }
+      response.end()
+    })
+    let isDown = false
+    const map = new Map<string, unknown>()
+    const agent = testAgent(t, {
+      ...{ expireAfter: '1h', memory: false },
+      store: adapter(
+        {
+          get: async (key: string) => (isDown ? throws() : map.get(key)),
+          set: async (key: string, value: unknown) =>
+            isDown ? throws() : map.set(key, value) && true,
+        },
+        map,
+      ),
+    })
+    const responses = [await undici.request(url, { dispatcher: agent })]
+    for (let number = 0; number < 2; number++) {
+      responses.push(await undici.request(url, { dispatcher: agent }))
+    }
+    while (map.size < 3) await delay(5)
+    isDown = true
+    for (const { body } of responses) {
+      assert.ok(content.equals(Buffer.from(await body.arrayBuffer())))
+    }
+    assert.equal(seen.length, 1)
   })
 
   test('one that hangs when something is deleted holds up nobody', async (t) => {

@@ -221,7 +221,11 @@ export class StoringHandler implements Dispatcher.DispatchHandler {
       this.#delivered += chunk.length
       this.#control.responseData(chunk)
     }
-    if (content?.isCongested && !content.givenUp) controller.pause()
+    // undici's parser delivers nothing whenever it goes on: who pauses then makes it go on for ever.
+    if (!content?.isCongested || chunk.length === 0) return
+    // A caller that is alone sets the pace itself when nothing is stored.
+    const setsPace = content.givenUp !== undefined && this.#playback === undefined
+    if (!setsPace) controller.pause()
   }
 
   /** Reads over what nobody wants, so that the connection can be used again; but not for long. */

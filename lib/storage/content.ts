@@ -152,20 +152,25 @@ export class Chunks {
     this.#readership = readership
   }
 
-  /** A chunk, which the caller owns. */
+  /**
+   * A chunk, which the caller owns.
+   *
+   * @param isMidway whether somebody has been given what comes before it, or the header section
+   */
   async read(
     {
       generation,
       length,
     }: Pick<ChunksRecord, 'generation'> & { readonly length: number | undefined },
     index: number,
+    isMidway: boolean = index > 0,
   ): Promise<Buffer> {
     const key = chunkKey(generation, index)
     const turn = takeTurn(Math.min(length ?? CHUNK_SIZE, CHUNK_SIZE))
     if (turn) await turn
     const remembered = this.#memory?.chunk(key)
     if (remembered) return Buffer.from(remembered)
-    const bytes = await (index === 0 ? this.#store.get(key) : this.#getPatiently(key))
+    const bytes = await (isMidway ? this.#getPatiently(key) : this.#store.get(key))
     const chunk = bytes && decodeRecord(key, bytes)?.content
     if (chunk === undefined) {
       throw new LostContentError('a chunk of the stored content is missing or damaged')
@@ -493,6 +498,8 @@ export class GrowingContent implements Content {
   /** The chunk that is being filled, as large as it has had to be so far. */
   #tail: Buffer = NO_BYTES
   #tailLength = 0
+  /** Chunks that have been written, but not been read by all readers yet: those that are near get them from here. */
+  readonly #kept = new Set<number>()
   /** Memory of chunks that have been written, for others: collecting it would take more than it is. */
   readonly #spare: Buffer[] = []
   #held = 0
@@ -543,7 +550,7 @@ export class GrowingContent implements Content {
     this.received += bytes.length
     this.#held += bytes.length
     // Before anything of what is too large is written, which would count until it has been removed.
-    if (this.received > this.#maxLength) {
+    if (this.received > this.#maxLength && this.#givenUp === undefined) {
       this.giveUp(new TooLargeError(`the content is larger than ${this.#maxLength} bytes`))
     }
     // Copies them: whoever gets the bytes next may change them.
@@ -587,14 +594,33 @@ export class GrowingContent implements Content {
       .then(
         () => {
           if (this.#givenUp) return
-          this.#chunks[index] = undefined
+          this.#kept.add(index)
           this.#free(chunk.length)
-          if (this.#spare.length < MAX_SPARE) this.#spare.push(chunk)
+          this.#dropKept()
         },
         (error: Error) => this.giveUp(error),
       )
       .finally(() => this.#writes.delete(write))
     this.#writes.add(write)
+  }
+
+  /** Lets go of what has been written and read by all readers, and of more than may be kept. */
+  #dropKept(): void {
+    if (this.#kept.size === 0) return
+    const needed = this.#needed
+    for (const index of this.#kept) {
+      const isTooMuch = this.#kept.size * CHUNK_SIZE > MEMORY_LIMIT
+      if (!isTooMuch && (index + 1) * CHUNK_SIZE > needed) continue
+      const chunk = this.#chunks[index]
+      this.#kept.delete(index)
+      this.#chunks[index] = undefined
+      if (chunk && this.#spare.length < MAX_SPARE) this.#spare.push(chunk)
+    }
+  }
+
+  /** From where on readers need the content. */
+  get #needed(): number {
+    return Math.min(...[...this.#readers].map(({ position }) => position))
   }
 
   #free(bytes: number): void {
@@ -610,15 +636,24 @@ export class GrowingContent implements Content {
     this.#givenUp = reason
     this.#forget()
     this.onGivenUp?.()
+    this.#hurry()
+  }
+
+  /**
+   * Where nothing is stored, the pace is that of the fastest reader: the slowest one may wait for it to end. What
+   * all of them are slow for is held up.
+   */
+  #hurry(): void {
+    if (this.#isCongested && this.#givenUp && this.#waiting.length > 0) this.onRoom?.()
   }
 
   /** Lets go of what no reader needs any more, where the store does not have it. */
   #forget(): void {
-    const needed = Math.min(...[...this.#readers].map(({ position }) => position))
+    const needed = this.#needed
     for (const [index, chunk] of this.#chunks.entries()) {
       if (chunk === undefined || (index + 1) * CHUNK_SIZE > needed) continue
       this.#chunks[index] = undefined
-      this.#free(chunk.length)
+      if (!this.#kept.delete(index)) this.#free(chunk.length)
     }
   }
 
@@ -679,7 +714,7 @@ export class GrowingContent implements Content {
       read: () => this.#read(reader),
       close: () => {
         this.#readers.delete(reader)
-        if (this.#givenUp) this.#forget()
+        this.#afterReading()
         this.#store.release(this.generation)
         if (this.#readers.size === 0 && this.#state === 'growing') this.onUnread?.()
       },
@@ -691,13 +726,20 @@ export class GrowingContent implements Content {
       if (reader.position < this.received) {
         const bytes = await this.#bytesAt(reader.position)
         reader.position += bytes.length
-        if (this.#givenUp) this.#forget()
+        this.#afterReading()
         return bytes
       }
       if (this.#state === 'complete') return null
       if (this.#state === 'failed') throw this.#failure
-      await new Promise<void>((resolve) => this.#waiting.push(resolve))
+      const more = new Promise<void>((resolve) => this.#waiting.push(resolve))
+      this.#hurry()
+      await more
     }
+  }
+
+  #afterReading(): void {
+    if (this.#givenUp) this.#forget()
+    else this.#dropKept()
   }
 
   async #bytesAt(position: number): Promise<Buffer> {
@@ -706,7 +748,7 @@ export class GrowingContent implements Content {
     if (index < this.#chunks.length) {
       const held = this.#chunks[index]
       if (held) return Buffer.from(held.subarray(offset))
-      return (await this.#store.read(this, index)).subarray(offset)
+      return (await this.#store.read(this, index, true)).subarray(offset)
     }
     return Buffer.from(this.#tail.subarray(offset, this.#tailLength))
   }
