@@ -486,6 +486,56 @@ test('a Redis server that runs no scripts for us stores all the same', {
   }
 })
 
+for (const scheme of ['redis', 'valkey']) {
+  test(`a database that ${scheme}:// cannot select is not another one, but an error until it can`, {
+    skip: noRedis,
+  }, async (t) => {
+    const { url } = await origin(t, (_, response) => response.end('content'))
+    const server = await startRedis()
+    const administrator = createClient({ url: serverUrl('redis', server) })
+    await administrator.connect()
+    t.after(() => administrator.quit())
+    const tell = (command: string) => administrator.sendCommand(command.split(' '))
+    const allKeys = () => tell('INFO keyspace')
+    const nothing = await allKeys()
+    const patient: AgentOptions = { deadlines: { read: '30s', write: '30s' } }
+    const missed = async (agent: CachingAgent) => {
+      for (let round = 0; round < 2; round++) assert.equal(await outcome(agent, url), 'miss')
+      await agent.cache.responses.settled()
+    }
+
+    const outOfRange = observedAgent(t, `${serverUrl(scheme, server)}/99`, patient)
+    await missed(outOfRange.agent)
+    assert.match(outOfRange.errors[0]?.error.message ?? '', /DB index is out of range/)
+    assert.equal(await allKeys(), nothing)
+
+    await tell('ACL SETUSER limited on >word ~* &* +@all -select')
+    const store = `${scheme}://limited:word@127.0.0.1:${server.port}/1`
+    const { agent, errors } = observedAgent(t, store, patient)
+    await missed(agent)
+    assert.match(errors[0]?.error.message ?? '', /NOPERM.* 'select' command/)
+    assert.equal(await allKeys(), nothing)
+
+    await tell('ACL SETUSER limited +select')
+    passRest(t)
+    for (const expected of ['miss', 'hit']) assert.equal(await outcome(agent, url), expected)
+    await agent.cache.responses.settled()
+    assert.doesNotMatch(String(await allKeys()), /db0/)
+
+    errors.length = 0
+    await tell('ACL SETUSER limited -select')
+    await tell('CLIENT KILL USER limited')
+    await missed(agent)
+    // The first call may still find the connection that is just being lost.
+    assert.match(errors.at(-1)?.error.message ?? '', /NOPERM.* 'select' command/)
+    assert.doesNotMatch(String(await allKeys()), /db0/)
+
+    await tell('ACL SETUSER limited +select')
+    t.mock.timers.setTime(Date.now() + 11_000)
+    assert.equal(await outcome(agent, url), 'hit')
+  })
+}
+
 const noServer = kinds.every(([, skip]) => skip) && 'there is no server here'
 test('a connection on which a server is silent is replaced', { skip: noServer }, async (t) => {
   const { url } = await origin(t, (_, response) => response.end('content'))

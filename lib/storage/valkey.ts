@@ -89,6 +89,8 @@ async function connect(client: Client): Promise<void> {
   await client.connect().catch((error: unknown) => {
     throw reason ?? error
   })
+  // Where it may not select the database of the URL, it tells so by an event too, and would use another one.
+  if (reason) throw reason
   // A program that has nothing else to do ends; calls under way are waited for by their deadlines.
   client.stream?.unref()
 }
