@@ -3,8 +3,9 @@ import { type ChildProcess, fork } from 'node:child_process'
 import { once } from 'node:events'
 import { rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { suite, type TestContext, test } from 'node:test'
+import { before, suite, type TestContext, test } from 'node:test'
 import { setTimeout as delay, setImmediate as nextTurn } from 'node:timers/promises'
+import { createClient } from '@keyv/redis'
 import { Events } from '../lib/observe/events.ts'
 import { type LeaseStore, Leases } from '../lib/storage/leases.ts'
 import { openStore } from '../lib/storage/open-store.ts'
@@ -144,12 +145,13 @@ for (const [name, storeOf, skip] of stores) {
   })
 }
 
-suite('leases of an SQLite file', () => {
-  const open = (store: string) => {
-    const stores = openStore(store, new Events())
-    return { ...stores, leases: stores.leases as LeaseStore }
-  }
+/** A store that has leases. */
+function open(store: string) {
+  const stores = openStore(store, new Events())
+  return { ...stores, leases: stores.leases as LeaseStore }
+}
 
+suite('leases of an SQLite file', () => {
   test('are taken by one, given back, and run out', async (t) => {
     const store = `sqlite://${join(folder(t), 'cache.sqlite')}`
     const [one, other] = [open(store), open(store)]
@@ -180,6 +182,51 @@ suite('leases of an SQLite file', () => {
     assert.equal(await one.leases.take('another key', 'one', 60_000), 'alone')
     await one.close()
   })
+})
+
+suite('leases of a Redis server that runs no scripts for us', { skip: noRedis }, () => {
+  let port: number
+  before(async () => {
+    const server = await startRedis()
+    port = server.port
+    const administrator = createClient({ url: serverUrl('redis', server) })
+    await administrator.connect()
+    await administrator.sendCommand('ACL SETUSER limited on >word ~* &* +@all -eval'.split(' '))
+    await administrator.quit()
+  })
+  const urlOf = (scheme: string) => `${scheme}://limited:word@127.0.0.1:${port}`
+
+  for (const scheme of ['redis', 'valkey']) {
+    test(`are given back by who has them, on ${scheme}://`, async () => {
+      const store = `${urlOf(scheme)}?namespace=${scheme}`
+      const [one, other] = [open(store), open(store)]
+      assert.equal(await one.leases.take('key', 'one', 60_000), 'taken')
+      await other.leases.give('key', 'other', 0)
+      assert.equal(await other.leases.take('key', 'other', 60_000), 'held')
+      await one.leases.give('key', 'one', 0)
+      assert.equal(await other.leases.take('key', 'other', 60_000), 'taken')
+      await other.leases.give('key', 'other', 200)
+      assert.equal(await one.leases.take('key', 'one', 60_000), 'useless')
+      await delay(300)
+      assert.equal(await one.leases.take('key', 'one', 60_000), 'taken')
+      await Promise.all([one.close(), other.close()])
+    })
+
+    test(`do not outlive the request, on ${scheme}://`, async (t) => {
+      const { url } = await origin(t, (_, response) => {
+        response.setHeader('cache-control', 'no-store')
+        response.end('content')
+      })
+      const [one, other] = [0, 1].map(() => testAgent(t, { store: urlOf(scheme), memory: false }))
+      assert.ok(one && other)
+      await Promise.all([one.cache.has(url), other.cache.has(url)])
+      await get(one, url)
+      const start = performance.now()
+      await get(other, url)
+      const took = performance.now() - start
+      assert.ok(took < 1500, `${took} ms`)
+    })
+  }
 })
 
 suite('Leases: a store that fails', () => {

@@ -3,7 +3,7 @@ import { asError } from '../observe/events.ts'
 import type { ByteStore } from './byte-store.ts'
 import { DEFAULT_NAMESPACE, NAMES, type ServerStore } from './connection.ts'
 import { bytesKeyv, KeyvErrors, keyvStore } from './keyv-store.ts'
-import type { Lease, LeaseStore } from './leases.ts'
+import type { LeaseStore } from './leases.ts'
 import { keysWith, SCAN_COUNT, scannedStore } from './scanned-store.ts'
 
 /** How clients are told to return strings of the Redis protocol as they are, not decoded as text. */
@@ -11,8 +11,9 @@ export const AS_BYTES: object = { 36: Buffer }
 
 /** The parts of a client of a Redis server, cluster or sentinel that are used. */
 export interface RedisClientLike {
-  set(key: string, value: string, options: { NX: true; PX: number }): Promise<unknown>
+  set(key: string, value: string, options: { NX?: true; PX: number }): Promise<unknown>
   get(key: string): Promise<unknown>
+  del(key: string): Promise<unknown>
   eval(
     script: string,
     options: { keys: string[]; arguments: (string | Buffer)[] },
@@ -117,23 +118,52 @@ export const GIVE = `if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
 if ARGV[2] == '0' then return redis.call('DEL', KEYS[1]) end
 return redis.call('SET', KEYS[1], '', 'PX', ARGV[2])`
 
-/** What comes of an attempt to take a lease, by what is there instead of it. */
-export function leaseBy(value: unknown): Lease {
-  return value === '' ? 'useless' : 'held'
+/** What leases take of a client. */
+export interface LeaseCommands {
+  /** Has the server run {@link GIVE}. */
+  give(name: string, holder: string, uselessFor: string): Promise<unknown>
+  get(name: string): Promise<unknown>
+  /** Writes what runs out after a time in milliseconds. */
+  set(name: string, value: string, duration: number): Promise<unknown>
+  /** Does so where there is nothing; null where there is something. */
+  setNew(name: string, value: string, duration: number): Promise<unknown>
+  delete(name: string): Promise<unknown>
+}
+
+/** The leases of a cache on a server that understands the Redis protocol. */
+export function leasesBy(commands: LeaseCommands, namespace: string): LeaseStore {
+  const nameOf = (key: string) => `${namespace}:${NAMES.leases}::${key}`
+  return {
+    async take(key, holder, duration) {
+      const name = nameOf(key)
+      if ((await commands.setNew(name, holder, duration)) !== null) return 'taken'
+      return (await commands.get(name)) === '' ? 'useless' : 'held'
+    },
+    async give(key, holder, uselessFor) {
+      const name = nameOf(key)
+      try {
+        await commands.give(name, holder, String(uselessFor))
+      } catch (error) {
+        if (!NO_SCRIPTS.test(asError(error).message)) throw error
+        // Should it run out just now, it is another process's that is given back: then a third one asks the
+        // origin, too. Leases save requests; what is stored does not depend on them.
+        if ((await commands.get(name)) !== holder) return
+        await (uselessFor === 0 ? commands.delete(name) : commands.set(name, '', uselessFor))
+      }
+    },
+  }
 }
 
 /** The leases of a cache on Redis. */
 export function redisLeases(client: RedisClientLike, namespace: string): LeaseStore {
-  const nameOf = (key: string) => `${namespace}:${NAMES.leases}::${key}`
-  return {
-    async take(key, holder, duration) {
-      const taken = await client.set(nameOf(key), holder, { NX: true, PX: duration })
-      return taken === null ? leaseBy(await client.get(nameOf(key))) : 'taken'
-    },
-    async give(key, holder, uselessFor) {
-      await client.eval(GIVE, { keys: [nameOf(key)], arguments: [holder, String(uselessFor)] })
-    },
+  const commands: LeaseCommands = {
+    give: (name, ...values) => client.eval(GIVE, { keys: [name], arguments: values }),
+    get: (name) => client.get(name),
+    set: (name, value, duration) => client.set(name, value, { PX: duration }),
+    setNew: (name, value, duration) => client.set(name, value, { NX: true, PX: duration }),
+    delete: (name) => client.del(name),
   }
+  return leasesBy(commands, namespace)
 }
 
 /** Whether an adapter is a `KeyvRedis`, of whatever copy of its package. */

@@ -11,7 +11,7 @@ import {
 } from './connection.ts'
 import { bytesKeyv, KeyvErrors, keyvStore } from './keyv-store.ts'
 import type { LeaseStore } from './leases.ts'
-import { GIVE, leaseBy, REPLACE, replacing } from './redis-store.ts'
+import { GIVE, type LeaseCommands, leasesBy, REPLACE, replacing } from './redis-store.ts'
 import { keysWith, SCAN_COUNT, scannedStore } from './scanned-store.ts'
 
 /** The parts of the client of Valkey that are used beside those that the adapter uses; it has no type of its own there. */
@@ -21,8 +21,9 @@ interface Client {
   readonly stream: Socket | undefined
   connect(): Promise<void>
   on(event: 'error', listener: (error: Error) => void): void
-  set(key: string, value: string, ...options: ['PX', number, 'NX']): Promise<unknown>
+  set(key: string, value: string, ...options: ['PX', number, 'NX'?]): Promise<unknown>
   get(key: string): Promise<unknown>
+  del(key: string): Promise<unknown>
   eval(
     script: string,
     numberOfKeys: 1,
@@ -96,16 +97,14 @@ async function connect(client: Client): Promise<void> {
 }
 
 function valkeyLeases(client: Client, namespace: string): LeaseStore {
-  const nameOf = (key: string) => `${namespace}:${NAMES.leases}::${key}`
-  return {
-    async take(key, holder, duration) {
-      const taken = await client.set(nameOf(key), holder, 'PX', duration, 'NX')
-      return taken === null ? leaseBy(await client.get(nameOf(key))) : 'taken'
-    },
-    async give(key, holder, uselessFor) {
-      await client.eval(GIVE, 1, nameOf(key), holder, String(uselessFor))
-    },
+  const commands: LeaseCommands = {
+    give: (name, ...values) => client.eval(GIVE, 1, name, ...values),
+    get: (name) => client.get(name),
+    set: (name, value, duration) => client.set(name, value, 'PX', duration),
+    setNew: (name, value, duration) => client.set(name, value, 'PX', duration, 'NX'),
+    delete: (name) => client.del(name),
   }
+  return leasesBy(commands, namespace)
 }
 
 function valkeyStore(adapter: BytesAdapter, client: Client): ServerStore {
