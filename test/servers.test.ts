@@ -560,6 +560,60 @@ test('a connection on which a server is silent is replaced', { skip: noServer },
   for (const { agent } of stores) assert.equal(await outcome(agent, url), 'hit')
 })
 
+suite('a server that accepts connections', () => {
+  /** What a program says that has an agent on such a server, and a URL to request. */
+  async function output(t: TestContext, accept: (socket: Socket) => void, program: string) {
+    const server = createServer((socket) => accept(socket.on('error', () => {})))
+    server.listen(0, '127.0.0.1')
+    await once(server, 'listening')
+    t.after(() => server.close())
+    const { url } = await origin(t, (_, response) => response.end('content'))
+    const { port } = server.address() as AddressInfo
+    const urls = ['redis', 'rediss', 'valkey', 'valkeys'].map(
+      (scheme) => `${scheme}://user:word@127.0.0.1:${port}`,
+    )
+    const start = `
+      import { cachingAgent } from 'caching-agent'
+      import { request } from 'undici'
+      const [store, url] = process.argv.slice(1)
+      const agent = cachingAgent({ store })`
+    const flags = ['--conditions=source', '--input-type=module', '-e', start + program]
+    const options = { cwd: ROOT, timeout: 20_000 }
+    const all = urls.map((store) => run(process.execPath, [...flags, store, url], options))
+    return (await Promise.all(all)).map(({ stdout }) => stdout.trim())
+  }
+
+  test('and never answers does not keep a program running until it is given up', async (t) => {
+    for (const close of ['', 'await agent.close()']) {
+      const program = `
+        agent.cache.on('error', ({ error }) => console.log(error.message))
+        ${close}`
+      assert.deepEqual(await output(t, () => {}, program), ['', '', '', ''])
+    }
+  })
+
+  test('and never answers does not end a program that has a request under way', async (t) => {
+    const program = `
+      const { body } = await request(url, { dispatcher: agent })
+      console.log(await body.text())
+      process.exit()`
+    const content = ['content', 'content', 'content', 'content']
+    assert.deepEqual(await output(t, () => {}, program), content)
+  })
+
+  test('and hangs up does not keep a program running', async (t) => {
+    const program = `
+      await agent.cache.count().catch(() => {})
+      await agent.close()
+      const start = performance.now()
+      process.on('exit', () => console.log(performance.now() - start))`
+    const hangUp = (socket: Socket) => socket.once('data', () => socket.end())
+    for (const took of await output(t, hangUp, program)) {
+      assert.ok(Number(took) < 1500, `${took} ms`)
+    }
+  })
+})
+
 /**
  * A way to a server, on which all connections that there are can be made silent, as by a router that forgot
  * them; or on which nothing gets through until it is opened.

@@ -61,6 +61,8 @@ export function openValkey({ url, namespace }: Place): Connection {
     enableOfflineQueue: false,
     retryStrategy: () => null,
     maxRetriesPerRequest: 0,
+    // It would wait for the end of a connection that has ended already.
+    disconnectTimeout: 0,
   })
   const client = first.redis as Client
   const open = (adapter: BytesAdapter, name: string) => {
@@ -87,13 +89,20 @@ async function connect(client: Client): Promise<void> {
   client.on('error', (error) => {
     reason ??= error
   })
+  // By then it has a stream, be it one that is still connecting.
+  setImmediate(() => release(client.stream))
   await client.connect().catch((error: unknown) => {
     throw reason ?? error
   })
   // Where it may not select the database of the URL, it tells so by an event too, and would use another one.
   if (reason) throw reason
-  // A program that has nothing else to do ends; calls under way are waited for by their deadlines.
-  client.stream?.unref()
+}
+
+/** Lets a program end that has nothing else to do; calls under way are waited for by their deadlines. */
+function release(stream: Socket | undefined): void {
+  stream?.unref()
+  // Each address that it tries has a handle of its own.
+  stream?.once('connect', () => stream.unref())
 }
 
 function valkeyLeases(client: Client, namespace: string): LeaseStore {
