@@ -560,6 +560,27 @@ test('a connection on which a server is silent is replaced', { skip: noServer },
   for (const { agent } of stores) assert.equal(await outcome(agent, url), 'hit')
 })
 
+test('a server at the second address of its name does not keep a program running', {
+  skip: noRedis,
+}, async () => {
+  const server = await startRedis()
+  const program = `
+    import dns from 'node:dns'
+    import { cachingAgent } from 'caching-agent'
+    dns.lookup = (name, options, callback) => {
+      const addresses = ['127.0.0.2', '127.0.0.1'].map((address) => ({ address, family: 4 }))
+      setImmediate(callback, null, addresses)
+    }
+    const agent = cachingAgent({ store: process.argv[1] })
+    console.log(await agent.cache.count())`
+  for (const scheme of ['redis', 'valkey']) {
+    const store = serverUrl(scheme, server).replace('127.0.0.1', 'two-addresses.example')
+    const flags = ['--conditions=source', '--input-type=module', '-e', program, store]
+    const { stdout } = await run(process.execPath, flags, { cwd: ROOT, timeout: 20_000 })
+    assert.equal(stdout, '0\n')
+  }
+})
+
 suite('a server that accepts connections', () => {
   /** What a program says that has an agent on such a server, and a URL to request. */
   async function output(t: TestContext, accept: (socket: Socket) => void, program: string) {

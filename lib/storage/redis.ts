@@ -29,6 +29,8 @@ export function openRedis({ url, namespace }: Place): Connection {
   const stores = { heads: open(NAMES.heads), chunks: open(NAMES.chunks) }
   // A program that has nothing else to do ends; calls under way are waited for by their deadlines.
   client.unref()
+  // Each address that it tries has a handle of its own.
+  client.on('connect', () => client.unref())
   return {
     ...stores,
     leases: redisLeases(client as unknown as RedisClientLike, namespace),
