@@ -283,6 +283,27 @@ for (const [scheme, skip, start] of kinds) {
       assert.ok(proxy.connections > before, 'it was not needed any more')
     })
 
+    test('has one secret for all machines, whichever starts first and whoever clears it', async (t) => {
+      const { url } = await origin(t, (_, response) => response.end('content'))
+      const store = freshStore()
+      const init = { headers: { authorization: 'me' } }
+      const agents = Array.from({ length: 6 }, () => observedAgent(t, store).agent)
+      const ask = (agent: CachingAgent, path: string) => get(agent, `${url}/${path}`, init)
+      const settled = () => Promise.all(agents.map(({ cache }) => cache.responses.settled()))
+      const [one, other] = agents as [CachingAgent, CachingAgent]
+      await Promise.all(agents.map((agent, index) => ask(agent, String(index))))
+      // Those who were late learn it at their next request after a while.
+      await delay(1100)
+      for (const agent of agents) await ask(agent, 'first')
+      await settled()
+      for (const agent of agents) assert.equal((await ask(agent, 'first')).info?.status, 'hit')
+
+      await one.cache.clear()
+      await ask(one, 'second')
+      await settled()
+      assert.equal((await ask(other, 'second')).info?.status, 'hit')
+    })
+
     test('that is frozen delays requests once', async (t) => {
       const { url } = await origin(t, (_, response) => response.end('content'))
       const { agent, errors } = observedAgent(t, freshStore())

@@ -63,6 +63,14 @@ suite('a store that fails never fails a request', () => {
     assert.match(errors[0]?.error.message ?? '', /did not read within 500 ms/)
   })
 
+  test('one that hangs when the first secret is kept in it delays the request by no more than another one', async (t) => {
+    const { url } = await origin(t, (_, response) => response.end('content'))
+    const agent = testAgent(t, { expireAfter: '1h', store: adapter({ set: hangs }) })
+    const start = performance.now()
+    assert.equal((await get(agent, url, { headers: { authorization: 'me' } })).body, 'content')
+    assert.ok(performance.now() - start < 1500)
+  })
+
   for (const [what, set] of [
     ['fails', rejects],
     ['hangs', hangs],

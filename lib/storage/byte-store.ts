@@ -15,6 +15,8 @@ export interface About {
   readonly chunks?: ChunksRecord | undefined
   /** Sums up the response that the record is of. */
   readonly summary?: () => Summary
+  /** Whether a request waits until it is written, and so no longer than for what is read. */
+  readonly isAwaited?: boolean | undefined
 }
 
 /**

@@ -1,7 +1,7 @@
 import type { Awaitable } from '../awaitable.ts'
 import type { Events } from '../observe/events.ts'
 import type { CacheError } from '../observe/payloads.ts'
-import type { ByteStore } from './byte-store.ts'
+import type { About, ByteStore } from './byte-store.ts'
 
 /** How long a store may take, in milliseconds. */
 export interface Deadlines {
@@ -115,6 +115,9 @@ export function guardStore(
     }
   }
 
+  const patience = (about: About | undefined) =>
+    about?.isAwaited ? deadlines.read : deadlines.write
+
   async function* list<T>(all: AsyncIterable<T>): AsyncGenerator<T> {
     const iterator = all[Symbol.asyncIterator]()
     try {
@@ -142,10 +145,10 @@ export function guardStore(
       return found
     },
     set: (key, bytes, timeToLive, about) =>
-      guarded('write', deadlines.write, async () => store.set(key, bytes, timeToLive, about)),
+      guarded('write', patience(about), async () => store.set(key, bytes, timeToLive, about)),
     ...(store.replace && {
       replace: (...change) =>
-        guarded('write', deadlines.write, async () => store.replace?.(...change) ?? false),
+        guarded('write', patience(change[4]), async () => store.replace?.(...change) ?? false),
     }),
     delete: (keys) => guarded('delete', deadlines.write, async () => store.delete(keys)),
     ...(store.expire && {

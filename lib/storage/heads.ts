@@ -70,6 +70,9 @@ const NOTHING = Buffer.alloc(0)
 /** The key of what belongs to the store itself, and is no response. */
 export const SECRET_KEY = 'secret'
 
+/** How long a secret is used until it is looked at again whether it is still the store's, in milliseconds. */
+const SECRET_CHECK = 1000
+
 /** How the metadata of a head begins that is not a response, but tells where some are. */
 export const VARIANTS_MARK = '{"kind":"variants"'
 
@@ -88,7 +91,9 @@ export class Heads {
   readonly #index: Pick<Encryption, 'indexed'> | undefined
   #secret: Promise<Buffer> | undefined
   #knownSecret: Buffer | undefined
-  readonly #substituteSecret = randomBytes(32)
+  /** What becomes the store's where it has none, and stands in where that cannot be known. */
+  #ownSecret: Buffer = randomBytes(32)
+  #secretCheckedAt = -Infinity
 
   /** @param index what makes other keys of keys, in a store in which they must not tell anything */
   constructor(
@@ -349,46 +354,72 @@ export class Heads {
    * @param mayMake whether one is made and stored where there is none; otherwise another one stands in
    */
   secret(mayMake: boolean): Buffer | Promise<Buffer> {
-    return this.#knownSecret ?? this.#askSecret(mayMake)
+    if (this.#knownSecret === undefined) return this.#askSecret(mayMake)
+    const isDue = performance.now() - this.#secretCheckedAt > SECRET_CHECK
+    if (isDue) void this.#checkSecret(mayMake).catch(() => {})
+    return this.#knownSecret
   }
 
   async #askSecret(mayMake: boolean): Promise<Buffer> {
     if (!mayMake && this.#secret === undefined) {
-      this.#knownSecret = await this.keptSecret().catch(() => undefined)
-      return this.#knownSecret ?? this.#substituteSecret
+      const kept = await this.keptSecret().catch(() => undefined)
+      return kept ? this.#learnSecret(kept) : this.#ownSecret
     }
     this.#secret ??= this.#loadSecret()
     try {
-      this.#knownSecret = await this.#secret
-      return this.#knownSecret
+      return this.#learnSecret(await this.#secret)
     } catch {
       this.#secret = undefined
-      return this.#substituteSecret
+      return this.#ownSecret
     }
   }
 
+  /** The secret that is kept; where none is that can be read, this one's own is from now on. */
   async #loadSecret(): Promise<Buffer> {
-    const kept = await this.keptSecret()
+    const there = await this.#store.get(SECRET_KEY)
+    const kept = there && secretIn(there)
     if (kept) return kept
-    const made = encodeRecord(SECRET_KEY, null, randomBytes(32))
-    await this.#store.set(SECRET_KEY, made, undefined)
+    const record = encodeRecord(SECRET_KEY, null, this.#ownSecret)
+    const about = { isAwaited: true }
+    if (this.#store.replace === undefined) {
+      await this.#store.set(SECRET_KEY, record, undefined, about)
+    } else await this.#store.replace(SECRET_KEY, there, record, undefined, about)
     // Another process may have made one at the same time: the one that is kept counts.
-    return (await this.keptSecret()) ?? this.#substituteSecret
+    return (await this.keptSecret()) ?? this.#ownSecret
+  }
+
+  /** Finds out whether it is still the store's: another process may have come before, or have lost it. */
+  async #checkSecret(mayKeep: boolean): Promise<void> {
+    this.#secretCheckedAt = performance.now()
+    const secret = mayKeep ? await this.#loadSecret() : await this.keptSecret()
+    if (secret) this.#learnSecret(secret)
+  }
+
+  #learnSecret(secret: Buffer): Buffer {
+    if (this.#knownSecret?.equals(secret)) return this.#knownSecret
+    this.#knownSecret = this.#ownSecret = secret
+    this.#secretCheckedAt = performance.now()
+    return secret
   }
 
   /** Another store's secret becomes this one's, if there is none yet: what is hashed under it can be moved here. */
   async adoptSecret(secret: Buffer): Promise<void> {
     if (await this.keptSecret()) return
-    await this.#store.set(SECRET_KEY, encodeRecord(SECRET_KEY, null, secret), undefined)
+    this.#ownSecret = secret
     this.#secret = undefined
     this.#knownSecret = undefined
+    await this.#loadSecret()
   }
 
   /** The secret as it is kept in the store. */
   async keptSecret(): Promise<Buffer | undefined> {
     const bytes = await this.#store.get(SECRET_KEY)
-    return bytes && decodeRecord(SECRET_KEY, bytes)?.content
+    return bytes && secretIn(bytes)
   }
+}
+
+function secretIn(record: Buffer): Buffer | undefined {
+  return decodeRecord(SECRET_KEY, record)?.content
 }
 
 function belongsTo(head: Head, cacheKey: string): boolean {

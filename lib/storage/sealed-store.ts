@@ -201,7 +201,7 @@ class SealedStore implements ByteStore {
     const packed = isWorthIt ? compression.compress(record) : record
     const seal = (bytes: Buffer) => {
       const sealed = encryption?.encrypt(this.#placeOf(key), bytes, this.#visible(record, about))
-      return write(sealed ?? bytes, sealed ? undefined : about)
+      return write(sealed ?? bytes, sealed ? { isAwaited: about.isAwaited } : about)
     }
     return packed instanceof Promise ? this.#track([key], packed.then(seal)) : seal(packed)
   }
