@@ -17,6 +17,7 @@ import {
   type CachingAgent,
   cacheInfo,
   cachingAgent,
+  NEVER_EXPIRE,
 } from 'caching-agent'
 import { request } from 'undici'
 import { READERS_GRACE } from '../lib/storage/content.ts'
@@ -505,6 +506,61 @@ test('a Redis server that runs no scripts for us stores all the same', {
     assert.equal(await agent.cache.delete(url), 1)
     assert.equal(await agent.cache.count(), 0)
   }
+})
+
+suite('large content on a Redis server', { skip: noRedis }, () => {
+  const HOUR = 3_600_000
+  const DAY = 24 * HOUR
+
+  /** A cache on a server of its own, and how long the chunks of content there will be kept, in milliseconds. */
+  async function cached(t: TestContext, expireAfter: number) {
+    const { url } = await origin(t, (request, response) => {
+      response.write(Buffer.alloc(1_000_000))
+      if (request.url !== '/endless') response.end()
+    })
+    const server = await startRedis()
+    const administrator = createClient({ url: serverUrl('redis', server) })
+    await administrator.connect()
+    t.after(() => administrator.quit())
+    const chunkTimes = async () => {
+      const keys = (await administrator.keys('*')).filter((key) => key.includes('chunks'))
+      return Promise.all(keys.map((key) => administrator.pTTL(key)))
+    }
+    const agent = testAgent(t, { store: serverUrl('redis', server), expireAfter, memory: false })
+    return { url, agent, chunkTimes }
+  }
+
+  for (const expireAfter of [HOUR, NEVER_EXPIRE] as const) {
+    test(`that is deleted or replaced goes before long, whatever becomes of the process: ${expireAfter}`, async (t) => {
+      const { url, agent, chunkTimes } = await cached(t, expireAfter)
+      await get(agent, url)
+      await agent.cache.responses.settled()
+      assert.ok((await chunkTimes()).every((time) => time > 20 * DAY))
+      await get(agent.with({ forceRefresh: true }), url)
+      await agent.cache.responses.settled()
+      await agent.cache.delete(url)
+      while ((await chunkTimes()).some((time) => time > HOUR)) await delay(20)
+      assert.equal((await chunkTimes()).length, 8)
+    })
+
+    test(`that is half-written goes within a day, whatever becomes of the process: ${expireAfter}`, async (t) => {
+      const { url, agent, chunkTimes } = await cached(t, expireAfter)
+      const reading = get(agent, `${url}/endless`).catch(() => {})
+      while ((await chunkTimes()).length < 3) await delay(20)
+      assert.ok((await chunkTimes()).every((time) => time > 0 && time <= DAY))
+      await agent.destroy()
+      await reading
+    })
+  }
+
+  test('that was to be kept for ever goes with its response that is not any more', async (t) => {
+    const { url, agent, chunkTimes } = await cached(t, NEVER_EXPIRE)
+    await get(agent, url)
+    await agent.cache.responses.settled()
+    await agent.cache.resetExpiration('10s')
+    assert.ok((await chunkTimes()).every((time) => time < 70 * DAY))
+    assert.equal((await get(agent, url)).info?.status, 'hit')
+  })
 })
 
 for (const scheme of ['redis', 'valkey']) {

@@ -2,7 +2,7 @@ import type { Events } from '../observe/events.ts'
 import type { DeletionCause } from '../observe/payloads.ts'
 import type { Catalogue } from './catalogue.ts'
 import type { Chunks } from './content.ts'
-import { type Entry, keptUntil } from './entry.ts'
+import { type Entry, keptUntil, STALE_RETENTION } from './entry.ts'
 import { type Exclusive, untilDone } from './exclusive.ts'
 import { finite, type Heads, type Placed } from './heads.ts'
 import { Pace } from './pace.ts'
@@ -137,14 +137,23 @@ export class Bulk {
     return count
   }
 
-  /** Chunks that would not last as long as a response that has been given more time are given more as well. */
+  /**
+   * Chunks that would not last as long as a response that has been given more time are given more as well; and
+   * those that were to last for ever get an end where the response has got one.
+   */
   async #write(placed: Placed, entry: Entry): Promise<boolean> {
     const { content, fields } = entry
     const { chunks } = content
     const until = keptUntil(entry)
-    const isLonger = chunks !== undefined && until > entry.chunksUntil
-    if (isLonger) await this.#chunks.keep(chunks, finite(until - Date.now()), { fields })
-    const revised = isLonger ? { ...entry, chunksUntil: until } : entry
-    return this.#heads.write(placed.key, revised, placed)
+    if (chunks === undefined) return this.#heads.write(placed.key, entry, placed)
+    const isLonger = until > entry.chunksUntil
+    const hasEnd = entry.chunksUntil === Infinity && until < Infinity
+    const chunksUntil = isLonger ? until : hasEnd ? until + STALE_RETENTION : entry.chunksUntil
+    const keep = () => this.#chunks.keep(chunks, finite(chunksUntil - Date.now()), { fields })
+    // At no time is there a head whose content does not last as long as it says.
+    if (isLonger) await keep()
+    const isWritten = await this.#heads.write(placed.key, { ...entry, chunksUntil }, placed)
+    if (isWritten && hasEnd) await keep()
+    return isWritten
   }
 }

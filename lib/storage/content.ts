@@ -105,6 +105,13 @@ export const READERS_GRACE = 10_000
 /** Others are told of what is being read at two looks, one after the other: much sooner than they may remove it. */
 const LOOK_INTERVAL = READERS_GRACE / 4
 
+/**
+ * How long chunks are kept, in milliseconds, where only their time to live removes what a process leaves behind:
+ * such as no head refers to yet, and such as none refers to any more, which may still be being read.
+ */
+const UNFINISHED_TIME = 24 * 3_600_000
+const DOOMED_TIME = 3_600_000
+
 /** As long as anything needs to last, in milliseconds. */
 const FOR_EVER = 100 * 365 * 24 * 3_600_000
 
@@ -251,6 +258,11 @@ export class Chunks {
     return this.#store.expireAll !== undefined && this.#unreferenced === undefined
   }
 
+  /** For how long chunks are written to which no head refers yet, in milliseconds: then they are {@link secure}d. */
+  get unfinishedTime(): number {
+    return this.isClearedBlindly ? UNFINISHED_TIME : Infinity
+  }
+
   /**
    * Content to which a head refers stays, although somebody may have cleared the store while it was being written.
    *
@@ -320,8 +332,9 @@ export class Chunks {
     const timer = setTimeout(() => void this.#remove(record), READERS_GRACE).unref()
     clearTimeout(this.#doomed.get(generation)?.timer)
     this.#doomed.set(generation, { record, timer })
-    // After a crash the next process removes them.
+    // After the end of this process the next one removes them, or they expire.
     this.#unreferenced?.add(generation, 2 * READERS_GRACE).catch(() => {})
+    if (this.isClearedBlindly) this.#store.expire?.(chunkKeys(record), DOOMED_TIME).catch(() => {})
   }
 
   /** Removes what no head has ever referred to, after its last reader here. */

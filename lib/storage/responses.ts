@@ -294,7 +294,8 @@ export class Responses {
     const timeToLive = keptUntil(response) - now + STALE_RETENTION
     const { fields } = response
     const most = Math.min(maxLength, this.maxContentSize)
-    const content = new GrowingContent(this.#chunks, fields, finite(timeToLive), most)
+    const unfinished = finite(Math.min(timeToLive, this.#chunks.unfinishedTime))
+    const content = new GrowingContent(this.#chunks, fields, unfinished, most)
     const recent: Recent = {
       entry: {
         ...response,
