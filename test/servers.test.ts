@@ -553,6 +553,27 @@ suite('large content on a Redis server', { skip: noRedis }, () => {
     })
   }
 
+  for (const scheme of ['redis', 'valkey']) {
+    test(`of which ${scheme}:// has lost a chunk is asked for anew before anybody gets any of it`, async (t) => {
+      const { url } = await origin(t, (_, response) => response.end(Buffer.alloc(1_500_000, 'x')))
+      const server = await startRedis()
+      const administrator = createClient({ url: serverUrl('redis', server) })
+      await administrator.connect()
+      t.after(() => administrator.quit())
+      const { agent } = observedAgent(t, serverUrl(scheme, server))
+      for (const range of [undefined, 'bytes=600000-']) {
+        await get(agent, url)
+        await agent.cache.responses.settled()
+        const init = range === undefined ? {} : { headers: { range } }
+        assert.equal((await get(agent, url, init)).info?.status, 'hit')
+        const chunks = (await administrator.keys('*')).filter((key) => key.endsWith('.4'))
+        await administrator.del(chunks)
+        const { body, info } = await get(agent, url, init)
+        assert.deepEqual([body.length, info?.status], [1_500_000, 'miss'])
+      }
+    })
+  }
+
   test('that was to be kept for ever goes with its response that is not any more', async (t) => {
     const { url, agent, chunkTimes } = await cached(t, NEVER_EXPIRE)
     await get(agent, url)

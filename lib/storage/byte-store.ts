@@ -47,6 +47,8 @@ export interface ByteStore {
     about?: About,
   ): Promise<boolean>
   delete(keys: readonly string[]): Promise<void>
+  /** Whether there is something at all of some keys; absent where it is, unless somebody has removed it. */
+  hasAll?(keys: readonly string[]): Promise<boolean>
   /**
    * Gives keys that have a time to live another one; absent where the store can only write them anew.
    *

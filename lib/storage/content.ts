@@ -78,7 +78,8 @@ export interface Content {
   readonly bytes?: Buffer
   /** How many bytes before it in the same memory are free, for whoever stores it first. */
   readonly room?: number
-  open(position?: number): ContentReader
+  /** @param isMidway whether the reader has been given something else already */
+  open(position?: number, isMidway?: boolean): ContentReader
 }
 
 /** Content held in memory. */
@@ -170,7 +171,7 @@ export class Chunks {
       length,
     }: Pick<ChunksRecord, 'generation'> & { readonly length: number | undefined },
     index: number,
-    isMidway: boolean = index > 0,
+    isMidway: boolean,
   ): Promise<Buffer> {
     const key = chunkKey(generation, index)
     const turn = takeTurn(Math.min(length ?? CHUNK_SIZE, CHUNK_SIZE))
@@ -186,6 +187,25 @@ export class Chunks {
       this.#memory.rememberChunk(key, Buffer.from(chunk))
     }
     return chunk
+  }
+
+  /**
+   * The first chunk that is needed, where the store has all that follow: as long as the caller has been given
+   * nothing, the origin can be asked instead.
+   */
+  async readFirst(record: ChunksRecord, index: number): Promise<Buffer> {
+    const [chunk, areThere] = await Promise.all([
+      this.read(record, index, false),
+      this.#haveAll(chunkKeys(record).slice(index + 1)),
+    ])
+    if (areThere) return chunk
+    throw new LostContentError('a chunk of the stored content is missing')
+  }
+
+  async #haveAll(keys: readonly string[]): Promise<boolean> {
+    if (this.#store.hasAll === undefined) return true
+    const unknown = keys.filter((key) => this.#memory?.chunk(key) === undefined)
+    return unknown.length === 0 || this.#store.hasAll(unknown)
   }
 
   /**
@@ -413,13 +433,17 @@ export function chunkedContent(chunks: Chunks, record: ChunksRecord): Content {
   return {
     chunks: record,
     length,
-    open(position = 0) {
+    open(position = 0, isMidway = false) {
       chunks.retain(generation)
+      let hasBegun = isMidway
       return {
         async read() {
           if (position >= length) return null
           const index = Math.floor(position / chunkSize)
-          const chunk = await chunks.read(record, index)
+          const chunk = await (hasBegun
+            ? chunks.read(record, index, true)
+            : chunks.readFirst(record, index))
+          hasBegun = true
           if (chunk.length !== Math.min(chunkSize, length - index * chunkSize)) {
             throw new LostContentError('a chunk of the stored content has a wrong length')
           }
@@ -440,6 +464,7 @@ export function openPieces(content: Content, pieces: readonly (Range | string)[]
   const hold = content.open()
   let range: ContentReader | undefined
   let remaining = 0
+  let hasBegun = false
   const closeRange = () => {
     range?.close()
     range = undefined
@@ -452,13 +477,14 @@ export function openPieces(content: Content, pieces: readonly (Range | string)[]
         if (typeof left[0] === 'string') text = left.shift() as string
         const piece = left.shift() as Range | undefined
         if (piece === undefined) return text === '' ? null : Buffer.from(text, 'latin1')
-        range = content.open(piece.first)
+        range = content.open(piece.first, hasBegun)
         remaining = rangeLength(piece)
       }
       const bytes = await range.read()
       if (bytes === null) throw new LostContentError('the stored content is too short')
       const part = bytes.subarray(0, remaining)
       remaining -= part.length
+      hasBegun = true
       if (remaining === 0) closeRange()
       return text === '' ? part : Buffer.concat([Buffer.from(text, 'latin1'), part])
     },

@@ -151,6 +151,9 @@ export function guardStore(
         guarded('write', patience(change[4]), async () => store.replace?.(...change) ?? false),
     }),
     delete: (keys) => guarded('delete', deadlines.write, async () => store.delete(keys)),
+    ...(store.hasAll && {
+      hasAll: (keys) => guarded('read', deadlines.read, async () => store.hasAll?.(keys) ?? true),
+    }),
     ...(store.expire && {
       expire: (keys, timeToLive) =>
         guarded('delete', LIST_DEADLINE, async () => store.expire?.(keys, timeToLive)),

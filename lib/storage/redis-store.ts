@@ -19,6 +19,7 @@ export interface RedisClientLike {
     options: { keys: string[]; arguments: (string | Buffer)[] },
   ): Promise<unknown>
   withTypeMapping(mapping: object): RedisClientLike
+  exists(key: string): Promise<unknown>
   pExpire(key: string, milliseconds: number): Promise<unknown>
   scan(
     cursor: string,
@@ -78,7 +79,8 @@ export function redisStore(
     await adapter.getClient()
     return client.eval(REPLACE, { keys: [nameOf(key)], arguments: values })
   })
-  return { ...scannedStore(store, scan, expire), replace }
+  const exists = (key: string) => client.exists(nameOf(key))
+  return { ...scannedStore(store, scan, expire, exists), replace }
 }
 
 /** Writes or deletes what is at a key if it has still the SHA-1 that is named; none where there was nothing. */

@@ -10,15 +10,20 @@ export const SCAN_COUNT = 200
  *
  * @param scan all keys of the store, as it names them; some may occur twice
  * @param expire gives keys another time to live, in milliseconds
+ * @param exists how many keys there are of that name
  */
 export function scannedStore(
   store: ByteStore,
   scan: () => AsyncIterable<string[]>,
   expire: ServerStore['expire'],
+  exists: (key: string) => Promise<unknown>,
 ): Omit<ServerStore, 'replace'> {
   return {
     ...store,
     expire,
+    async hasAll(keys) {
+      return (await Promise.all(keys.map(exists))).every(Number)
+    },
     async expireAll(timeToLive, isExempt) {
       for await (const keys of scan()) {
         await expire(

@@ -82,6 +82,7 @@ class SealedStore implements ByteStore {
   readonly #sealed = new WeakMap<Buffer, Buffer>()
   /** What was there that could not be read, of the keys at which that was so most recently. */
   readonly #unreadable = new LRUCache<string, Buffer>({ max: 100 })
+  readonly hasAll?: NonNullable<ByteStore['hasAll']>
   readonly expire?: (keys: readonly string[], timeToLive: number) => Promise<void>
   readonly expireAll?: NonNullable<ByteStore['expireAll']>
   readonly replace?: NonNullable<ByteStore['replace']>
@@ -98,6 +99,7 @@ class SealedStore implements ByteStore {
     this.#sealing = sealing
     this.#events = events
     this.#onRemoved = onRemoved
+    if (store.hasAll) this.hasAll = store.hasAll.bind(store)
     if (store.expire) {
       this.expire = (keys, timeToLive) =>
         this.#inOrder(keys, async () => store.expire?.(keys, timeToLive))

@@ -136,6 +136,8 @@ export function openServer(url: string, events: Events): Stores | undefined {
       use((connection) => connection[which].set(key, bytes, timeToLive)),
     replace: (...change) => use((connection) => connection[which].replace(...change)),
     delete: (keys) => use((connection) => connection[which].delete(keys)),
+    // A server that is full evicts what it likes, chunks of content one by one.
+    hasAll: (keys) => use(async (connection) => (await connection[which].hasAll?.(keys)) ?? true),
     expire: (...all) => use((connection) => connection[which].expire(...all)),
     expireAll: (...all) => use((connection) => connection[which].expireAll(...all), LONG_SILENCE),
     clear: () => use((connection) => connection[which].clear(), LONG_SILENCE),

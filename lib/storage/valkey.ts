@@ -31,6 +31,7 @@ interface Client {
     ...values: (string | Buffer)[]
   ): Promise<unknown>
   getBuffer(key: string): Promise<Buffer | null>
+  exists(key: string): Promise<unknown>
   pexpire(key: string, milliseconds: number): Promise<unknown>
   scan(
     cursor: string,
@@ -143,5 +144,6 @@ function valkeyStore(adapter: BytesAdapter, client: Client): ServerStore {
   const replace = replacing(store, (key, ...values) =>
     client.eval(REPLACE, 1, prefix + key, ...values),
   )
-  return { ...scannedStore(store, scan, expire), replace }
+  const exists = (key: string) => client.exists(prefix + key)
+  return { ...scannedStore(store, scan, expire, exists), replace }
 }
