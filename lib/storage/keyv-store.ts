@@ -1,6 +1,8 @@
 import { Keyv } from 'keyv'
 import { asError } from '../observe/events.ts'
 import type { ByteStore } from './byte-store.ts'
+import { DEFAULT_NAMESPACE } from './connection.ts'
+import { inOwnNamespace, isNamespaced } from './own-namespace.ts'
 
 /** The parts of a Keyv instance, of Keyv 5 or 6, that are used. */
 export interface KeyvLike {
@@ -27,9 +29,10 @@ interface InnerKeyv extends KeyvLike {
   readonly iterator?: unknown
   readonly namespace?: string
   readonly store?: {
+    readonly iterator?: unknown
     readonly capabilities?: {
-      readonly store: string
-      readonly methods: { readonly iterator: { readonly exists: boolean } }
+      readonly store?: string
+      readonly methods?: { readonly iterator: { readonly exists: boolean } }
     }
   }
 }
@@ -52,12 +55,14 @@ export function bytesKeyv(store: unknown): KeyvLike {
   }) as unknown as KeyvLike
 }
 
-/** A Keyv over an adapter of any kind, in a namespace of our own. */
-export function namespacedKeyv(adapter: unknown): KeyvLike {
-  return new Keyv({
-    store: adapter as Map<string, unknown>,
-    namespace: 'caching-agent',
-  }) as unknown as KeyvLike
+/**
+ * A Keyv over an adapter of any kind, in a namespace of our own; in that of the adapter where it has but one,
+ * as a Keyv that was handed over is in its own. Its owner may use it for more.
+ */
+export function namespacedKeyv(adapter: object): KeyvLike {
+  const apart = isNamespaced(adapter) ? inOwnNamespace(adapter, DEFAULT_NAMESPACE) : adapter
+  const options = apart ? { store: apart, namespace: DEFAULT_NAMESPACE } : { store: adapter }
+  return new Keyv(options as { store: Map<string, unknown> }) as unknown as KeyvLike
 }
 
 /** Whether a value is a Keyv instance rather than an adapter for one. Told by its shape, as there may be several copies of Keyv. */
@@ -149,11 +154,11 @@ export function keyvStore(
 
 /** Every Keyv 6 has an iterator; that of a store which cannot list what it has yields nothing. */
 function canList(keyv: InnerKeyv): boolean {
-  const { capabilities } = keyv.store ?? {}
+  const { capabilities, iterator } = keyv.store ?? {}
   return (
     capabilities === undefined ||
     capabilities.store === 'mapLike' ||
-    capabilities.methods.iterator.exists
+    (capabilities.methods?.iterator.exists ?? iterator !== undefined)
   )
 }
 

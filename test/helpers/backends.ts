@@ -56,7 +56,8 @@ export function handOver<T extends { disconnect(): Promise<unknown> }>(adapter: 
 /** A Redis server; undefined where there can be none. */
 export const redis = noRedis ? undefined : await startRedis()
 const cluster = noRedis ? undefined : await startRedisCluster()
-const postgres = noPostgres ? undefined : await startPostgres()
+/** A PostgreSQL server; undefined where there can be none. */
+export const postgres = noPostgres ? undefined : await startPostgres()
 if (noRedis) test('Redis and Valkey', { skip: noRedis }, () => {})
 if (noPostgres) test('PostgreSQL', { skip: noPostgres }, () => {})
 
