@@ -1,13 +1,17 @@
 import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
 import KeyvPostgres from '@keyv/postgres'
+import KeyvRedis from '@keyv/redis'
 import { KeyvSqlite } from '@keyv/sqlite'
+import KeyvValkey from '@keyv/valkey'
 import type { StoreOption } from 'caching-agent'
 import { Keyv } from 'keyv'
+import KeyvRedis5 from 'keyv-redis5'
+import { Keyv as Keyv5 } from 'keyv5'
 import { Events } from '../lib/observe/events.ts'
 import { openStore } from '../lib/storage/open-store.ts'
 import { get, testAgent } from './helpers/agent.ts'
-import { handOver, PATIENT, postgres } from './helpers/backends.ts'
+import { handOver, PATIENT, postgres, redis } from './helpers/backends.ts'
 import { origin } from './helpers/origin.ts'
 import { serverUrl } from './helpers/servers.ts'
 
@@ -178,6 +182,70 @@ for (const [name, [make, isApart]] of Object.entries(adapters)) {
         store.namespace = 'mine'
         const { heads } = openStore(store, new Events(), { read: 30_000, write: 30_000 })
         assert.equal((await heads.get('key'))?.toString(), 'as it was')
+      })
+    }
+  })
+}
+
+/** Makes a Keyv with a namespace, and says whether it can list what is in one with characters of patterns. */
+type MakeKeyv = [make: (namespace: string | undefined) => Keyv | Keyv5, isListed: boolean]
+
+const five =
+  (store: () => object): MakeKeyv[0] =>
+  (namespace) =>
+    handOver(new Keyv5({ store: store(), namespace } as object))
+const six =
+  (store: () => object): MakeKeyv[0] =>
+  (namespace) =>
+    handOver(new Keyv({ store: store(), namespace } as object))
+const keyvs: Record<string, MakeKeyv> = {
+  'a Keyv 5 over a Map': [five(() => new Map()), true],
+  'a Keyv 6 over a Map': [six(() => new Map()), true],
+  'a Keyv 6 over a KeyvSqlite': [six(() => new KeyvSqlite('sqlite://:memory:')), true],
+}
+if (redis) {
+  const url = serverUrl('redis', redis)
+  // Each in a database of its own, as what is in no namespace is in all of them.
+  const valkey = (database: number) => () => new KeyvValkey(`${url}/${database}`)
+  const withoutSets = () => new KeyvValkey(url, { useRedisSets: false })
+  Object.assign(keyvs, {
+    'a Keyv 5 over a KeyvRedis of Keyv 5': [five(() => new KeyvRedis5(`${url}/1`)), false],
+    'a Keyv 5 over a KeyvValkey': [five(valkey(2)), false],
+    'a Keyv 5 over a KeyvValkey without sets': [five(withoutSets), false],
+    'a Keyv 6 over a KeyvRedis': [six(() => new KeyvRedis(`${url}/3`)), false],
+    'a Keyv 6 over a KeyvValkey': [six(valkey(4)), false],
+    'a Keyv 6 over a KeyvValkey without sets': [six(withoutSets), false],
+  } satisfies typeof keyvs)
+}
+
+for (const [name, [make, isListed]] of Object.entries(keyvs)) {
+  suite(`${name} that was handed over`, () => {
+    for (const namespace of ['mine', 'my:app', 'a::b:', ':', '[a]', 'a*', 'a\\b', undefined]) {
+      test(`with the namespace ${namespace} lists and clears what is there, or says that it cannot`, async (t) => {
+        const { url } = await origin(t, (_, response) => response.end('content'))
+        const keyv = make(namespace) as Keyv
+        const agent = testAgent(t, { expireAfter: '1h', store: keyv, deadlines: PATIENT })
+        await keyv.set('mine', 'untouched')
+        await get(agent, `${url}/1`)
+        await get(agent, `${url}/2`)
+        await agent.cache.responses.settled()
+        const isUnlisted =
+          (!isListed && /[[\\]/.test(namespace ?? '')) ||
+          (namespace === undefined && (keyv instanceof Keyv5 || name.includes('Valkey'))) ||
+          name.endsWith('without sets')
+        if (isUnlisted) {
+          await assert.rejects(agent.cache.count(), /cannot list/)
+          await assert.rejects(agent.cache.urls(), /cannot list/)
+          await assert.rejects(agent.cache.clear(), /cannot list/)
+        } else {
+          assert.deepEqual(await agent.cache.urls(), [`${url}/1`, `${url}/2`])
+          assert.equal(await agent.cache.count(), 2)
+          await agent.cache.clear()
+          assert.equal(await agent.cache.count(), 0)
+          assert.equal((await get(agent, `${url}/1`)).info?.status, 'miss')
+        }
+        assert.equal(await keyv.get('mine'), 'untouched')
+        await agent.cache.delete(`${url}/1`)
       })
     }
   })

@@ -28,13 +28,25 @@ interface InnerKeyv extends KeyvLike {
   deleteMany(keys: readonly string[]): Promise<boolean | readonly boolean[]>
   readonly iterator?: unknown
   readonly namespace?: string
-  readonly store?: {
-    readonly iterator?: unknown
-    readonly capabilities?: {
-      readonly store?: string
-      readonly methods?: { readonly iterator: { readonly exists: boolean } }
-    }
+  /** Of Keyv 5 only. */
+  readonly opts?: { readonly useKeyPrefix?: boolean }
+  readonly store?: InnerStore
+}
+
+/** The parts of what is below a Keyv that tell whether it can list what it has. */
+interface InnerStore {
+  readonly iterator?: unknown
+  readonly capabilities?: {
+    readonly store?: string
+    readonly methods?: { readonly iterator: { readonly exists: boolean } }
   }
+  /** Of the bridge that Keyv 6 puts before an adapter for Keyv 5. */
+  readonly store?: InnerStore
+  /** Of KeyvRedis only. */
+  readonly getMasterNodes?: unknown
+  /** Of KeyvValkey only. */
+  readonly redis?: unknown
+  readonly opts?: { readonly useRedisSets?: boolean }
 }
 
 /**
@@ -135,26 +147,43 @@ export function keyvStore(
 
     entries() {
       const { iterator } = inner
-      if (typeof iterator !== 'function' || !canList(inner)) return undefined
+      const start = listedAs(inner, prefix)
+      if (typeof iterator !== 'function' || start === undefined) return undefined
       return (async function* () {
         // Keyv 5 wants the namespace, Keyv 6 knows it.
         const list: AsyncIterable<[string, unknown]> = iterator.call(inner, inner.namespace)
         for await (const [key, value] of errors.throughout(list)) {
-          if (!key.startsWith(prefix)) continue
+          if (!key.startsWith(start)) continue
+          const name = key.slice(start.length)
           // An iterator yields the envelope's value; of bytes without an envelope there is none.
           const bytes =
-            value === undefined && inner.getRaw ? await inner.getRaw(key) : (value as unknown)
+            value === undefined && inner.getRaw ? await inner.getRaw(prefix + name) : value
           const decoded = isStorable(bytes) ? decode(bytes) : undefined
-          if (decoded !== undefined) yield [key.slice(prefix.length), decoded] as const
+          if (decoded !== undefined) yield [name, decoded] as const
         }
       })()
     },
   }
 }
 
+/** How those keys begin in the list of a Keyv that begin with `prefix`; undefined where it cannot list them. */
+function listedAs(keyv: InnerKeyv, prefix: string): string | undefined {
+  const { namespace, opts } = keyv
+  if (!canList(keyv.store ?? {}, namespace)) return undefined
+  if (opts === undefined || opts.useKeyPrefix === false) return prefix
+  // Keyv 5 takes all before the first colon for the namespace, even where there is none.
+  return namespace ? `${namespace}:${prefix}`.replace(/^[^:]*:/, '') : undefined
+}
+
 /** Every Keyv 6 has an iterator; that of a store which cannot list what it has yields nothing. */
-function canList(keyv: InnerKeyv): boolean {
-  const { capabilities, iterator } = keyv.store ?? {}
+function canList(store: InnerStore, namespace: string | undefined): boolean {
+  const { capabilities, iterator } = store
+  const adapter = store.store ?? store
+  // They look for the namespace by a pattern, in which they escape nothing.
+  if (adapter.getMasterNodes || adapter.redis) {
+    if (/[[\\]/.test(namespace ?? '')) return false
+    if (adapter.redis && (!namespace || adapter.opts?.useRedisSets === false)) return false
+  }
   return (
     capabilities === undefined ||
     capabilities.store === 'mapLike' ||
