@@ -1,10 +1,11 @@
 import assert from 'node:assert/strict'
-import { suite, test } from 'node:test'
+import { suite, type TestContext, test } from 'node:test'
+import { setImmediate } from 'node:timers/promises'
 import KeyvPostgres from '@keyv/postgres'
 import KeyvRedis from '@keyv/redis'
 import { KeyvSqlite } from '@keyv/sqlite'
 import KeyvValkey from '@keyv/valkey'
-import type { StoreOption } from 'caching-agent'
+import type { CachingAgent, StoreOption } from 'caching-agent'
 import { Keyv } from 'keyv'
 import KeyvRedis5 from 'keyv-redis5'
 import { Keyv as Keyv5 } from 'keyv5'
@@ -248,5 +249,116 @@ for (const [name, [make, isListed]] of Object.entries(keyvs)) {
         await agent.cache.delete(`${url}/1`)
       })
     }
+  })
+}
+
+/** The parts of what tells of events that say who listens. */
+interface Emitter {
+  on(event: string, listener: (error: unknown) => void): unknown
+  off(event: string, listener: (error: unknown) => void): unknown
+  emit(event: string, error: Error): unknown
+  listeners(event: string): readonly unknown[]
+}
+
+/** What is handed over, and what tells of its events: itself, an adapter below it, or a client. */
+const heard: Record<string, () => [store: object, ...emitters: unknown[]]> = {
+  'a Keyv 5': () => withEmitters(new Keyv5({ namespace: 'mine' })),
+  'a Keyv 6': () => withEmitters(new Keyv({ namespace: 'mine' })),
+  'a KeyvSqlite': () => withEmitters(new KeyvSqlite('sqlite://:memory:')),
+}
+if (redis) {
+  const url = serverUrl('redis', redis)
+  Object.assign(heard, {
+    'a KeyvRedis': () => {
+      const adapter = handOver(new KeyvRedis(url))
+      return withEmitters(adapter, adapter.client)
+    },
+    'a KeyvRedis of Keyv 5': () => {
+      const adapter = handOver(new KeyvRedis5(url))
+      return withEmitters(adapter, adapter.client)
+    },
+    'a KeyvValkey': () => {
+      const adapter = handOver(new KeyvValkey(url))
+      return withEmitters(adapter, adapter.redis)
+    },
+    'a Keyv 6 over a KeyvRedis': () => {
+      const adapter = new KeyvRedis(url)
+      return withEmitters(handOver(new Keyv({ store: adapter })), adapter, adapter.client)
+    },
+    'a Keyv 5 over a KeyvValkey': () => {
+      const adapter = new KeyvValkey(url)
+      return withEmitters(handOver(new Keyv5({ store: adapter })), adapter, adapter.redis)
+    },
+  } satisfies typeof heard)
+}
+
+function withEmitters(store: object, ...emitters: unknown[]): [object, ...unknown[]] {
+  return [store, store, ...emitters]
+}
+
+const EVENTS = ['error', 'connect', 'disconnect', 'reconnecting']
+
+for (const [name, make] of Object.entries(heard)) {
+  suite(`the listeners at ${name} that was handed over`, () => {
+    const open = async (t: TestContext, store: object, url: string) => {
+      const agent = testAgent(t, { expireAfter: '1h', store: store as StoreOption })
+      await get(agent, url)
+      await agent.cache.responses.settled()
+      return agent
+    }
+
+    test('are no more after 60 caches than before, and there is no warning, be they open together or not', async (t) => {
+      const { url } = await origin(t, (_, response) => response.end('content'))
+      const [store, ...given] = make()
+      const emitters = given as Emitter[]
+      const warnings: unknown[] = []
+      const warn = (warning: unknown) => warnings.push(warning)
+      process.on('warning', warn)
+      t.mock.method(console, 'warn', warn)
+      t.after(() => process.off('warning', warn))
+      const owner = t.mock.fn()
+      for (const emitter of emitters) emitter.on('error', owner)
+      // What it opens by itself when it is first used, such as a connection, may be listened to.
+      await (await open(t, store, url)).close()
+      const count = () =>
+        emitters.map((emitter) => EVENTS.map((event) => emitter.listeners(event).length))
+      const before = count()
+      for (let index = 0; index < 60; index++) await (await open(t, store, url)).close()
+      assert.deepEqual(count(), before)
+      const agents: CachingAgent[] = []
+      for (let index = 0; index < 60; index++) agents.push(await open(t, store, url))
+      for (const agent of agents) await agent.close()
+      assert.deepEqual(count(), before)
+      await setImmediate()
+      assert.deepEqual(warnings, [])
+      for (const emitter of emitters) emitter.off('error', owner)
+    })
+
+    test('tell each cache of errors until it is closed, and end no program after that', async (t) => {
+      const { url } = await origin(t, (_, response) => response.end('content'))
+      const [store, ...given] = make()
+      const emitter = given.at(-1) as Emitter
+      const first = await open(t, store, url)
+      const second = await open(t, store, url)
+      const told: string[] = []
+      first.cache.on('error', ({ error }) => told.push(`first: ${(error as Error).message}`))
+      second.cache.on('error', ({ error }) => told.push(`second: ${(error as Error).message}`))
+      emitter.emit('error', new Error('one'))
+      await setImmediate()
+      await first.close()
+      emitter.emit('error', new Error('two'))
+      await setImmediate()
+      await second.close()
+      emitter.emit('error', new Error('three'))
+      await setImmediate()
+      assert.deepEqual([...new Set(told)], ['first: one', 'second: one', 'second: two'])
+      const third = await open(t, store, url)
+      third.cache.on('error', ({ error }) => told.push(`third: ${(error as Error).message}`))
+      emitter.emit('error', new Error('four'))
+      await setImmediate()
+      assert.equal(told.at(-1), 'third: four')
+      await third.close()
+      for (const emitter of given as Emitter[]) assert.ok(emitter.listeners('error').length <= 5)
+    })
   })
 }

@@ -2,6 +2,7 @@ import { Keyv } from 'keyv'
 import { asError } from '../observe/events.ts'
 import type { ByteStore } from './byte-store.ts'
 import { DEFAULT_NAMESPACE } from './connection.ts'
+import { ErrorListeners } from './error-listeners.ts'
 import { inOwnNamespace, isNamespaced } from './own-namespace.ts'
 
 /** The parts of a Keyv instance, of Keyv 5 or 6, that are used. */
@@ -71,10 +72,11 @@ export function bytesKeyv(store: unknown): KeyvLike {
  * A Keyv over an adapter of any kind, in a namespace of our own; in that of the adapter where it has but one,
  * as a Keyv that was handed over is in its own. Its owner may use it for more.
  */
-export function namespacedKeyv(adapter: object): KeyvLike {
+export function namespacedKeyv(adapter: object, listeners: ErrorListeners): KeyvLike {
   const apart = isNamespaced(adapter) ? inOwnNamespace(adapter, DEFAULT_NAMESPACE) : adapter
   const options = apart ? { store: apart, namespace: DEFAULT_NAMESPACE } : { store: adapter }
-  return new Keyv(options as { store: Map<string, unknown> }) as unknown as KeyvLike
+  const make = () => new Keyv(options as { store: Map<string, unknown> })
+  return listeners.replacing(adapter, make) as unknown as KeyvLike
 }
 
 /** Whether a value is a Keyv instance rather than an adapter for one. Told by its shape, as there may be several copies of Keyv. */
@@ -204,9 +206,16 @@ export class KeyvErrors {
   #last: unknown
   #calls = 0
 
-  /** @param onOther told of errors that happen outside any call, such as a lost connection */
-  constructor(keyv: KeyvLike, onOther: (error: Error) => void) {
-    keyv.on('error', (error) => {
+  /**
+   * @param onOther told of errors that happen outside any call, such as a lost connection
+   * @param listeners needed where the Keyv is not our own
+   */
+  constructor(
+    keyv: KeyvLike,
+    onOther: (error: Error) => void,
+    listeners: ErrorListeners = new ErrorListeners(),
+  ) {
+    listeners.add(keyv, (error) => {
       this.#count += 1
       this.#last = error
       if (this.#calls === 0) onOther(asError(error))

@@ -3,6 +3,7 @@ import { resolve } from 'node:path'
 import { inspect } from 'node:util'
 import type { Events } from '../observe/events.ts'
 import type { Stores } from './byte-store.ts'
+import { ErrorListeners } from './error-listeners.ts'
 import { CircuitBreaker, DEFAULT_DEADLINES, type Deadlines, guardStore } from './guarded-store.ts'
 import {
   isKeyv,
@@ -87,19 +88,23 @@ function openKeyv(option: unknown, events: Events): Stores {
     )
   }
   const onError = (error: Error) => events.error('open', error)
+  const listeners = new ErrorListeners()
   return {
-    ...(isKeyvRedis(option) ? openKeyvRedis(option, onError) : openText(option, onError)),
+    ...(isKeyvRedis(option)
+      ? openKeyvRedis(option, onError, listeners)
+      : openText(option, onError, listeners)),
     // A Keyv or an adapter that was handed to us may be in use elsewhere.
-    close: async () => undefined,
+    close: async () => listeners.removeAll(),
   }
 }
 
 function openText(
   option: object,
   onError: (error: Error) => void,
+  listeners: ErrorListeners,
 ): Pick<Stores, 'heads' | 'chunks'> {
-  const keyv = isKeyv(option) ? (option as KeyvLike) : namespacedKeyv(option)
-  const errors = new KeyvErrors(keyv, onError)
+  const keyv = isKeyv(option) ? (option as KeyvLike) : namespacedKeyv(option, listeners)
+  const errors = new KeyvErrors(keyv, onError, listeners)
   return {
     heads: keyvStore(keyv, 'text', errors, 'response.'),
     chunks: keyvStore(keyv, 'text', errors, 'chunk.'),

@@ -2,6 +2,7 @@ import { hash } from 'node:crypto'
 import { asError } from '../observe/events.ts'
 import type { ByteStore } from './byte-store.ts'
 import { DEFAULT_NAMESPACE, NAMES, type ServerStore } from './connection.ts'
+import type { ErrorEmitter, ErrorListeners } from './error-listeners.ts'
 import { bytesKeyv, KeyvErrors, keyvStore } from './keyv-store.ts'
 import type { LeaseStore } from './leases.ts'
 import { keysWith, SCAN_COUNT, scannedStore } from './scanned-store.ts'
@@ -10,7 +11,7 @@ import { keysWith, SCAN_COUNT, scannedStore } from './scanned-store.ts'
 export const AS_BYTES: object = { 36: Buffer }
 
 /** The parts of a client of a Redis server, cluster or sentinel that are used. */
-export interface RedisClientLike {
+export interface RedisClientLike extends ErrorEmitter {
   set(key: string, value: string, options: { NX?: true; PX: number }): Promise<unknown>
   get(key: string): Promise<unknown>
   del(key: string): Promise<unknown>
@@ -181,11 +182,20 @@ export function isKeyvRedis(adapter: object): adapter is KeyvRedisLike {
 export function openKeyvRedis(
   given: KeyvRedisLike,
   onError: (error: Error) => void,
+  listeners: ErrorListeners,
 ): { heads: ByteStore; chunks: ByteStore; leases: LeaseStore } {
   const { namespace = DEFAULT_NAMESPACE, keyPrefixSeparator, useUnlink } = given
   const Adapter = given.constructor as new (client: unknown, options: object) => KeyvRedisLike
+  // An adapter listens to its client for good, and to more than its errors.
+  const client: RedisClientLike = Object.create(given.client.withTypeMapping(AS_BYTES), {
+    on: {
+      value: (event: string, listener: (error: unknown) => void) => {
+        if (event === 'error') listeners.add(given.client, listener)
+      },
+    },
+  })
   const open = (name: string) => {
-    const adapter = new Adapter(given.client.withTypeMapping(AS_BYTES), {
+    const adapter = new Adapter(client, {
       namespace: `${namespace}:${name}`,
       keyPrefixSeparator,
       useUnlink,
