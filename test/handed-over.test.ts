@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { suite, type TestContext, test } from 'node:test'
-import { setImmediate } from 'node:timers/promises'
+import { setTimeout as delay, setImmediate } from 'node:timers/promises'
+import { gunzipSync, gzipSync } from 'node:zlib'
 import KeyvPostgres from '@keyv/postgres'
 import KeyvRedis from '@keyv/redis'
 import { KeyvSqlite } from '@keyv/sqlite'
@@ -359,6 +360,71 @@ for (const [name, make] of Object.entries(heard)) {
       assert.equal(told.at(-1), 'third: four')
       await third.close()
       for (const emitter of given as Emitter[]) assert.ok(emitter.listeners('error').length <= 5)
+    })
+  })
+}
+
+/** An adapter for Keyv 5 that returns what it was given as bytes. */
+function bytesAdapter() {
+  const map = new Map<string, Buffer>()
+  return {
+    get: async (key: string) => map.get(key),
+    set: async (key: string, value: string) => map.set(key, Buffer.from(value)),
+    delete: async (key: string) => map.delete(key),
+    clear: async () => map.clear(),
+    async *iterator() {
+      yield* map
+    },
+  }
+}
+
+/** Compresses to bytes, as KeyvGzip does; what is not compressed it cannot read. */
+const gzip = {
+  compress: async (text: string) => gzipSync(text),
+  decompress: async (bytes: Buffer) => gunzipSync(bytes).toString(),
+}
+
+const ofBytes: Record<string, [make: () => StoreOption, fill: (store: StoreOption) => unknown]> = {
+  'an adapter that returns bytes': [
+    bytesAdapter as () => StoreOption,
+    (adapter) => (adapter as Map<string, string>).set('caching-agent::response.key', '{'),
+  ],
+  'a Keyv 6 that compresses to bytes': [
+    () => new Keyv({ compression: gzip }),
+    async (keyv) => {
+      const { store } = keyv as unknown as { store: Map<string, unknown> }
+      await store.set('response.key', Buffer.from('neither compressed nor text'))
+    },
+  ],
+}
+
+for (const [name, [make, fill]] of Object.entries(ofBytes)) {
+  suite(name, () => {
+    test('holds responses, for others too, and lists them', async (t) => {
+      const { url } = await origin(t, (_, response) => response.end('content'))
+      const store = make()
+      for (const status of ['miss', 'hit']) {
+        const agent = testAgent(t, { expireAfter: '1h', store })
+        assert.equal((await get(agent, url)).info?.status, status)
+        await agent.cache.responses.settled()
+        assert.deepEqual(await agent.cache.urls(), [`${url}/`])
+        await agent.close()
+      }
+    })
+
+    test('forgets what has expired', async () => {
+      const { heads } = openStore(make(), new Events())
+      await heads.set('key', Buffer.from('content'), 60)
+      assert.equal((await heads.get('key'))?.toString(), 'content')
+      await delay(80)
+      assert.equal(await heads.get('key'), undefined)
+    })
+
+    test('tells of what it cannot decode', async () => {
+      const store = make()
+      await fill(store)
+      const { heads } = openStore(store, new Events())
+      await assert.rejects(async () => heads.get('key'))
     })
   })
 }

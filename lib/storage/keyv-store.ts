@@ -26,12 +26,22 @@ export interface KeyvAdapterLike {
 /** A Keyv as used here: raw reads for bytes, and the iterator that only some stores have. */
 interface InnerKeyv extends KeyvLike {
   getRaw?(key: string): Promise<unknown>
+  /** Of Keyv 6 only. */
+  decode?(data: unknown): Promise<Decoded | undefined>
+  readonly compression?: unknown
+  readonly encryption?: unknown
   deleteMany(keys: readonly string[]): Promise<boolean | readonly boolean[]>
   readonly iterator?: unknown
   readonly namespace?: string
   /** Of Keyv 5 only. */
   readonly opts?: { readonly useKeyPrefix?: boolean }
   readonly store?: InnerStore
+}
+
+/** What Keyv makes of what is below it. */
+interface Decoded {
+  readonly value?: unknown
+  readonly expires?: number
 }
 
 /** The parts of what is below a Keyv that tell whether it can list what it has. */
@@ -68,6 +78,13 @@ export function bytesKeyv(store: unknown): KeyvLike {
   }) as unknown as KeyvLike
 }
 
+/** For adapters that return text as bytes: Keyv decodes these only where it is to decompress them. */
+const AS_TEXT = {
+  compress: (text: string) => text,
+  decompress: (data: string | Uint8Array) =>
+    typeof data === 'string' ? data : Buffer.from(data).toString(),
+}
+
 /**
  * A Keyv over an adapter of any kind, in a namespace of our own; in that of the adapter where it has but one,
  * as a Keyv that was handed over is in its own. Its owner may use it for more.
@@ -75,7 +92,8 @@ export function bytesKeyv(store: unknown): KeyvLike {
 export function namespacedKeyv(adapter: object, listeners: ErrorListeners): KeyvLike {
   const apart = isNamespaced(adapter) ? inOwnNamespace(adapter, DEFAULT_NAMESPACE) : adapter
   const options = apart ? { store: apart, namespace: DEFAULT_NAMESPACE } : { store: adapter }
-  const make = () => new Keyv(options as { store: Map<string, unknown> })
+  const make = () =>
+    new Keyv({ ...(options as { store: Map<string, unknown> }), compression: AS_TEXT })
   return listeners.replacing(adapter, make) as unknown as KeyvLike
 }
 
@@ -110,11 +128,19 @@ export function keyvStore(
     throw new TypeError(`expected the text that was stored, got ${typeof value}`)
   }
 
+  function read(key: string): Promise<unknown> {
+    if (isText && (inner.compression ?? inner.encryption)) return getDecoded(inner, key)
+    return !isText && inner.getRaw ? inner.getRaw(key) : inner.get(key)
+  }
+
   return {
     async get(key) {
-      const read = () =>
-        !isText && inner.getRaw ? inner.getRaw(prefix + key) : inner.get(prefix + key)
-      return decode(await errors.during(read, (value) => value !== undefined))
+      return decode(
+        await errors.during(
+          () => read(prefix + key),
+          (value) => value !== undefined,
+        ),
+      )
     },
 
     async set(key, bytes, timeToLive) {
@@ -166,6 +192,15 @@ export function keyvStore(
       })()
     },
   }
+}
+
+/** What is at a key of a Keyv. Keyv 6 decodes what is text, and returns bytes as if they were decoded. */
+async function getDecoded(keyv: InnerKeyv, key: string): Promise<unknown> {
+  if (!keyv.getRaw || !keyv.decode) return keyv.get(key)
+  const raw = await keyv.getRaw(key)
+  const { value, expires } =
+    (raw instanceof Uint8Array ? await keyv.decode(raw) : (raw as Decoded | undefined)) ?? {}
+  return Date.now() > (expires ?? Infinity) ? undefined : value
 }
 
 /** How those keys begin in the list of a Keyv that begin with `prefix`; undefined where it cannot list them. */
