@@ -3,12 +3,14 @@ import { execFile } from 'node:child_process'
 import { once } from 'node:events'
 import { createServer, type Server } from 'node:http'
 import { connect } from 'node:net'
+import { join } from 'node:path'
 import { suite, test } from 'node:test'
 import { setTimeout as delay } from 'node:timers/promises'
 import { promisify } from 'node:util'
 import { type AgentOptions, cacheInfo, cachingAgent, HttpCache, install } from 'caching-agent'
 import * as undici from 'undici'
 import { fetchWith, get, outcomes, requestText, testAgent } from './helpers/agent.ts'
+import { folder } from './helpers/folder.ts'
 import { listen, origin } from './helpers/origin.ts'
 
 const run = promisify(execFile)
@@ -162,6 +164,22 @@ suite('an agent', () => {
     assert.equal(await cache.count(), 1)
     const second = testAgent(t, { cache, expireAfter: '1h' })
     assert.equal((await get(second, url)).info?.status, 'hit')
+  })
+
+  test('a cache that is closed lets hits end that are being played', async (t) => {
+    const content = Buffer.alloc(10_000_000, 'x')
+    const { url } = await origin(t, (_, response) => response.end(content))
+    const cache = new HttpCache({ store: `sqlite://${join(folder(t), 'cache.sqlite')}`, memory: false }) // biome-ignore format: one line
+    const agent = testAgent(t, { cache, expireAfter: '1h' })
+    await get(agent, url)
+    await cache.responses.settled()
+    const { headers, body } = await undici.request(url, { dispatcher: agent })
+    assert.equal(cacheInfo({ headers })?.status, 'hit')
+    await once(body, 'readable')
+    const closed = cache.close()
+    await delay(50)
+    assert.ok(content.equals(Buffer.from(await body.arrayBuffer())))
+    await closed
   })
 
   test('passes on the events of its dispatcher', async (t) => {

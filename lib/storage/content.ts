@@ -22,6 +22,9 @@ const MEMORY_LIMIT = 8 * 1024 * 1024
 /** Of how many chunks that have been written the memory is used again. */
 const MAX_SPARE = 8
 
+/** How long the end of reads is waited for before a store is closed, in milliseconds. */
+const CLOSE_PATIENCE = 5000
+
 /** How long a store may take for a chunk in the middle of content, in milliseconds. */
 const MIDWAY_DEADLINE = 10_000
 
@@ -131,6 +134,8 @@ export class Chunks {
   readonly #unreferenced: Unreferenced | undefined
   readonly #readership: Readership | undefined
   readonly #readers = new Map<string, number>()
+  /** Resolves when none of them is left. */
+  #unread: PromiseWithResolvers<void> = Promise.withResolvers()
   /** Looks now and then for what is being read for long. */
   #looks: NodeJS.Timeout | undefined
   /** What was being read at the last look, and of what other processes have been told. */
@@ -306,6 +311,7 @@ export class Chunks {
   }
 
   retain(generation: string): void {
+    if (!this.areRead) this.#unread = Promise.withResolvers()
     const readers = (this.#readers.get(generation) ?? 0) + 1
     this.#readers.set(generation, readers)
     if (this.#readership === undefined || this.#looks) return
@@ -318,6 +324,7 @@ export class Chunks {
     if (readers > 0) this.#readers.set(generation, readers)
     else {
       this.#readers.delete(generation)
+      if (!this.areRead) this.#unread.resolve()
       this.#endReading(generation)
       const doomed = this.#doomed.get(generation)
       if (doomed) void this.#remove(doomed.record)
@@ -370,8 +377,10 @@ export class Chunks {
     await Promise.all(this.#removals)
   }
 
-  /** The store is about to be closed. */
+  /** The store is about to be closed: who is reading may read to the end, unless that takes too long. */
   async close(): Promise<void> {
+    const late = delay(CLOSE_PATIENCE, undefined, { ref: false })
+    if (this.areRead) await Promise.race([this.#unread.promise, late])
     this.#isClosed = true
     clearInterval(this.#looks)
     await this.flush()
