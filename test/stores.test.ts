@@ -1,7 +1,10 @@
 import assert from 'node:assert/strict'
+import { existsSync } from 'node:fs'
+import { join } from 'node:path'
 import { suite, test } from 'node:test'
 import { setTimeout as delay } from 'node:timers/promises'
 import KeyvRedis from '@keyv/redis'
+import { HttpCache } from 'caching-agent'
 import { Keyv } from 'keyv'
 import { Keyv as Keyv5 } from 'keyv5'
 import { Events } from '../lib/observe/events.ts'
@@ -9,6 +12,7 @@ import { openStore, type StoreOption } from '../lib/storage/open-store.ts'
 import { adapter } from './helpers/adapter.ts'
 import { get, outcomes, testAgent } from './helpers/agent.ts'
 import { handOver, PATIENT, redis, stores, UNLISTED } from './helpers/backends.ts'
+import { folder } from './helpers/folder.ts'
 import { origin } from './helpers/origin.ts'
 import { serverUrl } from './helpers/servers.ts'
 
@@ -146,6 +150,18 @@ suite('a Keyv that was handed over', () => {
       assert.equal(await (keyv as Keyv).get('mine'), 'untouched')
     })
   }
+})
+
+test('a store is named by a URL as well as by its text', async (t) => {
+  const path = join(folder(t), 'a store.sqlite')
+  for (const store of [`sqlite://${path}`, new URL(`sqlite://${path}`), new URL('memory:')]) {
+    const cache = new HttpCache({ store })
+    await cache.save('http://site.invalid/', { headers: { 'cache-control': 'max-age=60' } })
+    assert.equal(await cache.count(), 1)
+    await cache.close()
+  }
+  assert.ok(existsSync(path))
+  assert.throws(() => new HttpCache({ store: new URL('mysql://host') }), /store: expected/)
 })
 
 suite('a store that fails while it lists what it has', () => {

@@ -21,9 +21,9 @@ import { openSqlite } from './sqlite.ts'
 
 /**
  * Where responses are kept: a URL (`sqlite://path`, `memory:`, `redis://host`, `valkey://host`,
- * `postgres://host/database`), a Keyv instance, or a storage adapter for Keyv.
+ * `postgres://host/database`) as text or as a `URL`, a Keyv instance, or a storage adapter for Keyv.
  */
-export type StoreOption = string | KeyvLike | KeyvAdapterLike
+export type StoreOption = string | URL | KeyvLike | KeyvAdapterLike
 
 /** The store of a cache for which none is named. */
 export const DEFAULT_STORE = 'sqlite://http_cache.sqlite'
@@ -40,8 +40,9 @@ export function openStore(
   deadlines: Deadlines = DEFAULT_DEADLINES,
   isOnlyRead = false,
 ): Stores {
+  const store = option instanceof URL ? textOf(option) : option
   const stores =
-    typeof option === 'string' ? openUrl(option, events, isOnlyRead) : openKeyv(option, events)
+    typeof store === 'string' ? openUrl(store, events, isOnlyRead) : openKeyv(store, events)
   const { loaded, leases } = stores
   const reading = new CircuitBreaker()
   const heads = guardStore(stores.heads, events, deadlines, loaded, reading)
@@ -51,6 +52,11 @@ export function openStore(
   const take: LeaseStore['take'] = async (...lease) =>
     heads.isAtRest ? 'alone' : leases.take(...lease)
   return { ...stores, heads, chunks, leases: { ...leases, take } }
+}
+
+/** A URL as somebody would have written it: in the path of a file nothing is encoded. */
+function textOf({ protocol, host, pathname, href }: URL): string {
+  return protocol === 'sqlite:' ? `sqlite://${host}${decodeURIComponent(pathname)}` : href
 }
 
 function openUrl(url: string, events: Events, isOnlyRead: boolean): Stores {
