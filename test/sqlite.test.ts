@@ -72,16 +72,16 @@ function errorsOf({ cache }: { cache: ReturnType<typeof cachingAgent>['cache'] }
   return errors
 }
 
-/** Leaves something in a file by which it is told from another one. */
+/** Leaves something of our own in a file by which it is told from another one. */
 function mark(path: string): void {
   const database = new DatabaseSync(path)
-  database.exec('CREATE TABLE mark (x)')
+  database.exec("INSERT INTO leases_1 VALUES ('mark', '', 1e15)")
   database.close()
 }
 
 function isMarked(path: string): boolean {
   const database = new DatabaseSync(path)
-  const found = database.prepare("SELECT 1 FROM sqlite_schema WHERE name = 'mark'").all()
+  const found = database.prepare("SELECT 1 FROM leases_1 WHERE key = 'mark'").all()
   database.close()
   return found.length > 0
 }
@@ -178,6 +178,73 @@ suite('the SQLite file', () => {
     assert.ok(isMarked(path), 'others would be left with what is no more')
     assert.deepEqual(await outcomes(other, url, [{}]), ['miss'])
     assert.deepEqual(errors, [])
+  })
+
+  const belongings: [what: string, make: string, there: string][] = [
+    ['a table', 'CREATE TABLE users (x); INSERT INTO users VALUES (1)', 'SELECT x FROM users'],
+    [
+      'a table whose name is almost one of ours',
+      'CREATE TABLE responses_10 (x); INSERT INTO responses_10 VALUES (1)',
+      'SELECT x FROM responses_10',
+    ],
+    [
+      'the tables of another release',
+      'CREATE TABLE responses_2 (key, value); INSERT INTO responses_2 VALUES (1, 2)',
+      'SELECT key FROM responses_2',
+    ],
+    [
+      'a trigger on a table of ours',
+      'CREATE TRIGGER mine AFTER INSERT ON chunks_1 BEGIN SELECT 1; END',
+      "SELECT 1 FROM sqlite_schema WHERE name = 'mine'",
+    ],
+    ['a view', 'CREATE VIEW mine AS SELECT 1 AS x', 'SELECT x FROM mine'],
+    [
+      'the number of a program',
+      'PRAGMA application_id = 1',
+      'SELECT 1 FROM pragma_application_id WHERE application_id = 1',
+    ],
+    [
+      'the version of a program',
+      'PRAGMA user_version = 7',
+      'SELECT 1 FROM pragma_user_version WHERE user_version = 7',
+    ],
+  ]
+  for (const [what, make, there] of belongings) {
+    test(`is cleared of nothing of others: ${what}`, async (t) => {
+      const { url, path, agent } = await marked(t)
+      const database = new DatabaseSync(path)
+      database.exec(make)
+      assert.equal(database.prepare(there).all().length, 1)
+      database.close()
+      await agent.cache.clear()
+      const after = new DatabaseSync(path)
+      t.after(() => after.close())
+      assert.equal(after.prepare(there).all().length, 1)
+      assert.ok(isMarked(path))
+      assert.equal(await agent.cache.count(), 0)
+      assert.equal(await agent.cache.size(), 0)
+      assert.deepEqual(await outcomes(agent, url, [{}, {}]), ['miss', 'hit'])
+    })
+  }
+
+  test('is cleared of nothing that others have put there at that moment', async (t) => {
+    const { path, agent } = await marked(t)
+    const { exec } = DatabaseSync.prototype
+    t.mock.method(DatabaseSync.prototype, 'exec', function (this: DatabaseSync, sql: string) {
+      if (sql.includes('locking_mode = EXCLUSIVE')) {
+        const other = new DatabaseSync(path)
+        exec.call(other, 'CREATE TABLE users (x)')
+        other.close()
+      }
+      return exec.call(this, sql)
+    })
+    await agent.cache.clear()
+    const database = new DatabaseSync(path)
+    t.after(() => database.close())
+    assert.deepEqual(database.prepare('SELECT x FROM users').all(), [])
+    assert.deepEqual({ ...database.prepare('PRAGMA journal_mode').get() }, { journal_mode: 'wal' })
+    assert.ok(isMarked(path))
+    assert.equal(await agent.cache.count(), 0)
   })
 
   test('is not begun anew under somebody whom nobody knows', async (t) => {
@@ -549,6 +616,31 @@ suite('a damaged file', () => {
     await agent.cache.responses.settled()
     assert.equal((await get(agent, url)).info?.status, 'hit')
     assert.match(errors.join(), /is damaged; set aside as/)
+  })
+
+  test('that is begun anew has none of the tables of others', async (t) => {
+    const { url } = await origin(t, (_, response) => response.end('content'))
+    const inside = folder(t)
+    const path = join(inside, 'cache.sqlite')
+    const store = `sqlite://${path}`
+    await program(store, [url])
+    const database = new DatabaseSync(path)
+    database.exec('CREATE TABLE users (x)')
+    database.close()
+    const agent = testAgent(t, { store, expireAfter: '1h', memory: false })
+    assert.equal((await get(agent, url)).info?.status, 'hit')
+    const bytes = readFileSync(path)
+    bytes.fill(0xa5, 4096)
+    writeFileSync(path, bytes)
+    for (const file of ['/1', '/2', '/3']) {
+      await get(agent, url + file)
+      await agent.cache.responses.settled()
+    }
+    assert.ok(readdirSync(inside).some((name) => name.includes('.corrupt-')))
+    const anew = new DatabaseSync(path)
+    t.after(() => anew.close())
+    const users = anew.prepare("SELECT 1 FROM sqlite_schema WHERE name = 'users'").all()
+    assert.deepEqual(users, [])
   })
 
   const names: [what: string, from: string, to: string][] = [

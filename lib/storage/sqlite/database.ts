@@ -23,7 +23,7 @@ import { type Run, transact } from '../writes.ts'
 import { type Inspection, inspect } from './inspect.ts'
 import { inspectFile } from './inspect-file.ts'
 import { isAlive } from './is-alive.ts'
-import { CHANGES, PROCESSES, TABLES } from './schema.ts'
+import { CHANGES, COMPLETE, OWN_NAMES, PROCESSES, TABLES } from './schema.ts'
 import { WalIndex } from './wal-index.ts'
 
 /** How long SQLite itself waits for another process's lock, blocking this one, in milliseconds. */
@@ -348,18 +348,24 @@ export class SqliteDatabase {
   }
 
   /**
-   * Begins a new file in place of this one, if nobody else has it open: however much there is in it, that
-   * takes no time.
+   * Begins a new file in place of this one, if nobody else has it open or has anything in it: however much there
+   * is, that takes no time.
    *
    * @returns whether there is a new one
    */
   async beginNew(): Promise<boolean> {
     if (!this.#isWritable || (await this.hasOthers())) return false
+    if (!isAllOurs(this.#database ?? this.#open())) return false
     const { writer } = this.#writes
     this.#writes.writer = undefined
     await writer?.close()
     const database = this.#database ?? this.#open()
     if (!lockOthersOut(database)) return false
+    // Somebody may have put something there just before.
+    if (!isAllOurs(database)) {
+      this.#letGo()
+      return false
+    }
     const { mode } = statSync(this.#path)
     try {
       rmSync(this.#path)
@@ -379,10 +385,11 @@ export class SqliteDatabase {
 
   /** Notes what the tables are like that there are now, whoever has made them. */
   async learnSchema(): Promise<void> {
-    const sql = `SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL ORDER BY type = 'table' DESC`
-    const rows = await this.query<{ sql: string }>(sql)
+    const sql = `SELECT name, sql FROM sqlite_schema WHERE sql IS NOT NULL ORDER BY type = 'table' DESC`
+    const rows = await this.query<{ name: string; sql: string }>(sql)
     this.#schema = rows
-      .filter(({ sql }) => !sql.startsWith('CREATE TABLE sqlite_'))
+      // Of what others have in the file nothing is made anew.
+      .filter(({ name }) => OWN_NAMES.has(name))
       .map(({ sql }) => sql.replace(/^CREATE (?:UNIQUE )?\w+ /, '$&IF NOT EXISTS '))
   }
 
@@ -576,6 +583,19 @@ export class SqliteDatabase {
     this.#writes.close(new Error('the store is closed'))
     await this.#writes.writer?.close()
     this.#letGo()
+  }
+}
+
+/** Whether there is nothing of others in a file, such as the tables of a program, or of another release. */
+function isAllOurs(database: DatabaseSync): boolean {
+  const { application_id: application } = row<{ application_id: number }>('PRAGMA application_id')
+  const { user_version: version } = row<{ user_version: number }>('PRAGMA user_version')
+  if (application !== 0 || version > COMPLETE) return false
+  const names = database.prepare('SELECT name FROM sqlite_schema').all() as { name: string }[]
+  return names.every(({ name }) => OWN_NAMES.has(name) || name.startsWith('sqlite_'))
+
+  function row<Row>(sql: string): Row {
+    return database.prepare(sql).get() as Row
   }
 }
 

@@ -28,6 +28,9 @@ export const USED = 'used_1'
 /** How exact the time of the last use is, in milliseconds. */
 const EXACT = 1000
 
+/** The `user_version` of a file that has no responses from before there were summaries. */
+export const COMPLETE = 1
+
 /** The time in milliseconds since the epoch. */
 export const NOW = "CAST(unixepoch('subsec') * 1000 AS INTEGER)"
 
@@ -124,6 +127,14 @@ export const SUMMARIES_SCHEMA: readonly string[] = [
   `CREATE TRIGGER IF NOT EXISTS ${SUMMED_UP}_insert INSTEAD OF INSERT ON ${SUMMED_UP} BEGIN ${WRITE_BOTH} END`,
   ...REFERENCES,
 ]
+
+/** The names of all that is made in a file here, and by the adapter, but for what SQLite makes by itself. */
+export const OWN_NAMES: ReadonlySet<string> = new Set([
+  ...Object.values(TABLES).flatMap((table) => [table, `${table}_expires_idx`]),
+  ...[...SCHEMA, ...SUMMARIES_SCHEMA].flatMap(
+    (sql) => /^CREATE \w+ IF NOT EXISTS (\w+)/.exec(sql)?.[1] ?? [],
+  ),
+])
 
 /** Whether a row of a table is a response, as SQL. */
 export function isResponse(row: string): string {

@@ -4,6 +4,7 @@ import type { ResponseIndex } from '../byte-store.ts'
 import type { Summary } from '../summary.ts'
 import { isReadOnly, type SqliteDatabase } from './database.ts'
 import {
+  COMPLETE,
   NOW,
   recordMark,
   SCHEMA,
@@ -27,9 +28,6 @@ const MAKE_STEP = 20
 /** Where the checksum is by which one record at a key is told from another one: see `recordMark`. */
 const MARK_START = 1
 const MARK_END = 5
-
-/** The `user_version` of a file that has no responses from before there were summaries. */
-const COMPLETE = 1
 
 interface Row {
   readonly key: string
