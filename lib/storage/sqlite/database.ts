@@ -23,7 +23,7 @@ import { type Run, transact } from '../writes.ts'
 import { type Inspection, inspect } from './inspect.ts'
 import { inspectFile } from './inspect-file.ts'
 import { isAlive } from './is-alive.ts'
-import { CHANGES, COMPLETE, OWN_NAMES, PROCESSES, TABLES } from './schema.ts'
+import { CHANGES, OLDER_VERSION, OWN_NAMES, PROCESSES, TABLES } from './schema.ts'
 import { WalIndex } from './wal-index.ts'
 
 /** How long SQLite itself waits for another process's lock, blocking this one, in milliseconds. */
@@ -590,7 +590,7 @@ export class SqliteDatabase {
 function isAllOurs(database: DatabaseSync): boolean {
   const { application_id: application } = row<{ application_id: number }>('PRAGMA application_id')
   const { user_version: version } = row<{ user_version: number }>('PRAGMA user_version')
-  if (application !== 0 || version > COMPLETE) return false
+  if (application !== 0 || version > OLDER_VERSION) return false
   const names = database.prepare('SELECT name FROM sqlite_schema').all() as { name: string }[]
   return names.every(({ name }) => OWN_NAMES.has(name) || name.startsWith('sqlite_'))
 

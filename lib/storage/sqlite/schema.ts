@@ -28,8 +28,14 @@ export const USED = 'used_1'
 /** How exact the time of the last use is, in milliseconds. */
 const EXACT = 1000
 
-/** The `user_version` of a file that has no responses from before there were summaries. */
-export const COMPLETE = 1
+/**
+ * The highest `user_version` that releases have given a file. It belongs to the program that shares the file, if
+ * there is one, and is left alone now.
+ */
+export const OLDER_VERSION = 1
+
+/** A row in the table of totals that counts nothing: there are no responses from before there were summaries. */
+export const COMPLETE = 'complete'
 
 /** The time in milliseconds since the epoch. */
 export const NOW = "CAST(unixepoch('subsec') * 1000 AS INTEGER)"

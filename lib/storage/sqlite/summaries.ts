@@ -12,6 +12,7 @@ import {
   SUMMARY_COLUMNS,
   SUMMED_UP,
   TABLES,
+  TOTALS,
   USE_TRIGGERS,
   USED,
 } from './schema.ts'
@@ -223,21 +224,22 @@ export class SqliteSummaries implements ResponseIndex {
   /** Whether all summaries have been made already. */
   async #isMade(): Promise<boolean> {
     const missing = `SELECT 1 FROM ${USED} WHERE url IS NULL AND record IS NOT NULL LIMIT 1`
-    return (await this.#version()) >= COMPLETE && (await this.#database.query(missing)).length === 0
+    return (await this.#isOlderMade()) && (await this.#database.query(missing)).length === 0
   }
 
-  async #version(): Promise<number> {
-    const [row] = await this.#database.query<{ user_version: number }>('PRAGMA user_version')
-    return row?.user_version ?? 0
+  /** Whether those have been made of what was there before there were any. */
+  async #isOlderMade(): Promise<boolean> {
+    const noted = `SELECT 1 FROM ${TOTALS} WHERE name = ?`
+    return (await this.#database.query(noted, COMPLETE)).length > 0
   }
 
   /** Makes the summaries of what was there before there were any, once for a file. */
   async #makeOlder(summarise: Summarise): Promise<void> {
-    if ((await this.#version()) >= COMPLETE) return
+    if (await this.#isOlderMade()) return
     for await (const range of this.#ranges(STEP)) {
       await this.#make(summarise, 'key > ? AND key <= ? AND record IS NULL', ...range)
     }
-    await this.#database.alter([`PRAGMA user_version = ${COMPLETE}`])
+    await this.#database.query(`INSERT OR IGNORE INTO ${TOTALS} VALUES (?, 0, 0)`, COMPLETE)
   }
 
   /** Makes the summaries that are missing under some condition, a few at a time. */
