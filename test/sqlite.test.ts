@@ -5,12 +5,16 @@ import { once } from 'node:events'
 import {
   chmodSync,
   existsSync,
+  linkSync,
+  lstatSync,
   mkdirSync,
   readdirSync,
   readFileSync,
+  realpathSync,
   renameSync,
   rmSync,
   statSync,
+  symlinkSync,
   truncateSync,
   writeFileSync,
 } from 'node:fs'
@@ -247,6 +251,21 @@ suite('the SQLite file', () => {
     assert.equal(await agent.cache.count(), 0)
   })
 
+  test('is not removed in the place of the one that was open', async (t) => {
+    const { url, path, agent } = await marked(t)
+    for (const suffix of ['', '-wal', '-shm']) rmSync(path + suffix)
+    const other = new DatabaseSync(path)
+    other.exec('CREATE TABLE users (x)')
+    other.close()
+    const { ino } = statSync(path)
+    await agent.cache.clear()
+    assert.equal(statSync(path).ino, ino)
+    const database = new DatabaseSync(path)
+    t.after(() => database.close())
+    assert.deepEqual(database.prepare('SELECT x FROM users').all(), [])
+    assert.deepEqual(await outcomes(agent, url, [{}, {}]), ['miss', 'hit'])
+  })
+
   test('is not begun anew under somebody whom nobody knows', async (t) => {
     const { path, agent } = await marked(t)
     const unknown = new DatabaseSync(path)
@@ -471,6 +490,101 @@ suite('a file that is gone while it is in use', () => {
       assert.deepEqual((await other.cache.urls()).sort(), [`${url}/1`, `${url}/2`])
     })
   }
+})
+
+suite('a file behind a link', () => {
+  /** A folder with a link to where a file is, or is to be, and an agent that knows only the link. */
+  async function linked(t: TestContext, target: string, before = (_inside: string) => {}) {
+    const { url } = await origin(t, (_, response) => response.end('content'))
+    const inside = realpathSync(folder(t))
+    mkdirSync(join(inside, 'data'))
+    const [path, real] = [join(inside, 'cache.sqlite'), join(inside, 'data', 'real.sqlite')]
+    before(inside)
+    symlinkSync(target, path)
+    const agent = testAgent(t, { store: `sqlite://${path}`, expireAfter: '1h', memory: false })
+    await get(agent, url)
+    await agent.cache.responses.settled()
+    return { url, inside, path, real, agent }
+  }
+  const isLink = (path: string) => lstatSync(path).isSymbolicLink()
+
+  test('is cleared itself, and the link stays', async (t) => {
+    const { url, path, real, agent } = await linked(t, 'data/real.sqlite', (inside) =>
+      writeFileSync(join(inside, 'data', 'real.sqlite'), ''),
+    )
+    mark(real)
+    await agent.cache.clear()
+    const other = testAgent(t, { store: `sqlite://${real}`, onlyIfCached: true })
+    assert.equal((await get(other, url)).status, 504)
+    assert.ok(isLink(path))
+    assert.ok(!isMarked(real))
+    assert.equal((await get(agent, url)).info?.status, 'miss')
+    await agent.cache.responses.settled()
+    assert.equal((await get(other, url)).status, 200)
+  })
+
+  test('is set aside itself where it is damaged, and the link leads to the new one', async (t) => {
+    const { url, inside, path, real, agent } = await linked(t, 'data/real.sqlite')
+    await agent.close()
+    writeFileSync(real, 'no database at all '.repeat(1000))
+    const next = testAgent(t, { store: `sqlite://${path}`, expireAfter: '1h' })
+    assert.equal((await get(next, url)).info?.status, 'miss')
+    await next.cache.responses.settled()
+    assert.ok(isLink(path))
+    assert.ok(readdirSync(join(inside, 'data')).some((name) => name.includes('.corrupt-')))
+    const other = testAgent(t, { store: `sqlite://${real}`, onlyIfCached: true })
+    assert.equal((await get(other, url)).status, 200)
+  })
+
+  test('is made where the link leads, with its folders', async (t) => {
+    const { path } = await linked(t, 'data/../some/where/real.sqlite')
+    assert.ok(isLink(path))
+    assert.equal(realpathSync(path), join(dirname(path), 'some', 'where', 'real.sqlite'))
+  })
+
+  test('is another one when the link leads elsewhere', async (t) => {
+    const { url, inside, path, real, agent } = await linked(t, 'data/real.sqlite')
+    rmSync(path)
+    symlinkSync('data/next.sqlite', path)
+    await delay(1100)
+    assert.deepEqual(await outcomes(agent, `${url}/2`, [{}]), ['miss'])
+    await agent.cache.responses.settled()
+    assert.ok(isLink(path))
+    for (const [file, urls] of [
+      [real, [`${url}/`]],
+      [join(inside, 'data', 'next.sqlite'), [`${url}/2`]],
+    ] as const) {
+      const other = testAgent(t, { store: `sqlite://${file}` })
+      assert.deepEqual(await other.cache.urls(), urls)
+    }
+  })
+
+  test('is read, and not made, by who only reads', async (t) => {
+    const { url, real, inside } = await linked(t, 'data/real.sqlite')
+    const path = join(inside, 'other.sqlite')
+    symlinkSync('data/missing/next.sqlite', path)
+    const reader = testAgent(t, { store: `sqlite://${path}`, mode: 'offline' })
+    assert.equal((await get(reader, url)).status, 504)
+    assert.ok(!existsSync(join(inside, 'data', 'missing')))
+    rmSync(path)
+    symlinkSync(real, path)
+    assert.equal((await get(reader, url)).info?.status, 'hit')
+  })
+
+  test('that has another name is cleared by that name, too', async (t) => {
+    const { url, path, agent } = await marked(t)
+    linkSync(path, `${path}.other`)
+    await agent.cache.clear()
+    await agent.close()
+    const other = testAgent(t, { store: `sqlite://${path}.other`, onlyIfCached: true })
+    assert.equal((await get(other, url)).status, 504)
+  })
+
+  test('that leads back to itself is refused', (t) => {
+    const path = join(folder(t), 'cache.sqlite')
+    symlinkSync('cache.sqlite', path)
+    assert.throws(() => cachingAgent({ store: `sqlite://${path}` }), /store: cannot use .*ELOOP/)
+  })
 })
 
 suite('a path that cannot be used is refused at construction', () => {

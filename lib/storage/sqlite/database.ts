@@ -5,13 +5,16 @@ import {
   closeSync,
   constants,
   existsSync,
+  lstatSync,
   mkdirSync,
   openSync,
+  readlinkSync,
+  realpathSync,
   renameSync,
   rmSync,
   statSync,
 } from 'node:fs'
-import { dirname } from 'node:path'
+import { basename, dirname, join, resolve } from 'node:path'
 import type { DatabaseSync, StatementSync } from 'node:sqlite'
 import { setTimeout as delay } from 'node:timers/promises'
 import { pathToFileURL } from 'node:url'
@@ -77,7 +80,10 @@ const COUNTER = `SELECT number FROM ${CHANGES}`
 
 /** An SQLite database on `node:sqlite`: the driver under the adapter. */
 export class SqliteDatabase {
-  readonly #path: string
+  /** As it was given, which may lead to another file one day. */
+  readonly #given: string
+  /** Where the file itself is: to remove or to rename a link would leave it as it is. */
+  #path: string
   readonly #events: Events
   readonly #statements = new Map<string, StatementSync>()
   /** What makes the tables, should the file have to be begun anew. */
@@ -114,10 +120,10 @@ export class SqliteDatabase {
   #isStandIn = false
 
   constructor(path: string, events: Events, isOnlyRead: boolean) {
-    this.#path = path
+    this.#given = this.#path = path
     this.#events = events
     this.#isOnlyRead = isOnlyRead
-    if (path !== ':memory:' && !isOnlyRead) mkdirSync(dirname(path), { recursive: true })
+    this.#resolve()
     const deadline = Date.now() + OPEN_PATIENCE
     for (;;) {
       try {
@@ -132,6 +138,18 @@ export class SqliteDatabase {
         events.error('open', error)
         return
       }
+    }
+  }
+
+  /** Finds out where the file is, and makes its folder if there is to be one. */
+  #resolve(): void {
+    if (this.#given === ':memory:') return
+    try {
+      this.#path = withoutLinks(this.#given)
+      if (!this.#isOnlyRead) mkdirSync(dirname(this.#path), { recursive: true })
+    } catch (error) {
+      // Where nothing can be, there is nothing to be read.
+      if (!this.#isOnlyRead) throw error
     }
   }
 
@@ -177,9 +195,14 @@ export class SqliteDatabase {
   beginWriting(): boolean {
     if (!this.#isOnlyRead) return false
     this.#isOnlyRead = this.#isStandIn = false
-    this.#letGo()
-    if (this.#path !== ':memory:') mkdirSync(dirname(this.#path), { recursive: true })
+    this.#findAnew()
     return true
+  }
+
+  /** Lets the file be opened anew, wherever its path leads by now. */
+  #findAnew(): void {
+    this.#letGo()
+    this.#resolve()
   }
 
   /** Lets the file be opened anew. */
@@ -233,17 +256,17 @@ export class SqliteDatabase {
     if (this.#isThere()) return
     // Another file may have other tables.
     this.#schema = []
-    mkdirSync(dirname(this.#path), { recursive: true })
+    this.#findAnew()
     this.#startAnew(undefined)
     this.#events.error(
       'open',
-      new Error(`the cache file ${this.#path} was removed or replaced; it is opened anew`),
+      new Error(`the cache file ${this.#given} was removed or replaced; it is opened anew`),
     )
   }
 
-  /** Whether the file that is open is where it was. */
+  /** Whether the file that is open is where it was, by whatever links. */
   #isThere(): boolean {
-    const file = statSync(this.#path, { throwIfNoEntry: false })
+    const file = statSync(this.#given, { throwIfNoEntry: false })
     return file?.ino === this.#file?.ino && file?.dev === this.#file?.dev
   }
 
@@ -271,7 +294,7 @@ export class SqliteDatabase {
   #mayTryAgain(error: unknown, isLate: boolean): boolean {
     if (isLate) return false
     if (this.#isOnlyRead && this.#file && !this.#isThere()) {
-      this.#letGo()
+      this.#findAnew()
       return true
     }
     const isDamage = !this.#isOnlyRead && this.#isDamage(error)
@@ -360,13 +383,20 @@ export class SqliteDatabase {
     this.#writes.writer = undefined
     await writer?.close()
     const database = this.#database ?? this.#open()
+    if (!this.#isThere()) {
+      // Another one is in its place, which the next call opens.
+      this.#foundAt = -Infinity
+      return false
+    }
+    const { mode, nlink } = statSync(this.#path)
+    // By another name, what is removed would still be there.
+    if (nlink > 1) return false
     if (!lockOthersOut(database)) return false
     // Somebody may have put something there just before.
     if (!isAllOurs(database)) {
       this.#letGo()
       return false
     }
-    const { mode } = statSync(this.#path)
     try {
       rmSync(this.#path)
     } catch (error) {
@@ -405,7 +435,7 @@ export class SqliteDatabase {
   /** @param isInArrays whether each row is an array: always the same for the same statement */
   #statement(sql: string, isInArrays = false): StatementSync {
     // Somebody else may have made the file meanwhile.
-    if (this.#isStandIn && existsSync(this.#path)) this.#letGo()
+    if (this.#isStandIn && existsSync(this.#given)) this.#findAnew()
     const database = this.#database ?? this.#open()
     let statement = this.#statements.get(sql)
     if (statement === undefined) {
@@ -614,6 +644,24 @@ function lockOthersOut(database: DatabaseSync): boolean {
     if (resultCode(error) === SQLITE_BUSY) return false
     throw error
   }
+}
+
+/**
+ * Where a path leads to, whether or not there is anything yet.
+ *
+ * @throws Error where it leads nowhere
+ */
+function withoutLinks(path: string): string {
+  try {
+    return realpathSync(path)
+  } catch (error) {
+    if ((error as { code?: unknown }).code !== 'ENOENT') throw error
+  }
+  if (lstatSync(path, { throwIfNoEntry: false })?.isSymbolicLink()) {
+    return withoutLinks(resolve(withoutLinks(dirname(path)), readlinkSync(path)))
+  }
+  const folder = dirname(path)
+  return folder === path ? path : join(withoutLinks(folder), basename(path))
 }
 
 function asBuffer({ buffer, byteOffset, byteLength }: Uint8Array): Buffer {
