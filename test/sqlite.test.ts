@@ -25,6 +25,8 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { promisify } from 'node:util'
 import { type CacheError, type CachingAgent, cacheInfo, cachingAgent } from 'caching-agent'
 import { request } from 'undici'
+import { Events } from '../lib/observe/events.ts'
+import { openSqlite } from '../lib/storage/sqlite.ts'
 import { get, outcomes, testAgent } from './helpers/agent.ts'
 import { folder } from './helpers/folder.ts'
 import { origin } from './helpers/origin.ts'
@@ -923,6 +925,36 @@ suite('a file that cannot be written', () => {
     assert.ok(errors.length > 0, 'nobody was told')
     await get(agent, `${url}/2`)
     assert.equal(await agent.cache.has(`${url}/2`), true)
+  })
+
+  test('because it is locked from the beginning blocks nothing, however much is asked for', async (t) => {
+    const { url } = await origin(t, (_, response) => response.end('content'))
+    const path = join(folder(t), 'cache.sqlite')
+    await program(`sqlite://${path}`, [url])
+    const other = new DatabaseSync(path)
+    other.exec('PRAGMA locking_mode = EXCLUSIVE; BEGIN EXCLUSIVE')
+    const start = performance.now()
+    const { heads, coherence, close } = openSqlite(path, new Events())
+    t.after(close)
+    const opened = performance.now() - start
+    assert.ok(opened < 100, `it took ${opened} ms to open it`)
+    assert.equal(coherence?.kind, 'versioned')
+    let blocked = 0
+    for (const end = performance.now() + 500; performance.now() < end; await delay(5)) {
+      const before = performance.now()
+      // As many lookups begin.
+      for (let lookup = 0; lookup < 20; lookup++) {
+        assert.ok(Number.isNaN(coherence.version()))
+        Promise.resolve(heads.get('key')).catch(() => {})
+      }
+      blocked += performance.now() - before
+    }
+    assert.ok(blocked < 150, `${blocked} of 500 ms were blocked`)
+    other.exec('COMMIT')
+    other.close()
+    await delay(150)
+    assert.equal(await heads.get('key'), undefined)
+    assert.ok(!Number.isNaN(coherence.version()))
   })
 
   test('because it was removed still answers', async (t) => {

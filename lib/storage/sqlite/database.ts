@@ -36,8 +36,12 @@ const BUSY_TIMEOUT = 5
 const READ_PATIENCE = 300
 const WRITE_PATIENCE = 2000
 
-/** How long opening the file waits for another process's lock, which blocks the construction, in milliseconds. */
-const OPEN_PATIENCE = 1000
+/** After how long it is tried again to open a file, which blocks: at first, and in the end, in milliseconds. */
+const SHORTEST_PAUSE = 10
+const LONGEST_PAUSE = 100
+
+/** How long a file that has been removed stays locked for who was just opening it, in milliseconds. */
+const LOCKED_OUT = 1000
 
 /** How often it is looked at most whether the file is still where it was, in milliseconds. */
 const FIND_INTERVAL = 1000
@@ -94,6 +98,8 @@ export class SqliteDatabase {
   )
   #database: DatabaseSync | undefined
   #file: { readonly dev: number; readonly ino: number } | undefined
+  /** Why the file cannot be opened, and until when it is not tried again, by the clock of `performance`. */
+  #failure: { readonly error: unknown; readonly until: number; readonly pause: number } | undefined
   /** When it was last looked whether it is where it was, by the clock of `performance`. */
   #foundAt = -Infinity
   /** How often the file has been opened. */
@@ -124,20 +130,15 @@ export class SqliteDatabase {
     this.#events = events
     this.#isOnlyRead = isOnlyRead
     this.#resolve()
-    const deadline = Date.now() + OPEN_PATIENCE
-    for (;;) {
-      try {
-        this.#open()
-        return
-      } catch (error) {
-        const code = resultCode(error)
-        if (code === SQLITE_BUSY && Date.now() < deadline) continue
-        // A lock passes, and so may what ails the disk; the next call opens the file.
-        const isFile = statSync(path, { throwIfNoEntry: false })?.isFile() ?? true
-        if (code === undefined || !PASSING.has(code) || !isFile) throw error
-        events.error('open', error)
-        return
-      }
+    try {
+      this.#open()
+    } catch (error) {
+      const code = resultCode(error)
+      // A lock passes, and so may what ails the disk; the next call opens the file.
+      const isFile = statSync(path, { throwIfNoEntry: false })?.isFile() ?? true
+      if (code === undefined || !PASSING.has(code) || !isFile) throw error
+      // Who waits for a lock in vain will say so.
+      if (code !== SQLITE_BUSY) events.error('open', error)
     }
   }
 
@@ -202,6 +203,7 @@ export class SqliteDatabase {
   /** Lets the file be opened anew, wherever its path leads by now. */
   #findAnew(): void {
     this.#letGo()
+    this.#failure = undefined
     this.#resolve()
   }
 
@@ -409,7 +411,7 @@ export class SqliteDatabase {
     this.#openFile()
     chmodSync(this.#path, mode)
     // Who was just opening what has been removed would go on to the log of the new file, were it not locked.
-    setTimeout(() => database.close(), OPEN_PATIENCE).unref()
+    setTimeout(() => database.close(), LOCKED_OUT).unref()
     return true
   }
 
@@ -447,8 +449,23 @@ export class SqliteDatabase {
     return statement
   }
 
+  /** Opens the file, or fails as it did a moment ago: whoever asks for it tries again and again. */
   #open(): DatabaseSync {
     if (this.#closed) throw new Error('the store is closed')
+    const { error, until = -Infinity, pause = SHORTEST_PAUSE / 2 } = this.#failure ?? {}
+    if (performance.now() < until) throw error
+    try {
+      const database = this.#openSomehow()
+      this.#failure = undefined
+      return database
+    } catch (error) {
+      const next = Math.min(2 * pause, LONGEST_PAUSE)
+      this.#failure = { error, until: performance.now() + next, pause: next }
+      throw error
+    }
+  }
+
+  #openSomehow(): DatabaseSync {
     if (this.#isOnlyRead) return this.#openUntouched()
     try {
       return this.#openFile()
