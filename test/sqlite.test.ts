@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { execFile, fork } from 'node:child_process'
+import { execFile, execFileSync, fork } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
 import {
@@ -599,6 +599,23 @@ suite('a path that cannot be used is refused at construction', () => {
     )
   }
   test('a folder', (t) => refused(t, (inside) => inside))
+  for (const [what, make, got] of [
+    ['a folder', (path: string) => mkdirSync(path), 'a directory: name a file in it'],
+    ['a FIFO', (path: string) => execFileSync('mkfifo', [path]), 'a FIFO: name another path'],
+    ['a device', (path: string) => symlinkSync('/dev/null', path), 'a device: name another path'],
+  ] as const) {
+    for (const options of [{}, { mode: 'offline' }] as const) {
+      const who = 'mode' in options ? ', although it is only read' : ''
+      test(`${what}, with what it is${who}`, { skip: process.platform === 'win32' }, (t) => {
+        const path = join(folder(t), 'cache.sqlite')
+        make(path)
+        const store = `sqlite://${path}`
+        assert.throws(() => cachingAgent({ store, ...options }), {
+          message: `store: cannot use '${store}' as a cache file: expected a regular file, or a path at which there is nothing yet, got ${got}`,
+        })
+      })
+    }
+  }
   test('a file under a file', (t) =>
     refused(t, (inside) => {
       writeFileSync(join(inside, 'file'), '')

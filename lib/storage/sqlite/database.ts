@@ -12,6 +12,7 @@ import {
   realpathSync,
   renameSync,
   rmSync,
+  type Stats,
   statSync,
 } from 'node:fs'
 import { basename, dirname, join, resolve } from 'node:path'
@@ -130,13 +131,13 @@ export class SqliteDatabase {
     this.#events = events
     this.#isOnlyRead = isOnlyRead
     this.#resolve()
+    refuseOtherThanFile(this.#path)
     try {
       this.#open()
     } catch (error) {
       const code = resultCode(error)
       // A lock passes, and so may what ails the disk; the next call opens the file.
-      const isFile = statSync(path, { throwIfNoEntry: false })?.isFile() ?? true
-      if (code === undefined || !PASSING.has(code) || !isFile) throw error
+      if (code === undefined || !PASSING.has(code)) throw error
       // Who waits for a lock in vain will say so.
       if (code !== SQLITE_BUSY) events.error('open', error)
     }
@@ -679,6 +680,22 @@ function withoutLinks(path: string): string {
   }
   const folder = dirname(path)
   return folder === path ? path : join(withoutLinks(folder), basename(path))
+}
+
+/** @throws Error where there is something that is no regular file */
+function refuseOtherThanFile(path: string): void {
+  const there = existsSync(path) ? statSync(path) : undefined
+  if (there === undefined || there.isFile()) return
+  const advice = there.isDirectory() ? 'name a file in it' : 'name another path'
+  throw new Error(
+    `expected a regular file, or a path at which there is nothing yet, got ${kindOf(there)}: ${advice}`,
+  )
+}
+
+function kindOf(file: Stats): string {
+  if (file.isDirectory()) return 'a directory'
+  if (file.isFIFO()) return 'a FIFO'
+  return file.isSocket() ? 'a socket' : 'a device'
 }
 
 function asBuffer({ buffer, byteOffset, byteLength }: Uint8Array): Buffer {
