@@ -26,8 +26,16 @@ import { Writer } from '../writer.ts'
 import { type Run, transact } from '../writes.ts'
 import { type Inspection, inspect } from './inspect.ts'
 import { inspectFile } from './inspect-file.ts'
-import { isAlive } from './is-alive.ts'
-import { CHANGES, OLDER_VERSION, OWN_NAMES, PROCESSES, TABLES } from './schema.ts'
+import { begin, end, isAlive, type Opener, tellingOfLife } from './is-alive.ts'
+import {
+  CHANGES,
+  isLeased,
+  OLDER_VERSION,
+  OWN_NAMES,
+  PROCESSES,
+  RENEWAL,
+  TABLES,
+} from './schema.ts'
 import { WalIndex } from './wal-index.ts'
 
 /** How long SQLite itself waits for another process's lock, blocking this one, in milliseconds. */
@@ -83,6 +91,9 @@ const READ = Object.fromEntries(
 /** Tells how often anybody has changed heads. */
 const COUNTER = `SELECT number FROM ${CHANGES}`
 
+/** Tells that a process has the file open. */
+const INTRODUCTION = `INSERT OR REPLACE INTO ${PROCESSES} VALUES (?, ?)`
+
 /** An SQLite database on `node:sqlite`: the driver under the adapter. */
 export class SqliteDatabase {
   /** As it was given, which may lead to another file one day. */
@@ -107,7 +118,9 @@ export class SqliteDatabase {
   #opened = 0
   #closed = false
   /** By what this cache is told from others. */
-  readonly id: string = randomUUID()
+  readonly id: string = tellingOfLife(randomUUID())
+  /** Tells others again and again that it is there. */
+  #renewal: NodeJS.Timeout | undefined
   /** Whether others have been told something, although the file is only read. */
   #isIntroduced = false
   /** Whether there are others, and when that was found, by the clock of `performance`. */
@@ -141,6 +154,7 @@ export class SqliteDatabase {
       // Who waits for a lock in vain will say so.
       if (code !== SQLITE_BUSY) events.error('open', error)
     }
+    begin(this.id)
   }
 
   /** Finds out where the file is, and makes its folder if there is to be one. */
@@ -324,16 +338,19 @@ export class SqliteDatabase {
   /** Tells other processes that this one has the file open. A file that cannot be written has no need of it. */
   async introduce(): Promise<void> {
     if (!this.#isWritable) return
-    const sql = `INSERT OR REPLACE INTO ${PROCESSES} VALUES (?, ?)`
-    await this.query(sql, this.id, process.pid).catch(() => {})
+    this.#renewal ??= setInterval(() => void this.introduce(), RENEWAL).unref()
+    await this.query(INTRODUCTION, this.id, process.pid).catch(() => {})
   }
 
   /** Does so for one that only reads, when it reads what others might remove. */
   introduceReader(): void {
     if (!this.#isOnlyRead || this.#isIntroduced || !this.#isInUse()) return
-    const sql = `INSERT OR REPLACE INTO ${PROCESSES} VALUES (?, ?)`
-    // What cannot be written need not be.
-    this.note(sql, this.id, process.pid).catch(() => {})
+    const introduce = () => {
+      // What cannot be written need not be.
+      this.note(INTRODUCTION, this.id, process.pid).catch(() => {})
+    }
+    this.#renewal ??= setInterval(introduce, RENEWAL).unref()
+    introduce()
   }
 
   /** Whether somebody writes to the file: as it is when nobody does, it stays under those who only read. */
@@ -362,9 +379,9 @@ export class SqliteDatabase {
   /** Whether another process has the file open, or another cache of this one. */
   async hasOthers(): Promise<boolean> {
     const at = performance.now()
-    const sql = `SELECT pid FROM ${PROCESSES} WHERE id <> ?`
-    const others = await this.query<{ pid: number }>(sql, this.id)
-    this.#others = { at, isAny: others.some(({ pid }) => isAlive(pid)) }
+    const sql = `SELECT id, pid, ${isLeased('id')} AS isLeased FROM ${PROCESSES} WHERE id <> ?`
+    const others = await this.query<Opener>(sql, this.id)
+    this.#others = { at, isAny: others.some(isAlive) }
     return this.#others.isAny
   }
 
@@ -622,12 +639,14 @@ export class SqliteDatabase {
 
   async close(): Promise<void> {
     if (this.#closed) return
+    clearInterval(this.#renewal)
     const leaving = `DELETE FROM ${PROCESSES} WHERE id = ?`
     if (this.#isIntroduced) await this.note(leaving, this.id).catch(() => {})
     if (this.isReady && this.#isWritable) {
       await this.#writes.write(leaving, [this.id], 0).catch(() => {})
     }
     this.#closed = true
+    end(this.id)
     this.#writes.close(new Error('the store is closed'))
     await this.#writes.writer?.close()
     this.#letGo()

@@ -2,12 +2,14 @@ import { setImmediate as nextTurn } from 'node:timers/promises'
 import { READERS_GRACE } from '../content.ts'
 import type { SqliteDatabase } from './database.ts'
 import type { Inspection } from './inspect.ts'
-import { isAlive } from './is-alive.ts'
+import { isAlive, type Opener } from './is-alive.ts'
 import {
+  isLeased,
   isResponse,
   LEASES,
   NOBODY,
   NOW,
+  OWNERS,
   PROCESSES,
   READING,
   TABLES,
@@ -39,6 +41,9 @@ const GENERATION = `substr(key, 1, instr(key, '.') - 1)`
 
 /** Whether a chunk is of content that somebody has been reading for long, as SQL. */
 const IS_READ = `EXISTS (SELECT 1 FROM ${READING} WHERE generation = ${GENERATION})`
+
+/** By whom contents are noted that no head refers to, as SQL. */
+const NOTED_BY = `pid, id, ${isLeased('id')} AS isLeased FROM ${UNREFERENCED} LEFT JOIN ${OWNERS} USING (generation)`
 
 /** Removes what is of no use any more from a database, in small steps, and gives its space back. */
 export class Maintenance {
@@ -106,8 +111,8 @@ export class Maintenance {
 
   /** Whether a process is storing content, or removes it by itself. */
   async #isLookedAfter(generation: string): Promise<boolean> {
-    const sql = `SELECT 1 FROM ${UNREFERENCED} WHERE generation = ? AND pid <> ?`
-    return (await this.#database.query(sql, generation, NOBODY)).length > 0
+    const sql = `SELECT ${NOTED_BY} WHERE generation = ? AND pid <> ?`
+    return (await this.#database.query<Opener>(sql, generation, NOBODY)).some(isAlive)
   }
 
   /**
@@ -177,22 +182,21 @@ export class Maintenance {
 
   async #removeProcesses(): Promise<void> {
     for (const table of [PROCESSES, READING]) {
-      const all = await this.#database.query<{ pid: number }>(`SELECT DISTINCT pid FROM ${table}`)
-      for (const { pid } of all) {
-        if (isAlive(pid)) continue
-        await this.#database.query(`DELETE FROM ${table} WHERE pid = ?`, pid)
+      const sql = `SELECT DISTINCT id, pid, ${isLeased('id')} AS isLeased FROM ${table}`
+      for (const opener of await this.#database.query<Opener>(sql)) {
+        if (isAlive(opener)) continue
+        await this.#database.query(`DELETE FROM ${table} WHERE id = ?`, opener.id)
       }
     }
   }
 
   /** Removes content that was being written, or was to be removed, by processes that are no more. */
   async #removeUnreferenced(): Promise<void> {
-    const rows = await this.#database.query<{ generation: string; pid: number; wait: number }>(
-      `SELECT generation, pid, since - ${NOW} AS wait FROM ${UNREFERENCED} WHERE generation NOT IN (SELECT generation FROM ${READING})`,
-    )
-    for (const { generation, pid, wait } of rows) {
+    const sql = `SELECT generation, since - ${NOW} AS wait, ${NOTED_BY} WHERE generation NOT IN (SELECT generation FROM ${READING})`
+    const rows = await this.#database.query<Opener & { generation: string; wait: number }>(sql)
+    for (const { generation, wait, ...opener } of rows) {
       if (this.#database.isClosed) return
-      if (pid !== NOBODY && isAlive(pid)) continue
+      if (opener.pid !== NOBODY && isAlive(opener)) continue
       if (wait > 0 && wait <= 2 * READERS_GRACE) {
         this.#pruneWithin(wait + PRUNE_DELAY)
         continue

@@ -9,6 +9,9 @@ export const TABLES = { heads: 'responses_1', chunks: 'chunks_1' } as const
 export const TOTALS = 'totals_1'
 export const UNREFERENCED = 'unreferenced_1'
 
+/** Who has noted what nothing refers to, beside its process, which is all that older releases know of. */
+export const OWNERS = 'owners_1'
+
 /** Which processes have the file open, and on what they have agreed. */
 export const PROCESSES = 'processes_1'
 export const LEASES = 'leases_1'
@@ -18,6 +21,12 @@ export const READING = 'reading_1'
 
 /** How often heads have been changed by anybody. */
 export const CHANGES = 'changes_1'
+
+/** For how long who has the file open is taken to be alive by those who cannot see it, in milliseconds. */
+const LASTING = 15 * 60_000
+
+/** How often it says that it is, in milliseconds. */
+export const RENEWAL: number = LASTING / 3
 
 /** In the place of a process: whoever comes next looks after it. */
 export const NOBODY = -1
@@ -39,6 +48,11 @@ export const COMPLETE = 'complete'
 
 /** The time in milliseconds since the epoch. */
 export const NOW = "CAST(unixepoch('subsec') * 1000 AS INTEGER)"
+
+/** Whether who has an identifier has told not long ago that it is alive, as SQL: it holds a lease on itself. */
+export function isLeased(id: string): string {
+  return `EXISTS (SELECT 1 FROM ${LEASES} WHERE key = ${id} AND until > ${NOW})`
+}
 
 /**
  * The columns that sum up responses, beside the time of their last use: in one row, as each further one that
@@ -71,12 +85,15 @@ export const SCHEMA: readonly string[] = [
   `CREATE TABLE IF NOT EXISTS ${USED} (key TEXT PRIMARY KEY, used INTEGER NOT NULL, ${SUMMARY_DEFINITION}) WITHOUT ROWID`,
   `CREATE INDEX IF NOT EXISTS ${USED}_order ON ${USED} (used)`,
   `CREATE TABLE IF NOT EXISTS ${UNREFERENCED} (generation TEXT PRIMARY KEY, pid INTEGER NOT NULL, since INTEGER NOT NULL) WITHOUT ROWID`,
+  `CREATE TABLE IF NOT EXISTS ${OWNERS} (generation TEXT PRIMARY KEY, id TEXT NOT NULL) WITHOUT ROWID`,
+  ...ownership(),
   ...accounting(TABLES.heads, isResponse),
   ...accounting(TABLES.chunks, () => '0'),
   ...lastUse(TABLES.heads),
   `CREATE TABLE IF NOT EXISTS ${CHANGES} (id INTEGER PRIMARY KEY, number INTEGER NOT NULL)`,
   ...changes(TABLES.heads),
   `CREATE TABLE IF NOT EXISTS ${PROCESSES} (id TEXT PRIMARY KEY, pid INTEGER NOT NULL) WITHOUT ROWID`,
+  ...lifetime(),
   `CREATE TABLE IF NOT EXISTS ${READING} (generation TEXT, id TEXT, pid INTEGER NOT NULL, PRIMARY KEY (generation, id)) WITHOUT ROWID`,
   `CREATE TABLE IF NOT EXISTS ${LEASES} (key TEXT PRIMARY KEY, holder TEXT NOT NULL, until INTEGER NOT NULL) WITHOUT ROWID`,
 ]
@@ -188,6 +205,25 @@ function lastUse(table: string): string[] {
     trigger(table, 'INSERT', 'used', isOurs, use),
     trigger(table, 'UPDATE OF value', 'used', isOurs, use),
     trigger(table, 'DELETE', 'used', '', `DELETE FROM ${USED} WHERE key = OLD.key;`),
+  ]
+}
+
+/** Who says that it has the file open takes a lease on itself, which lasts for as long as it says so. */
+function lifetime(): string[] {
+  const lease = `INSERT OR REPLACE INTO ${LEASES} VALUES (NEW.id, NEW.id, ${NOW} + ${LASTING});`
+  return [
+    trigger(PROCESSES, 'INSERT', 'lease', '', lease),
+    trigger(PROCESSES, 'DELETE', 'lease', '', `DELETE FROM ${LEASES} WHERE key = OLD.id;`),
+  ]
+}
+
+/** Whose what nothing refers to is: of what an older release notes that is unknown. */
+function ownership(): string[] {
+  const forget = (row: 'OLD' | 'NEW') =>
+    `DELETE FROM ${OWNERS} WHERE generation = ${row}.generation;`
+  return [
+    trigger(UNREFERENCED, 'INSERT', 'owner', '', forget('NEW')),
+    trigger(UNREFERENCED, 'DELETE', 'owner', '', forget('OLD')),
   ]
 }
 

@@ -1,7 +1,7 @@
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import type { Readership, Unreferenced, Usage } from '../byte-store.ts'
 import type { SqliteDatabase } from './database.ts'
-import { NOW, READING, TABLES, TOTALS, UNREFERENCED, USED } from './schema.ts'
+import { NOW, OWNERS, READING, TABLES, TOTALS, UNREFERENCED, USED } from './schema.ts'
 
 /** How many heads are touched at a time. */
 const TOUCH_STEP = 100
@@ -61,13 +61,18 @@ export function sqliteUnreferenced(
   return {
     async add(generation, grace) {
       await connectToWrite()
-      const sql = `INSERT OR REPLACE INTO ${UNREFERENCED} VALUES (?, ?, ${NOW} + ?)`
-      await database.query(sql, generation, process.pid, grace)
+      const note = `INSERT OR REPLACE INTO ${UNREFERENCED} VALUES (?, ?, ${NOW} + ?)`
+      const own = `INSERT OR REPLACE INTO ${OWNERS} VALUES (?, ?)`
+      await Promise.all([
+        database.query(note, generation, process.pid, grace),
+        database.query(own, generation, database.id),
+      ])
     },
     async remove(generation, isOwn) {
       await connectToWrite()
       const sql = `DELETE FROM ${UNREFERENCED} WHERE generation = ?`
-      if (isOwn) await database.query(`${sql} AND pid = ?`, generation, process.pid)
+      const own = `pid = ? AND generation IN (SELECT generation FROM ${OWNERS} WHERE id = ?)`
+      if (isOwn) await database.query(`${sql} AND ${own}`, generation, process.pid, database.id)
       else await database.query(sql, generation)
     },
   }
