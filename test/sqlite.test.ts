@@ -633,6 +633,19 @@ suite('a path that cannot be used is refused at construction', () => {
   })
 })
 
+/** A process that says what is stored for a URL whenever it is asked. */
+const ASKED = `
+  import { cachingAgent } from 'caching-agent'
+  import { request } from 'undici'
+  const [, , options, url] = process.argv
+  const agent = cachingAgent({ onlyIfCached: true, ...JSON.parse(options) })
+  process.on('message', async () => {
+    const { body } = await request(url, { dispatcher: agent })
+    process.send(await body.text())
+  })
+  process.on('disconnect', () => process.exit())
+  process.send('begun')`
+
 /** A process that reads the beginning of a response, says so, and reads on when it is told to. */
 const READER = `
   import { cacheInfo, cachingAgent } from 'caching-agent'
@@ -862,6 +875,48 @@ suite('a file that cannot be written', () => {
     assert.match(errors.join(), /readonly|read-only/)
     assert.equal(seen.length, 3)
   })
+
+  for (const options of [{}, { mode: 'offline' }]) {
+    const who = 'mode' in options ? ' and by who only reads' : ''
+    test(`here${who}, but by others, answers as they have changed it`, async (t) => {
+      const user = await unprivileged(t)
+      if (!user || process.getuid?.() !== 0) return t.skip('there are no others who may write')
+      const { url } = await origin(t, (_, response, count) => response.end(`content ${count}`))
+      const inside = folder(t)
+      const path = join(inside, 'cache.sqlite')
+      const store = `sqlite://${path}`
+      await program(store, [url])
+      chmodSync(path, 0o444)
+      chmodSync(inside, 0o555)
+      const script = join(ROOT, `.asked-${process.pid}-${Math.random()}.mjs`)
+      writeFileSync(script, ASKED)
+      t.after(() => rmSync(script))
+      const child = fork(script, [JSON.stringify({ store, ...options }), url], {
+        ...user,
+        cwd: ROOT,
+        execArgv: ['--conditions=source', '--no-warnings'],
+      })
+      t.after(() => child.kill('SIGKILL'))
+      await once(child, 'message')
+      const asked = async () => {
+        child.send('what is there?')
+        return (await once(child, 'message'))[0]
+      }
+      assert.deepEqual([await asked(), await asked()], ['content 1', 'content 1'])
+      for (const round of [2, 3]) {
+        const agent = testAgent(t, { store, expireAfter: '1h', forceRefresh: true })
+        await get(agent, url)
+        await agent.cache.responses.settled()
+        assert.equal(await asked(), `content ${round}`)
+        await agent.close()
+        assert.equal(await asked(), `content ${round}`)
+      }
+      const agent = testAgent(t, { store })
+      await agent.cache.delete(url)
+      await agent.close()
+      assert.equal(await asked(), '')
+    })
+  }
 
   test('because the disk is full still answers, and keeps what it has', async (t) => {
     const { url } = await origin(t, (request, response) => {

@@ -136,6 +136,10 @@ export class SqliteDatabase {
   #isWritable = true
   #mayHaveThread = true
   #isOnlyRead: boolean
+  /** By what it is seen that others have changed the file after all, of which SQLite takes no notice. */
+  #stamp: string | undefined
+  /** Whether somebody has been told that the file cannot be written. */
+  #isTold = false
   /** Whether there is no file to be read yet. */
   #isStandIn = false
 
@@ -227,6 +231,7 @@ export class SqliteDatabase {
     this.#statements.clear()
     this.#database?.close()
     this.#database = undefined
+    this.#stamp = undefined
     this.#walIndex?.close()
     this.#walIndex = undefined
     this.#version = Number.NaN
@@ -456,6 +461,7 @@ export class SqliteDatabase {
   #statement(sql: string, isInArrays = false): StatementSync {
     // Somebody else may have made the file meanwhile.
     if (this.#isStandIn && existsSync(this.#given)) this.#findAnew()
+    if (this.#stamp !== undefined && this.#stamp !== stampOf(this.#path)) this.#letGo()
     const database = this.#database ?? this.#open()
     let statement = this.#statements.get(sql)
     if (statement === undefined) {
@@ -493,7 +499,8 @@ export class SqliteDatabase {
       const isReadOnly = code === SQLITE_READONLY || code === SQLITE_CANTOPEN
       if (!isReadOnly || !existsSync(this.#path)) throw error
       const database = this.#openReadOnly()
-      this.#events.error('open', error)
+      if (!this.#isTold) this.#events.error('open', error)
+      this.#isTold = true
       return database
     }
   }
@@ -528,14 +535,20 @@ export class SqliteDatabase {
     }
   }
 
-  /** Where the folder cannot be written either, SQLite insists on being told that nobody changes the file. */
+  /**
+   * Where the folder cannot be written either, SQLite insists on being told that nobody changes the file: who does
+   * so is seen by its {@link stampOf stamp}.
+   */
   #openReadOnly(): DatabaseSync {
     try {
       return this.#use(this.#path, { readOnly: true })
     } catch {
       const url = pathToFileURL(this.#path)
       url.search = 'immutable=1'
-      return this.#use(url, { readOnly: true })
+      const stamp = stampOf(this.#path)
+      const database = this.#use(url, { readOnly: true })
+      this.#stamp = stamp
+      return database
     }
   }
 
@@ -699,6 +712,16 @@ function withoutLinks(path: string): string {
   }
   const folder = dirname(path)
   return folder === path ? path : join(withoutLinks(folder), basename(path))
+}
+
+/** What changes when a file is changed, or its log, without a look into them. */
+function stampOf(path: string): string {
+  return ['', '-wal']
+    .map((suffix) => {
+      const file = statSync(path + suffix, { throwIfNoEntry: false })
+      return file && [file.ino, file.size, file.mtimeMs]
+    })
+    .join(' ')
 }
 
 /** @throws Error where there is something that is no regular file */
