@@ -103,6 +103,31 @@ async function marked(t: TestContext) {
   return { url, path, agent }
 }
 
+test('what is received while a file is cleared by beginning it anew is delivered whole, now and later', async (t) => {
+  const part = Buffer.alloc(1_300_000, 'x')
+  const { url } = await origin(t, async (_, response) => {
+    response.writeHead(200, { 'content-length': 2 * part.length })
+    response.write(part)
+    await delay(60)
+    response.end(part)
+  })
+  const store = `sqlite://${join(folder(t), 'cache.sqlite')}`
+  const agent = testAgent(t, { store, expireAfter: '1h', memory: false })
+  const read = async (path: string) => (await get(agent, `${url}/${path}`)).body.length
+  for (let round = 0; round < 12; round++) {
+    await read(`before${round}`)
+    const clearing = agent.cache.clear()
+    const first = read(`while${round}`)
+    await delay(2 * round)
+    const second = read(`while${round}`)
+    await clearing
+    assert.deepEqual(await Promise.all([first, second]), [2 * part.length, 2 * part.length])
+    await agent.cache.responses.settled()
+    assert.equal((await agent.cache.check()).incomplete, 0)
+    assert.equal(await read(`while${round}`), 2 * part.length)
+  }
+})
+
 suite('the SQLite file', () => {
   test('survives a restart', async (t) => {
     const { url, seen } = await origin(t, (_, response) => response.end(Buffer.alloc(1_000_000)))

@@ -179,9 +179,10 @@ export interface Stores {
   /**
    * Removes all that there is by beginning anew, where nobody else has it open.
    *
+   * @param mayBegin asked at the last moment: if so, all that has been written is lost
    * @returns whether that was so
    */
-  reset?(): Promise<boolean>
+  reset?(mayBegin: () => boolean): Promise<boolean>
   /** Gives back what the stores hold: files, and connections if they are ours. */
   close(): Promise<void>
 }

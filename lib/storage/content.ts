@@ -50,6 +50,11 @@ export class TooLargeError extends GivenUpError {
   override name = 'TooLargeError'
 }
 
+/** Content is not stored because the user has had everything deleted. */
+export class ClearedError extends GivenUpError {
+  override name = 'ClearedError'
+}
+
 /** Content is not stored because more of it waits for the store than is held in memory. */
 export class TooSlowError extends GivenUpError {
   override name = 'TooSlowError'
@@ -113,11 +118,17 @@ const LOOK_INTERVAL = READERS_GRACE / 4
  * How long chunks are kept, in milliseconds, where only their time to live removes what a process leaves behind:
  * such as no head refers to yet, and such as none refers to any more, which may still be being read.
  */
-const UNFINISHED_TIME = 24 * 3_600_000
+const UNFINISHED_TIME = 7 * 24 * 3_600_000
 const DOOMED_TIME = 3_600_000
 
 /** As long as anything needs to last, in milliseconds. */
 const FOR_EVER = 100 * 365 * 24 * 3_600_000
+
+/** Content that may still be given up. */
+interface Unfinished {
+  readonly content: Pick<GrowingContent, 'giveUp'>
+  size: number
+}
 
 /** Chunks that are to be removed. */
 interface Doomed {
@@ -145,8 +156,8 @@ export class Chunks {
   readonly #removals = new Set<Promise<void>>()
   /** Of which contents chunks are being written, and until when. */
   readonly #writing = new Map<string, Promise<unknown>>()
-  /** How many bytes have been written of contents to which no head refers yet. */
-  readonly #unfinished = new Map<string, number>()
+  /** Contents to which no head refers yet, and how many bytes of them have been written. */
+  readonly #unfinished = new Map<string, Unfinished>()
   #unfinishedSize = 0
   #isClosed = false
   /** Whether content that comes faster than it can be written waits for the store, instead of not being stored. */
@@ -230,18 +241,22 @@ export class Chunks {
   }
 
   write(
-    generation: string,
+    content: Pick<GrowingContent, 'generation' | 'giveUp'>,
     index: number,
     bytes: Buffer,
     timeToLive: number | undefined,
     about: About,
   ): Promise<void> {
+    const { generation } = content
     const key = chunkKey(generation, index)
     const write = async () => {
       if (index === 0) await this.#unreferenced?.add(generation, 0)
       await this.#store.set(key, encodeRecord(key, null, bytes), timeToLive, about)
     }
-    this.#setUnfinished(generation, (this.#unfinished.get(generation) ?? 0) + bytes.length)
+    const unfinished = this.#unfinished.get(generation) ?? { content, size: 0 }
+    unfinished.size += bytes.length
+    this.#unfinishedSize += bytes.length
+    this.#unfinished.set(generation, unfinished)
     const writing = write()
     const all = Promise.allSettled([this.#writing.get(generation), writing])
     this.#writing.set(generation, all)
@@ -256,15 +271,18 @@ export class Chunks {
     return this.#unfinishedSize
   }
 
-  #setUnfinished(generation: string, size: number): void {
-    this.#unfinishedSize += size - (this.#unfinished.get(generation) ?? 0)
-    if (size > 0) this.#unfinished.set(generation, size)
-    else this.#unfinished.delete(generation)
-  }
-
   /** Content counts like all others from now on. */
   finish(generation: string): void {
-    this.#setUnfinished(generation, 0)
+    this.#unfinishedSize -= this.#unfinished.get(generation)?.size ?? 0
+    this.#unfinished.delete(generation)
+  }
+
+  /** The store is begun anew: what has been written is lost, and the rest of it not stored. @returns true */
+  loseUnfinished(): true {
+    for (const { content } of [...this.#unfinished.values()]) {
+      content.giveUp(new ClearedError('the store was cleared meanwhile'))
+    }
+    return true
   }
 
   /**
@@ -638,7 +656,7 @@ export class GrowingContent implements Content {
 
   #write(index: number, chunk: Buffer): void {
     const write = this.#store
-      .write(this.generation, index, chunk, this.#timeToLive, this.#about)
+      .write(this, index, chunk, this.#timeToLive, this.#about)
       .then(
         () => {
           if (this.#givenUp) return

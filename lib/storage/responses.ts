@@ -13,6 +13,7 @@ import { Catalogue } from './catalogue.ts'
 import {
   CHUNK_SIZE,
   Chunks,
+  ClearedError,
   chunkKeys,
   GivenUpError,
   GrowingContent,
@@ -446,7 +447,9 @@ export class Responses {
         else {
           const entry = { ...recent.entry, content: saved }
           await this.#write(entry, isFirst)
-          if (saved.chunks) {
+          // While it was written, all was cleared: what it refers to is not there any more.
+          if (content.givenUp) void this.remove(entry)
+          else if (saved.chunks) {
             await tidy(() => this.#chunks.refer(saved.chunks, true))
             await tidy(() => this.#secure(entry))
           }
@@ -456,7 +459,8 @@ export class Responses {
         return undefined
       } catch (error) {
         // What the store refused has been told already.
-        const isTrouble = error instanceof GivenUpError && !(error instanceof TooLargeError)
+        const isWanted = error instanceof TooLargeError || error instanceof ClearedError
+        const isTrouble = error instanceof GivenUpError && !isWanted
         if (isTrouble) this.#events.error('write', error)
         if (content.givenUp === undefined) {
           // What may be written after all needs its content: it goes with the process, or in its time.
@@ -788,7 +792,8 @@ export class Responses {
   /** Begins with an empty store, where nobody needs what is in it. @returns whether that was so */
   async #isReset(): Promise<boolean> {
     if (this.#chunks.areRead) return false
-    return (await this.#stores.reset?.().catch(() => false)) ?? false
+    const mayBegin = () => !this.#chunks.areRead && this.#chunks.loseUnfinished()
+    return (await this.#stores.reset?.(mayBegin).catch(() => false)) ?? false
   }
 
   /** All stored responses for a cache key. */

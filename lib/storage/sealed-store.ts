@@ -38,9 +38,9 @@ export function sealStores(
     await Promise.all([heads.settled(), chunks.settled()])
     await stores.close()
   }
-  const reset = async () => {
+  const reset = async (mayBegin: () => boolean) => {
     await Promise.all([heads.settled(), chunks.settled()])
-    return (await stores.reset?.()) ?? false
+    return (await stores.reset?.(mayBegin)) ?? false
   }
   if (sealing.encryption === undefined) return { ...stores, heads, chunks, close, reset }
   // Whatever else a store may offer would have to see what is hidden from it.

@@ -150,9 +150,9 @@ export function openSqlite(path: string, events: Events, isOnlyRead = false): St
       await connectToWrite()
       return maintenance.prune()
     },
-    reset: async () => {
+    reset: async (mayBegin) => {
       await connectToWrite()
-      const isNew = await database.beginNew()
+      const isNew = await database.beginNew(mayBegin)
       if (isNew) await database.introduce()
       return isNew
     },

@@ -399,14 +399,26 @@ export class SqliteDatabase {
    * Begins a new file in place of this one, if nobody else has it open or has anything in it: however much there
    * is, that takes no time.
    *
+   * @param mayBegin asked at the last moment, when all that has been written is lost if it is so
    * @returns whether there is a new one
    */
-  async beginNew(): Promise<boolean> {
+  async beginNew(mayBegin: () => boolean): Promise<boolean> {
     if (!this.#isWritable || (await this.hasOthers())) return false
     if (!isAllOurs(this.#database ?? this.#open())) return false
     const { writer } = this.#writes
+    const mayHaveThread = this.#mayHaveThread
+    // One that began now could have the file open that is removed.
+    this.#mayHaveThread = false
     this.#writes.writer = undefined
-    await writer?.close()
+    try {
+      await writer?.close()
+      return this.#replaceFile(mayBegin)
+    } finally {
+      this.#mayHaveThread = mayHaveThread
+    }
+  }
+
+  #replaceFile(mayBegin: () => boolean): boolean {
     const database = this.#database ?? this.#open()
     if (!this.#isThere()) {
       // Another one is in its place, which the next call opens.
@@ -418,7 +430,7 @@ export class SqliteDatabase {
     if (nlink > 1) return false
     if (!lockOthersOut(database)) return false
     // Somebody may have put something there just before.
-    if (!isAllOurs(database)) {
+    if (!isAllOurs(database) || !mayBegin()) {
       this.#letGo()
       return false
     }
