@@ -7,7 +7,7 @@ import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { suite, type TestContext, test } from 'node:test'
 import { setTimeout as delay } from 'node:timers/promises'
-import { type CachingAgent, HttpCache, NEVER_EXPIRE } from 'caching-agent'
+import { type CachingAgent, HttpCache, type HttpCacheOptions, NEVER_EXPIRE } from 'caching-agent'
 import { Keyv } from 'keyv'
 import { adapter } from './helpers/adapter.ts'
 import { get, testAgent } from './helpers/agent.ts'
@@ -117,6 +117,55 @@ for (const [name, storeIn] of Object.entries(STORES)) {
       assert.equal(await agent.cache.has(url), false)
     })
 
+    test('what is on its way out counts neither while it is there nor when it is gone', async (t) => {
+      t.mock.timers.enable({ apis: ['Date'], now: Date.now() })
+      const { url } = await sized(t)
+      const agent = testAgent(t, { store: storeIn(t), expireAfter: '1h', maxSize: 2_000_000 })
+      const { cache } = agent
+      const urls = (name: string) =>
+        Array.from({ length: 60 }, (_, n) => `${url}/100000?${name}${n}`)
+      const goes = async () => {
+        await cache.responses.freed()
+        t.mock.timers.tick(15_000)
+        await cache.responses.freed()
+      }
+      await fetchAll(agent, urls('first'))
+      const count = await cache.count()
+      assert.ok(count >= 17 && count <= 20, `${count} responses`)
+      t.mock.timers.tick(30_000)
+      await fetchAll(agent, [`${url}/1`])
+      assert.ok((await cache.count()) >= 18, `${await cache.count()} responses`)
+      for (const name of ['second', 'third']) {
+        await goes()
+        await fetchAll(agent, urls(name))
+      }
+      await goes()
+      const size = await cache.size()
+      assert.ok(size > 1_700_000 && size <= 2_000_000, `${size} bytes`)
+    })
+
+    for (const encrypt of [undefined, Buffer.alloc(32, 'K')]) {
+      const what = encrypt ? 'what is encrypted and replaced' : 'what is replaced'
+      test(`nothing is evicted for ${what}, however often`, async (t) => {
+        const store = storeIn(t)
+        const options = { store, maxSize: 3_000_000, memory: false, ...(encrypt && { encrypt }) }
+        const cache = new HttpCache(options as HttpCacheOptions)
+        t.after(() => cache.close())
+        let evicted = 0
+        cache.on('evict', () => {
+          evicted += 1
+        })
+        const save = async (path: string, size: number) => {
+          const headers = { 'cache-control': 'max-age=1000' }
+          await cache.save(`http://site.invalid/${path}`, { headers, body: 'x'.repeat(size) })
+          await cache.responses.limitsKept()
+        }
+        for (let number = 0; number < 20; number++) await save(`${number}`, 20_000)
+        for (let time = 0; time < 40; time++) await save('feed', 500_000)
+        assert.deepEqual([evicted, await cache.count()], [0, 21])
+      })
+    }
+
     test('maxEntries: what was used least recently goes first', async (t) => {
       const { url } = await sized(t)
       const agent = testAgent(t, { store: storeIn(t), expireAfter: '1h', maxEntries: 10 })
@@ -186,6 +235,18 @@ for (const [name, storeIn] of Object.entries(STORES)) {
 }
 
 suite('limits', () => {
+  test('what is evicted is gone soon where no other process can be reading it', async (t) => {
+    const { url } = await sized(t)
+    const agent = testAgent(t, { expireAfter: '1h', maxSize: 2_000_000 })
+    await fetchAll(
+      agent,
+      Array.from({ length: 40 }, (_, n) => `${url}/100000?${n}`),
+    )
+    await delay(1500)
+    const size = await sizeOf(agent)
+    assert.ok(size <= 2_000_000, `${size} bytes`)
+  })
+
   test('a store that cannot be limited here refuses them', () => {
     for (const limit of [{ maxSize: '1MB' }, { maxEntries: 10 }]) {
       assert.throws(() => new HttpCache({ store: new Keyv(), ...limit }), {
@@ -296,25 +357,47 @@ suite('limits', () => {
   })
 })
 
-test('what is cleared, and may be being read, counts for no limit any more', async (t) => {
+test('what somebody else replaces in the same file evicts nothing either', async (t) => {
   const store = `sqlite://${join(folder(t), 'cache.sqlite')}`
-  const cache = new HttpCache({ store, maxSize: 4_000_000, memory: false })
-  t.after(() => cache.close())
-  const save = (name: string, size: number) =>
-    cache.save(`http://site.invalid/${name}`, {
-      headers: { 'cache-control': 'max-age=1000' },
-      body: 'x'.repeat(size),
-    })
-  for (let number = 0; number < 10; number++) await save(`old${number}`, 370_000)
-  const reading = (await cache.get('http://site.invalid/old9'))?.content()[Symbol.asyncIterator]()
-  await reading?.next()
-  await cache.clear()
-  for (let number = 0; number < 30; number++) {
-    await save(`new${number}`, 20_000)
+  const caches = [1, 2].map(() => new HttpCache({ store, maxSize: 3_000_000, memory: false }))
+  t.after(() => Promise.all(caches.map((cache) => cache.close())))
+  for (let time = 0; time < 40; time++) {
+    const cache = caches[time % 2] as HttpCache
+    const headers = { 'cache-control': 'max-age=1000' }
+    const save = (path: string, size: number) =>
+      cache.save(`http://site.invalid/${path}`, { headers, body: 'x'.repeat(size) })
+    await save('feed', 500_000)
+    await save(`${time}`, 20_000)
     await cache.responses.limitsKept()
   }
-  assert.equal(await cache.count(), 30)
+  assert.equal(await caches[0]?.count(), 41)
 })
+
+for (const [name, storeIn] of Object.entries(STORES))
+  test(`${name} what is cleared, and may be being read, counts for no limit any more`, async (t) => {
+    const store = storeIn(t)
+    const cache = new HttpCache({ store, maxSize: 4_000_000, memory: false })
+    t.after(() => cache.close())
+    const save = (name: string, size: number) =>
+      cache.save(`http://site.invalid/${name}`, {
+        headers: { 'cache-control': 'max-age=1000' },
+        body: 'x'.repeat(size),
+      })
+    for (let number = 0; number < 10; number++) await save(`old${number}`, 370_000)
+    const reading = (await cache.get('http://site.invalid/old9'))?.content()[Symbol.asyncIterator]()
+    await reading?.next()
+    await cache.clear()
+    for (let number = 0; number < 30; number++) {
+      await save(`new${number}`, 20_000)
+      await cache.responses.limitsKept()
+    }
+    assert.equal(await cache.count(), 30)
+    await reading?.return?.()
+    await cache.responses.freed()
+    // To what nobody reads any more SQLite gives others their time.
+    const left = await cache.responses.totals()
+    if (name === 'memory:') assert.ok((left?.size ?? 0) < 700_000, `${left?.size} bytes`)
+  })
 
 suite('maxContentSize', () => {
   const response = () => ({

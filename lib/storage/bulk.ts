@@ -84,7 +84,7 @@ export class Bulk {
     const removed = [...known]
     for (const other of others) if (other.status === 'fulfilled') removed.push(...other.value)
     for (const summary of removed) {
-      if (summary.chunks) this.#chunks.remove(summary.chunks)
+      if (summary.chunks) void this.#chunks.remove(summary.chunks)
       const content = { length: summary.size }
       if (cause) this.#events.deleted({ ...summary, content }, cause)
     }

@@ -90,6 +90,8 @@ export interface Usage {
   touch(uses: readonly Use[], age: number): Promise<void>
   /** The keys of the heads that were used least recently. */
   oldest(limit: number): Promise<string[]>
+  /** How many bytes the contents take that no head refers to yet, or any more: they come to nothing, or are not for long. */
+  unreferencedSize(): Promise<number>
   /** How many bytes some chunks take. */
   sizeOf(chunks: readonly string[]): Promise<number>
   /** When what is at some keys of heads was last used, in milliseconds since the epoch. */

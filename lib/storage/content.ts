@@ -111,6 +111,9 @@ export function inlineContent(bytes: Buffer, room = 0): Content {
 /** How long the chunks of overwritten content are kept for readers in other processes, in milliseconds. */
 export const READERS_GRACE = 10_000
 
+/** How long they are kept where there can be none: for what has found them and is about to read, in milliseconds. */
+const OWN_GRACE = 1000
+
 /** Others are told of what is being read at two looks, one after the other: much sooner than they may remove it. */
 const LOOK_INTERVAL = READERS_GRACE / 4
 
@@ -123,12 +126,6 @@ const DOOMED_TIME = 3_600_000
 
 /** As long as anything needs to last, in milliseconds. */
 const FOR_EVER = 100 * 365 * 24 * 3_600_000
-
-/** Content that may still be given up. */
-interface Unfinished {
-  readonly content: Pick<GrowingContent, 'giveUp'>
-  size: number
-}
 
 /** Chunks that are to be removed. */
 interface Doomed {
@@ -156,17 +153,22 @@ export class Chunks {
   readonly #removals = new Set<Promise<void>>()
   /** Of which contents chunks are being written, and until when. */
   readonly #writing = new Map<string, Promise<unknown>>()
-  /** Contents to which no head refers yet, and how many bytes of them have been written. */
-  readonly #unfinished = new Map<string, Unfinished>()
-  #unfinishedSize = 0
+  /** Contents that have been written in part, and to which no head refers yet. */
+  readonly #unfinished = new Map<string, Pick<GrowingContent, 'giveUp'>>()
   #isClosed = false
+  /** Whether other processes may be reading the same store. */
+  readonly #isShared: boolean
   /** Whether content that comes faster than it can be written waits for the store, instead of not being stored. */
   readonly isWaitedFor: boolean
 
   constructor(
     store: ByteStore,
     memory?: MemoryTier,
-    { unreferenced, readership }: Pick<Stores, 'unreferenced' | 'readership'> = {},
+    {
+      unreferenced,
+      readership,
+      coherence,
+    }: Pick<Stores, 'unreferenced' | 'readership' | 'coherence'> = {},
     isWaitedFor = false,
   ) {
     this.#store = store
@@ -174,6 +176,7 @@ export class Chunks {
     this.#memory = memory
     this.#unreferenced = unreferenced
     this.#readership = readership
+    this.#isShared = coherence?.kind !== 'own'
   }
 
   /**
@@ -253,10 +256,7 @@ export class Chunks {
       if (index === 0) await this.#unreferenced?.add(generation, 0)
       await this.#store.set(key, encodeRecord(key, null, bytes), timeToLive, about)
     }
-    const unfinished = this.#unfinished.get(generation) ?? { content, size: 0 }
-    unfinished.size += bytes.length
-    this.#unfinishedSize += bytes.length
-    this.#unfinished.set(generation, unfinished)
+    this.#unfinished.set(generation, content)
     const writing = write()
     const all = Promise.allSettled([this.#writing.get(generation), writing])
     this.#writing.set(generation, all)
@@ -266,20 +266,14 @@ export class Chunks {
     return writing
   }
 
-  /** How many bytes have been written here of what may still be given up: for it nothing else has to go. */
-  get unfinishedSize(): number {
-    return this.#unfinishedSize
-  }
-
-  /** Content counts like all others from now on. */
+  /** Content cannot be given up any more. */
   finish(generation: string): void {
-    this.#unfinishedSize -= this.#unfinished.get(generation)?.size ?? 0
     this.#unfinished.delete(generation)
   }
 
   /** The store is begun anew: what has been written is lost, and the rest of it not stored. @returns true */
   loseUnfinished(): true {
-    for (const { content } of [...this.#unfinished.values()]) {
+    for (const content of [...this.#unfinished.values()]) {
       content.giveUp(new ClearedError('the store was cleared meanwhile'))
     }
     return true
@@ -291,9 +285,7 @@ export class Chunks {
    * @param isNew whether none has referred to it before
    */
   async refer(record: ChunksRecord | undefined, isNew: boolean): Promise<void> {
-    if (record === undefined) return
-    this.finish(record.generation)
-    await this.#unreferenced?.remove(record.generation, isNew)
+    if (record) await this.#unreferenced?.remove(record.generation, isNew)
   }
 
   /** Whether what is cleared takes along what others are just storing, which then has to be {@link secure}d. */
@@ -371,15 +363,18 @@ export class Chunks {
    * Removes the chunks of content that nothing refers to any more: after its last reader here, and
    * after a while, in which those that have found it already begin to read. Readers in other processes
    * get as long again from a store that can be told so.
+   *
+   * @returns when it has been noted that they count no more
    */
-  remove(record: ChunksRecord): void {
+  async remove(record: ChunksRecord): Promise<void> {
     const { generation } = record
-    const timer = setTimeout(() => void this.#remove(record), READERS_GRACE).unref()
+    const grace = this.#isShared ? READERS_GRACE : OWN_GRACE
+    const timer = setTimeout(() => void this.#remove(record), grace).unref()
     clearTimeout(this.#doomed.get(generation)?.timer)
     this.#doomed.set(generation, { record, timer })
     // After the end of this process the next one removes them, or they expire.
-    this.#unreferenced?.add(generation, 2 * READERS_GRACE).catch(() => {})
     if (this.isClearedBlindly) this.#store.expire?.(chunkKeys(record), DOOMED_TIME).catch(() => {})
+    await this.#unreferenced?.add(generation, 2 * READERS_GRACE).catch(() => {})
   }
 
   /** Removes what no head has ever referred to, after its last reader here. */
@@ -415,7 +410,8 @@ export class Chunks {
     const remove = async () => {
       // Written afterwards, a chunk would be left of what nobody knows of.
       await this.#writing.get(generation)
-      if (this.#store.expire && !doomed?.isUnknown) await this.#store.expire(keys, READERS_GRACE)
+      const mayBeRead = this.#isShared && !doomed?.isUnknown
+      if (this.#store.expire && mayBeRead) await this.#store.expire(keys, READERS_GRACE)
       else await this.#store.delete(keys)
       await this.#unreferenced?.remove(generation, false)
     }
@@ -424,7 +420,6 @@ export class Chunks {
     this.#removals.add(removed)
     await removed
     this.#removals.delete(removed)
-    this.finish(generation)
   }
 
   /** Whether some are being read. */
@@ -439,12 +434,20 @@ export class Chunks {
     const entries = this.areRead ? this.#store.entries() : undefined
     if (entries === undefined) return this.#store.clear()
     const unread: string[] = []
-    for await (const [key] of entries) if (!isRead(key)) unread.push(key)
+    const read = new Map<string, number>()
+    for await (const [key] of entries) {
+      const [generation] = key.split('.', 1) as [string]
+      if (isRead(key)) read.set(generation, (read.get(generation) ?? 0) + 1)
+      else unread.push(key)
+    }
+    // Their last readers remove them.
+    for (const [generation, length] of read) await this.remove({ generation, chunkSize: 1, length })
     return this.#store.delete(unread)
   }
 }
 
-function chunkKey(generation: string, index: number): string {
+/** The key of one chunk of some content. */
+export function chunkKey(generation: string, index: number): string {
   return `${generation}.${index}`
 }
 

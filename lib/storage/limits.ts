@@ -22,9 +22,6 @@ const LOW_WATER = 0.9
 const SHARE_OF_ROOM = 0.5
 const LOOK_INTERVAL = 1000
 
-/** How long it may take until the content of what was evicted is gone as well, in milliseconds. */
-const LATENCY = 25_000
-
 /** How long uses are noted in memory before they are written, in milliseconds: writing wakes other processes. */
 const TOUCH_DELAY = 600_000
 
@@ -40,12 +37,8 @@ export class Limits {
   readonly #options: LimitOptions
   readonly #evict: (key: string, limit: keyof LimitOptions) => Promise<number>
   readonly #variantKey: (response: Used) => string
-  readonly #unfinished: () => number
   /** Which responses have been used, by their generation. */
   readonly #used = new Map<string, Used>()
-  /** The content of what has been evicted, which may still be counted. */
-  readonly #leaving: { readonly size: number; readonly until: number }[] = []
-  #leavingSize = 0
   /** How much more may be stored until it is looked at again how much there is. */
   #room = { size: 0, count: 0, until: 0 }
   #running: Promise<void> | undefined
@@ -55,16 +48,13 @@ export class Limits {
   /**
    * @param evict removes what is at the key of a head; resolves to how many bytes of content will follow it
    * @param variantKey where a response is if it is one of several variants
-   * @param unfinished how many bytes are there of what may still be given up
    */
   constructor(
     usage: Usage,
     options: LimitOptions,
     evict: (key: string, limit: keyof LimitOptions) => Promise<number>,
     variantKey: (response: Used) => string,
-    unfinished: () => number,
   ) {
-    this.#unfinished = unfinished
     this.#variantKey = variantKey
     this.#usage = usage
     this.#options = options
@@ -93,12 +83,6 @@ export class Limits {
     this.#lookAfter()
   }
 
-  /** Notes that so many bytes are there only until nobody can be reading them any more. */
-  leave(size: number): void {
-    this.#leaving.push({ size, until: Date.now() + LATENCY })
-    this.#leavingSize += size
-  }
-
   #lookAfter(): void {
     if (this.#running) {
       this.#isAskedAgain = true
@@ -114,41 +98,50 @@ export class Limits {
   }
 
   async #keep(): Promise<void> {
-    const limit = await this.#exceeded(1)
+    let limit = await this.#exceeded(1)
     if (limit === undefined) return
     await this.flush(0)
-    for (;;) {
+    while (limit !== undefined) {
       const keys = await this.#usage.oldest(STEP)
       if (keys.length === 0) return
+      // Asked once for all of them, as it is not known at once; then with what follows each.
+      let unreferenced = await this.#usage.unreferencedSize()
       for (const key of keys) {
         // The last one there is may be almost as large as the store.
         const isLast = keys.length < STEP && key === keys.at(-1)
-        if (isLast && (await this.#exceeded(1)) === undefined) return
-        if ((await this.#exceeded(LOW_WATER)) === undefined) return
-        this.leave(await this.#evict(key, limit))
+        if (isLast && (await this.#exceeded(1, unreferenced)) === undefined) return
+        if ((await this.#exceeded(LOW_WATER, unreferenced)) === undefined) break
+        unreferenced += await this.#evict(key, limit)
       }
       await nextTurn()
+      limit = await this.#exceeded(LOW_WATER)
     }
   }
 
-  /** Which limit the store exceeds, or which one it would if that was only a part of what it is. */
-  async #exceeded(part: number): Promise<keyof LimitOptions | undefined> {
+  /**
+   * Which limit the store exceeds, or which one it would if that was only a part of what it is. Nothing is evicted
+   * for what may come to nothing, or is on its way out.
+   *
+   * @param unreferenced how many bytes that is; without it, the store is asked
+   */
+  async #exceeded(part: number, unreferenced?: number): Promise<keyof LimitOptions | undefined> {
     const { maxSize, maxEntries } = this.#options
-    const unfinished = this.#unfinished()
+    const gone = unreferenced ?? (await this.#unreferencedSize(part))
     const { size: all, count } = await this.#usage.totals()
-    // Nothing is evicted for what may come to nothing.
-    const size = all - unfinished
-    const now = Date.now()
-    while (this.#leaving[0] && this.#leaving[0].until <= now) {
-      this.#leavingSize -= this.#leaving.shift()?.size ?? 0
-    }
+    const size = all - gone
     this.#room = {
       size: (maxSize - size) * SHARE_OF_ROOM,
       count: (maxEntries - count) * SHARE_OF_ROOM,
       until: performance.now() + LOOK_INTERVAL,
     }
-    if (size - this.#leavingSize > maxSize * part) return 'maxSize'
+    if (size > maxSize * part) return 'maxSize'
     return count > Math.floor(maxEntries * part) ? 'maxEntries' : undefined
+  }
+
+  /** How many bytes do not count, where it depends on them whether a limit is exceeded. */
+  async #unreferencedSize(part: number): Promise<number> {
+    const { size } = await this.#usage.totals()
+    return size > this.#options.maxSize * part ? this.#usage.unreferencedSize() : 0
   }
 
   /** Writes what has been used since the last time; not again what was used a while ago already. */

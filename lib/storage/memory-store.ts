@@ -1,5 +1,6 @@
 import { type Conditions, matches } from '../query.ts'
 import type { About, ByteStore, ResponseIndex, Stores, Usage } from './byte-store.ts'
+import { chunkKey } from './content.ts'
 import { SECRET_KEY, tellsVariants } from './heads.ts'
 import { Pace } from './pace.ts'
 import type { Summary } from './summary.ts'
@@ -20,6 +21,7 @@ const STEP = 500
 export function openMemory(): Stores {
   const heads = new Rows()
   const chunks = new Rows()
+  const unreferenced = new Set<string>()
   const usage: Usage = {
     async totals() {
       return { count: heads.count, size: heads.size + chunks.size }
@@ -38,6 +40,17 @@ export function openMemory(): Stores {
       }
       return oldest
     },
+    async unreferencedSize() {
+      let size = 0
+      for (const generation of unreferenced) {
+        for (let index = 0; ; index++) {
+          const row = chunks.rows.get(chunkKey(generation, index))
+          if (row === undefined) break
+          size += row.bytes.length
+        }
+      }
+      return size
+    },
     async sizeOf(keys) {
       return keys.reduce((sum, key) => sum + (chunks.rows.get(key)?.bytes.length ?? 0), 0)
     },
@@ -46,6 +59,14 @@ export function openMemory(): Stores {
     heads,
     chunks,
     usage,
+    unreferenced: {
+      async add(generation) {
+        unreferenced.add(generation)
+      },
+      async remove(generation) {
+        unreferenced.delete(generation)
+      },
+    },
     index: heads,
     coherence: { kind: 'own' },
     async prune() {

@@ -157,7 +157,6 @@ export class Responses {
         limits,
         (key, limit) => this.#evict(key, limit),
         ({ cacheKey, nominated }) => this.#heads.variantKey(cacheKey, nominated),
-        () => this.#chunks.unfinishedSize,
       )
     this.maxContentSize = usage ? limits.maxSize - OVERHEAD : Infinity
     this.#catalogue = new Catalogue(this.#heads, sealed)
@@ -176,14 +175,14 @@ export class Responses {
     return this.#exclusive.run([cacheKey], async () => {
       const found = await this.#heads.look(key, cacheKey)
       const { head } = found
-      const chunks = head?.kind === 'response' ? head.entry.content.chunks : undefined
-      const following = chunks && (await this.#stores.usage?.sizeOf(chunkKeys(chunks)))
       const before = key === cacheKey ? await this.#vacate(cacheKey, head) : []
       // What another process has just put there has been used more recently than anything else.
       const isDeleted = await this.#heads.deleteFound(key, found)
-      const evicted = isDeleted ? await this.#dispose(cacheKey, head) : []
-      for (const entry of [...before, ...evicted]) this.#events.evicted(entry, limit)
-      return isDeleted ? (following ?? 0) : 0
+      const evicted = [...before, ...(isDeleted ? await this.#dispose(cacheKey, head) : [])]
+      for (const entry of evicted) this.#events.evicted(entry, limit)
+      const chunks = evicted.flatMap(({ content }) => content.chunks ?? [])
+      if (chunks.length === 0) return 0
+      return (await this.#stores.usage?.sizeOf(chunks.flatMap(chunkKeys))) ?? 0
     })
   }
 
@@ -674,7 +673,7 @@ export class Responses {
   async #dispose(cacheKey: string, head: Head | undefined): Promise<Entry[]> {
     if (head?.kind === 'response') {
       const { chunks } = head.entry.content
-      if (chunks) this.#chunks.remove(chunks)
+      if (chunks) await this.#chunks.remove(chunks)
       return [head.entry]
     }
     const gone: Entry[] = []
@@ -777,10 +776,8 @@ export class Responses {
     })
   }
 
-  /** Content that is still there has its time, but counts no more; what others have stored meanwhile stays. */
+  /** What others have stored meanwhile stays. */
   async #afterClearing(): Promise<void> {
-    const left = await this.#stores.usage?.totals().catch(() => undefined)
-    if (left) this.#limits?.leave(left.size)
     if (!this.#chunks.isClearedBlindly) return
     for await (const entry of this.#heads.responses()) await this.#secure(entry)
   }

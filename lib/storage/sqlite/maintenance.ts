@@ -4,6 +4,7 @@ import type { SqliteDatabase } from './database.ts'
 import type { Inspection } from './inspect.ts'
 import { isAlive, type Opener } from './is-alive.ts'
 import {
+  GENERATION,
   isLeased,
   isResponse,
   LEASES,
@@ -35,9 +36,6 @@ const WHILE = 1000
 
 /** How many pages are given back at a time. */
 const VACUUM_STEP = 256
-
-/** The generation of the content that a chunk is of, as SQL. */
-const GENERATION = `substr(key, 1, instr(key, '.') - 1)`
 
 /** Whether a chunk is of content that somebody has been reading for long, as SQL. */
 const IS_READ = `EXISTS (SELECT 1 FROM ${READING} WHERE generation = ${GENERATION})`

@@ -46,6 +46,9 @@ export const OLDER_VERSION = 1
 /** A row in the table of totals that counts nothing: there are no responses from before there were summaries. */
 export const COMPLETE = 'complete'
 
+/** The generation of the content that a chunk is of. */
+export const GENERATION = "substr(key, 1, instr(key, '.') - 1)"
+
 /** The time in milliseconds since the epoch. */
 export const NOW = "CAST(unixepoch('subsec') * 1000 AS INTEGER)"
 

@@ -1,10 +1,14 @@
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import type { Readership, Unreferenced, Usage } from '../byte-store.ts'
+import { READERS_GRACE } from '../content.ts'
 import type { SqliteDatabase } from './database.ts'
-import { NOW, OWNERS, READING, TABLES, TOTALS, UNREFERENCED, USED } from './schema.ts'
+import { GENERATION, NOW, OWNERS, READING, TABLES, TOTALS, UNREFERENCED, USED } from './schema.ts'
 
 /** How many heads are touched at a time. */
 const TOUCH_STEP = 100
+
+/** How much there is of what is noted to be unreferenced, and of what is only there for those who are reading it. */
+const UNREFERENCED_SIZE = `SELECT (SELECT coalesce(sum(length(value)), 0) FROM ${UNREFERENCED} CROSS JOIN ${TABLES.chunks} ON key > generation || '.' AND key < generation || '/') + (SELECT coalesce(sum(length(value)), 0) FROM ${TABLES.chunks} WHERE expires IS NOT NULL AND expires <= ? AND ${GENERATION} NOT IN (SELECT generation FROM ${UNREFERENCED})) AS size`
 
 /** How much there is in a database, and what has not been used for long, as triggers keep account of it. */
 export function sqliteUsage(
@@ -37,6 +41,14 @@ export function sqliteUsage(
       const sql = `SELECT key FROM ${USED} ORDER BY used LIMIT ?`
       const rows = await database.query<{ key: string }>(sql, limit)
       return rows.map(({ key }) => key)
+    },
+    async unreferencedSize() {
+      await connect()
+      const [row] = await database.query<{ size: number }>(
+        UNREFERENCED_SIZE,
+        Date.now() + READERS_GRACE,
+      )
+      return row?.size ?? 0
     },
     async sizeOf(keys) {
       await connect()
