@@ -9,6 +9,8 @@ import { suite, type TestContext, test } from 'node:test'
 import { setTimeout as delay } from 'node:timers/promises'
 import { type CachingAgent, HttpCache, type HttpCacheOptions, NEVER_EXPIRE } from 'caching-agent'
 import { Keyv } from 'keyv'
+import { Events } from '../lib/observe/events.ts'
+import { openStore } from '../lib/storage/open-store.ts'
 import { adapter } from './helpers/adapter.ts'
 import { get, testAgent } from './helpers/agent.ts'
 import { folder } from './helpers/folder.ts'
@@ -334,6 +336,21 @@ suite('limits', () => {
       ['/variants', true],
       ['/variants', true],
     ])
+  })
+
+  test('what is to go is gone in its time, also where something else goes before', async (t) => {
+    const { chunks, close, usage } = openStore(
+      `sqlite://${join(folder(t), 'cache.sqlite')}`,
+      new Events(),
+    )
+    t.after(() => close())
+    for (const key of ['first', 'second', 'third', 'kept']) {
+      await chunks.set(`${key}.0`, Buffer.alloc(1000), 3_600_000)
+    }
+    const delays = { first: 100, second: 1500, third: 2500 }
+    for (const [key, delay] of Object.entries(delays)) await chunks.expire?.([`${key}.0`], delay)
+    await delay(6000)
+    assert.equal((await usage?.totals())?.size, 1000)
   })
 
   test('a file that was full shrinks', async (t) => {

@@ -25,6 +25,9 @@ const PRUNE_DELAY = 1000
 /** How often they are removed, in milliseconds. */
 const PRUNE_INTERVAL = 10 * 60_000
 
+/** What expires within so long after the next row is removed together with that, in milliseconds. */
+const TOGETHER = 2000
+
 /** How many rows are removed or changed at a time, so that nothing else waits for long. */
 const STEP = 50
 
@@ -72,11 +75,21 @@ export class Maintenance {
     this.#due = due
     const prune = async () => {
       this.#due = Infinity
+      const now = Date.now()
       // It is done the next time, if not now.
       await this.prune().catch(() => {})
-      if (!this.#database.isClosed) this.#pruneWithin(PRUNE_INTERVAL)
+      const next = await this.#nextExpiry(now).catch(() => Infinity)
+      const wait = Math.max(0, next - Date.now()) + TOGETHER
+      if (!this.#database.isClosed) this.#pruneWithin(Math.min(wait, PRUNE_INTERVAL))
     }
     this.#timer = setTimeout(() => void prune(), delay).unref()
+  }
+
+  /** When the next chunk expires that had not when the last ones were removed: soon, if it is of content that nothing refers to. */
+  async #nextExpiry(since: number): Promise<number> {
+    const sql = `SELECT min(expires) AS next FROM ${TABLES.chunks} WHERE expires >= ?`
+    const [row] = await this.#database.query<{ next: number | null }>(sql, since)
+    return row?.next ?? Infinity
   }
 
   /** Gives rows another time to live. */
