@@ -1,8 +1,10 @@
 import assert from 'node:assert/strict'
-import { execFile } from 'node:child_process'
+import { execFile, spawn } from 'node:child_process'
+import { once } from 'node:events'
 import { readdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
+import type { Readable } from 'node:stream'
 import { suite, type TestContext, test } from 'node:test'
 import { setTimeout as delay } from 'node:timers/promises'
 import { promisify } from 'node:util'
@@ -209,6 +211,31 @@ suite('a thread that writes', () => {
     assert.deepEqual(errors, [])
   })
 
+  /** Locks a file in a process of its own. */
+  const lock = async (t: TestContext, path: string) => {
+    const text = `
+      const { DatabaseSync } = require('node:sqlite')
+      const database = new DatabaseSync(${JSON.stringify(path)}, { timeout: 5000 })
+      database.exec('BEGIN EXCLUSIVE')
+      console.log('locked')
+      setInterval(() => {}, 1000)`
+    const child = spawn(process.execPath, ['--no-warnings', '-e', text], {
+      stdio: ['ignore', 'pipe', 'inherit'],
+    })
+    t.after(() => child.kill('SIGKILL'))
+    await once(child.stdout, 'data')
+  }
+
+  test('waits for a lock that does not go no longer than for one change, however many there are', async (t) => {
+    const { url, path, agent } = await setUp(t)
+    await lock(t, path)
+    await Promise.all(Array.from({ length: 200 }, (_, number) => get(agent, `${url}/${number}`)))
+    const begun = performance.now()
+    await agent.close()
+    const took = performance.now() - begun
+    assert.ok(took < 6000, `closed after ${took} ms`)
+  })
+
   test('keeps even a value of no bytes', async (t) => {
     const stores = openStore(`sqlite://${join(folder(t), 'cache.sqlite')}`, new Events())
     for (let number = 0; number < 8; number++) {
@@ -268,6 +295,25 @@ suite('a thread that writes', () => {
     ]
     return { store, ran: run(process.execPath, args, { cwd: ROOT, timeout: 50_000 }) }
   }
+
+  test('lets a program end whose file is locked for good', async (t) => {
+    const { url } = await origin(t, ({ url }, response) =>
+      response.end(url === '/much' ? MUCH : `content of ${url}`),
+    )
+    const end = `console.log('ready'); await new Promise((resolve) => process.stdin.once('data', resolve)); process.stdin.unref()
+      await Promise.all([...Array(200).keys()].map((number) => read('/late' + number)))
+      console.log('done')`
+    const { store, ran } = program(t, url, [], end)
+    const { stdout, stdin } = ran.child
+    await once(stdout as Readable, 'data')
+    await lock(t, store.slice('sqlite://'.length))
+    stdin?.write('go')
+    await once(stdout as Readable, 'data')
+    const begun = performance.now()
+    await ran
+    const took = performance.now() - begun
+    assert.ok(took < 6000, `ended after ${took} ms`)
+  })
 
   for (const [how, end] of [
     ['ends by itself', ''],

@@ -8,6 +8,9 @@ const LONGEST = 5
 /** What waits for longer than this since the last transaction is written at once, in milliseconds. */
 const QUIET = 5
 
+/** How long a writer waits for a lock at least, in milliseconds: what has waited for its turn is not late for that. */
+const LEAST_PATIENCE = 100
+
 /** How much is given to a writer at a time. */
 const BATCH = 64
 
@@ -43,6 +46,8 @@ export class WriteQueue {
   #flushedAt = -Infinity
   /** How many are to be written each in a transaction of its own, because one that they shared failed. */
   #alone = 0
+  /** Whether the last batch failed because of a lock. */
+  #isLocked = false
   /** What makes the changes from now on, if it is ready. */
   writer: Writer | undefined
 
@@ -87,11 +92,14 @@ export class WriteQueue {
 
   async #handOver(writer: Writer): Promise<void> {
     const batch = this.#writes.splice(0, BATCH)
+    const left = Math.max(...batch.map(({ deadline }) => deadline)) - performance.now()
+    // For the same lock everything waits at the same time, not one batch after the other.
+    const patience = Math.ceil(Math.max(left, this.#isLocked ? 0 : LEAST_PATIENCE))
     try {
-      const outcomes = await writer.write(batch)
+      const outcomes = await writer.write({ writes: batch, patience })
       const failed = outcomes.find((outcome) => 'error' in outcome)
       // What was handed over cannot be tried again, but it may be the last to fail.
-      if (failed) this.#mayTryAgain(failureOf(failed), false)
+      this.#isLocked = failed !== undefined && this.#mayTryAgain(failureOf(failed), false)
       for (const [index, { resolve, reject }] of batch.entries()) {
         const outcome = outcomes[index]
         if (outcome && 'rows' in outcome) resolve(outcome.rows)

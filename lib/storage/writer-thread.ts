@@ -8,6 +8,9 @@ import { transact, type Write } from './writes.ts'
 /** How long a transaction may take, in milliseconds: others want to write as well. */
 const LONGEST = 10
 
+/** https://www.sqlite.org/rescode.html#busy */
+const SQLITE_BUSY = 5
+
 const { path, patience, counter, state } = workerData as WriterData
 const database = new DatabaseSync(path, { timeout: patience })
 database.exec('PRAGMA synchronous = NORMAL')
@@ -58,8 +61,9 @@ function write(writes: readonly Write[]): unknown[][] {
   })
 }
 
-function outcomesOf(writes: readonly Write[]): Outcome[] {
+function outcomesOf({ writes, patience }: Batch): Outcome[] {
   const outcomes: Outcome[] = []
+  database.exec(`PRAGMA busy_timeout = ${patience}`)
   for (let isAlone = false; outcomes.length < writes.length; ) {
     const left = writes.slice(outcomes.length)
     try {
@@ -68,9 +72,11 @@ function outcomesOf(writes: readonly Write[]): Outcome[] {
       // Others, who try again and again, get their chance.
       if (outcomes.length < writes.length && !isAlone) Atomics.wait(state, 3, 0, 1)
     } catch (error) {
-      // Of several nobody knows which one is to blame.
-      if (isAlone || left.length === 1) {
-        const { message, code, errcode } = error as Error & { code?: string; errcode?: number }
+      const { message, code, errcode } = error as Error & { code?: string; errcode?: number }
+      const isBusy = errcode !== undefined && (errcode & 0xff) === SQLITE_BUSY
+      // Of several nobody knows which one is to blame, but for a lock none is.
+      const failed = isBusy ? left.length : isAlone || left.length === 1 ? 1 : 0
+      for (let index = 0; index < failed; index++) {
         outcomes.push({ error: { message, code, errcode } })
       }
       isAlone = true
@@ -92,7 +98,7 @@ parentPort?.on('message', (batch: Batch | 'close') => {
     return
   }
   const outcomes = outcomesOf(batch)
-  for (const { parameters } of batch) for (const value of parameters) free(value)
+  for (const { parameters } of batch.writes) for (const value of parameters) free(value)
   Atomics.add(state, 2, 1)
   Atomics.notify(state, 2)
   parentPort?.postMessage(outcomes)

@@ -15,7 +15,12 @@ export interface WriterData {
   readonly state: Int32Array
 }
 
-export type Batch = readonly Write[]
+/** Changes that are made together if they can be. */
+export interface Batch {
+  readonly writes: readonly Write[]
+  /** How long a lock is waited for, in milliseconds. */
+  readonly patience: number
+}
 
 /** What became of a change. */
 export type Outcome =
@@ -86,7 +91,7 @@ export class Writer {
   }
 
   /** Makes changes, one batch at a time; bytes that are long are not the caller's any more. */
-  async write(writes: Batch): Promise<Outcome[]> {
+  async write({ writes, patience }: Batch): Promise<Outcome[]> {
     const transfer: ArrayBuffer[] = []
     const give = (value: unknown) => {
       if (!(value instanceof Uint8Array)) return value
@@ -96,7 +101,8 @@ export class Writer {
       transfer.push(bytes.buffer as ArrayBuffer)
       return bytes
     }
-    const batch = writes.map(({ sql, parameters }) => ({ sql, parameters: parameters.map(give) }))
+    const given = writes.map(({ sql, parameters }) => ({ sql, parameters: parameters.map(give) }))
+    const batch: Batch = { writes: given, patience }
     const { promise, resolve } = Promise.withResolvers<Outcome[] | Error>()
     this.#waiting = resolve
     this.#worker.ref()
