@@ -338,6 +338,62 @@ suite('limits', () => {
     ])
   })
 
+  /** A cache, and how to store in it, use and look for what is called by numbers. */
+  const numbered = (t: TestContext, store: string, maxEntries: number) => {
+    const cache = new HttpCache({ store, maxEntries })
+    const agent = testAgent(t, { cache, onlyIfCached: true })
+    t.after(() => cache.close())
+    const url = (number: number) => `http://site.invalid/${number}`
+    const headers = { 'cache-control': 'max-age=1000' }
+    return {
+      async save(number: number) {
+        await cache.save(url(number), { headers, body: 'content' })
+        await cache.responses.limitsKept()
+      },
+      use: async (number: number) => (await get(agent, url(number))).status === 200,
+      has: (number: number) => cache.has(url(number)),
+    }
+  }
+  const sqliteStore = STORES['sqlite:'] as (t: TestContext) => string
+
+  test('what was used goes after what was not, however much that is', async (t) => {
+    const { save, use, has } = numbered(t, sqliteStore(t), 1300)
+    for (let number = 0; number < 1300; number++) await save(number)
+    for (let number = 0; number < 1050; number++) assert.ok(await use(number))
+    for (let number = 2000; number < 2010; number++) await save(number)
+    let left = 0
+    for (let number = 0; number < 1050; number++) if (await has(number)) left += 1
+    assert.deepEqual([left, await has(1050)], [1050, false])
+  })
+
+  test('what was used goes before what was stored after that', async (t) => {
+    const { save, use, has } = numbered(t, sqliteStore(t), 10)
+    const numbers = async (from: number, to: number) => {
+      for (let number = from; number < to; number++) await save(number)
+      await delay(5)
+    }
+    await numbers(0, 5)
+    assert.ok(await use(0))
+    await delay(5)
+    await numbers(5, 13)
+    assert.deepEqual([await has(0), await has(4)], [true, false])
+    await numbers(13, 16)
+    assert.deepEqual([await has(0), await has(9)], [false, true])
+  })
+
+  test('what one process uses another one does not evict', async (t) => {
+    const store = sqliteStore(t)
+    const [one, other] = [numbered(t, store, 50), numbered(t, store, 50)]
+    await one.save(0)
+    let isUsed = true
+    for (let number = 1; number < 150; number++) {
+      await other.save(number)
+      await delay(40)
+      isUsed &&= await one.use(0)
+    }
+    assert.ok(isUsed)
+  })
+
   test('what is to go is gone in its time, also where something else goes before', async (t) => {
     const { chunks, close, usage } = openStore(
       `sqlite://${join(folder(t), 'cache.sqlite')}`,

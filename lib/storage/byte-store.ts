@@ -78,15 +78,19 @@ export interface ByteStore {
 /** A use of what is at the key of a head. */
 export interface Use {
   readonly key: string
-  /** When that was stored, before which it was not used, in milliseconds since the epoch. */
-  readonly storedAt: number
+  /** In milliseconds since the epoch. */
+  readonly usedAt: number
 }
 
 /** What a store knows of how much it holds, and of what has not been used for long. */
 export interface Usage {
   /** How many responses there are, and how many bytes they take, without looking at each. */
   totals(): Promise<{ readonly count: number; readonly size: number }>
-  /** Notes that what is at some keys of heads has been used, if its last use is longer ago than `age` milliseconds. */
+  /**
+   * Notes that what is at some keys of heads has been used, what was used least recently first.
+   *
+   * @param age how much earlier its last use must have been, in milliseconds, where noting it takes something
+   */
   touch(uses: readonly Use[], age: number): Promise<void>
   /** The keys of the heads that were used least recently. */
   oldest(limit: number): Promise<string[]>

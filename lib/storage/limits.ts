@@ -10,7 +10,12 @@ export interface LimitOptions {
 }
 
 /** What is noted of a response that has been used. */
-type Used = Pick<Entry, 'cacheKey' | 'nominated' | 'responseTime'>
+interface Used extends Pick<Entry, 'cacheKey' | 'nominated'> {
+  /** When it was used last, in milliseconds since the epoch. */
+  usedAt: number
+  /** The last use of which the store knows, or an earlier one. */
+  knownAt: number
+}
 
 /** How many responses are evicted at a time, so that nothing else waits for long. */
 const STEP = 20
@@ -22,28 +27,42 @@ const LOW_WATER = 0.9
 const SHARE_OF_ROOM = 0.5
 const LOOK_INTERVAL = 1000
 
+/** With what part of a limit a store is near it, so that others may be about to evict. */
+const NEAR = 0.75
+
 /** How long uses are noted in memory before they are written, in milliseconds: writing wakes other processes. */
 const TOUCH_DELAY = 600_000
 
-/** How exact the time of the last use has to be while nothing is evicted, in milliseconds. */
+/** The same near a limit. */
+const TOUCH_DELAY_NEAR = 500
+
+/** How exact the time of the last use has to be, in milliseconds. */
 const COARSE = 3_600_000
 
-/** How many uses are noted at most. */
-const MAX_USED = 1000
+/** The same near a limit: a part of the time within which all that there is has been used. */
+const EXACT_NEAR = 1 / 16
+
+/** How many uses are noted at most, and how many of them are written at a time near a limit. */
+const MAX_USED = 10_000
+const MAX_TOUCHED = 1000
 
 /** Keeps a store within its limits: what was used least recently goes first. */
 export class Limits {
   readonly #usage: Usage
   readonly #options: LimitOptions
   readonly #evict: (key: string, limit: keyof LimitOptions) => Promise<number>
-  readonly #variantKey: (response: Used) => string
+  readonly #variantKey: (response: Pick<Entry, 'cacheKey' | 'nominated'>) => string
   /** Which responses have been used, by their generation. */
   readonly #used = new Map<string, Used>()
   /** How much more may be stored until it is looked at again how much there is. */
   #room = { size: 0, count: 0, until: 0 }
   #running: Promise<void> | undefined
   #isAskedAgain = false
-  #timer: NodeJS.Timeout | undefined
+  /** What is being written of them. */
+  #writing: Promise<void> = Promise.resolve()
+  /** When uses are written: near a limit, and at all. */
+  #soon: NodeJS.Timeout | undefined
+  #later: NodeJS.Timeout | undefined
 
   /**
    * @param evict removes what is at the key of a head; resolves to how many bytes of content will follow it
@@ -53,7 +72,7 @@ export class Limits {
     usage: Usage,
     options: LimitOptions,
     evict: (key: string, limit: keyof LimitOptions) => Promise<number>,
-    variantKey: (response: Used) => string,
+    variantKey: (response: Pick<Entry, 'cacheKey' | 'nominated'>) => string,
   ) {
     this.#variantKey = variantKey
     this.#usage = usage
@@ -63,11 +82,16 @@ export class Limits {
 
   /** Notes that a response has been used. */
   use({ generation, cacheKey, nominated, responseTime }: Entry): void {
-    if (this.#used.has(generation)) return
-    this.#used.set(generation, { cacheKey, nominated, responseTime })
-    const flush = () => void this.flush(COARSE).catch(() => {})
-    if (this.#used.size >= MAX_USED) flush()
-    else this.#timer ??= setTimeout(flush, TOUCH_DELAY).unref()
+    const usedAt = Date.now()
+    const used = this.#used.get(generation)
+    if (used) used.usedAt = usedAt
+    else this.#used.set(generation, { cacheKey, nominated, usedAt, knownAt: responseTime })
+    this.#soon ??= setTimeout(
+      () => void this.#flushNear().catch(() => {}),
+      TOUCH_DELAY_NEAR,
+    ).unref()
+    this.#later ??= setTimeout(() => void this.flush().catch(() => {}), TOUCH_DELAY).unref()
+    if (this.#used.size > MAX_USED) this.#forgetUses()
   }
 
   /**
@@ -144,14 +168,70 @@ export class Limits {
     return size > this.#options.maxSize * part ? this.#usage.unreferencedSize() : 0
   }
 
-  /** Writes what has been used since the last time; not again what was used a while ago already. */
-  async flush(age: number = COARSE): Promise<void> {
-    clearTimeout(this.#timer)
-    this.#timer = undefined
-    const uses = [...this.#used.values()].flatMap((used) =>
-      this.#keysOf(used).map((key) => ({ key, storedAt: used.responseTime })),
-    )
+  /**
+   * Writes what has been used.
+   *
+   * @param age by how many milliseconds the store may be wrong about the last use; without it, as little as it takes
+   */
+  async flush(age?: number): Promise<void> {
+    clearTimeout(this.#later)
+    this.#later = undefined
+    await this.#write([...this.#used.values()], async () => age ?? this.#ageOf())
+  }
+
+  /** Where others may be about to evict, they have to know what has been used. */
+  async #flushNear(): Promise<void> {
+    this.#soon = undefined
+    const age = await this.#ageNear()
+    if (age !== undefined) await this.#write([...this.#used.values()], async () => age, MAX_TOUCHED)
+  }
+
+  /** There is no more room for what has been used. */
+  #forgetUses(): void {
+    const all = [...this.#used.values()]
     this.#used.clear()
+    this.#write(all, () => this.#ageOf()).catch(() => {})
+  }
+
+  /** By how many milliseconds the store may be wrong about the last use. */
+  async #ageOf(): Promise<number> {
+    return (await this.#ageNear()) ?? COARSE
+  }
+
+  /** The same where a limit is near; undefined where none is. */
+  async #ageNear(): Promise<number | undefined> {
+    const { maxSize, maxEntries } = this.#options
+    const { size, count } = await this.#usage.totals()
+    if (size < maxSize * NEAR && count < maxEntries * NEAR) return undefined
+    const keys = await this.#usage.oldest(1)
+    const [oldest = 0] = (await this.#usage.usedAt(keys)).values()
+    return Math.min(COARSE, Math.max(0, Date.now() - oldest) * EXACT_NEAR)
+  }
+
+  /**
+   * Writes uses, one call after the other: what is evicted next depends on all of them.
+   *
+   * @param most how many: those first that would be evicted first
+   */
+  #write(all: readonly Used[], ageOf: () => Promise<number>, most = Infinity): Promise<void> {
+    const before = this.#writing
+    const write = async () => {
+      await before
+      await this.#writeNow(all, await ageOf(), most)
+    }
+    const writing = write()
+    this.#writing = writing.catch(() => {})
+    return writing
+  }
+
+  async #writeNow(all: readonly Used[], age: number, most: number): Promise<void> {
+    const unknown = all.filter(({ usedAt, knownAt }) => usedAt - knownAt > age)
+    if (unknown.length > most) unknown.sort((a, b) => a.knownAt - b.knownAt).length = most
+    unknown.sort((a, b) => a.usedAt - b.usedAt)
+    const uses = unknown.flatMap((used) =>
+      this.#keysOf(used).map((key) => ({ key, usedAt: used.usedAt })),
+    )
+    for (const used of unknown) used.knownAt = used.usedAt
     if (uses.length > 0) await this.#usage.touch(uses, age)
   }
 

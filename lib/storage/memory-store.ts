@@ -27,7 +27,7 @@ export function openMemory(): Stores {
       return { count: heads.count, size: heads.size + chunks.size }
     },
     async touch(uses) {
-      for (const { key } of uses) heads.touch(key)
+      for (const { key, usedAt } of uses) heads.touch(key, usedAt)
     },
     async usedAt(keys) {
       return new Map(keys.map((key) => [key, heads.rows.get(key)?.usedAt ?? 0]))
@@ -162,11 +162,11 @@ class Rows implements ByteStore, ResponseIndex {
     })
   }
 
-  touch(key: string): void {
+  touch(key: string, usedAt: number): void {
     const row = this.rows.get(key)
     if (row === undefined) return
     this.rows.delete(key)
-    this.rows.set(key, { ...row, usedAt: Date.now() })
+    this.rows.set(key, { ...row, usedAt })
   }
 
   /** Removes what has expired; tells how many responses that were. */

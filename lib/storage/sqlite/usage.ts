@@ -25,14 +25,10 @@ export function sqliteUsage(
       return row ?? { count: 0, size: 0 }
     },
     async touch(uses, age) {
-      // What was stored since then has been used since then, and need not be looked for.
-      const then = Date.now() - age
-      const keys = uses.filter(({ storedAt }) => storedAt <= then).map(({ key }) => key)
-      if (keys.length === 0) return
       await connectToWrite()
-      const sql = `UPDATE ${USED} SET used = ${NOW} WHERE used <= ${NOW} - ? AND key IN (SELECT value FROM json_each(?))`
-      for (let index = 0; index < keys.length; index += TOUCH_STEP) {
-        await database.query(sql, age, JSON.stringify(keys.slice(index, index + TOUCH_STEP)))
+      const sql = `UPDATE ${USED} SET used = value ->> 'usedAt' FROM json_each(?) AS uses WHERE ${USED}.key = value ->> 'key' AND used < value ->> 'usedAt' - ?`
+      for (let index = 0; index < uses.length; index += TOUCH_STEP) {
+        await database.query(sql, JSON.stringify(uses.slice(index, index + TOUCH_STEP)), age)
         await nextTurn()
       }
     },
