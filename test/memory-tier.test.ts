@@ -2,12 +2,14 @@ import assert from 'node:assert/strict'
 import { join } from 'node:path'
 import { suite, test } from 'node:test'
 import { setTimeout as delay } from 'node:timers/promises'
+import { setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
 import { HttpCache } from 'caching-agent'
 import { Keyv } from 'keyv'
 import * as undici from 'undici'
 import { MemoryTier } from '../lib/storage/memory-tier.ts'
 import { adapter } from './helpers/adapter.ts'
-import { get, testAgent } from './helpers/agent.ts'
+import { get, requestText, testAgent } from './helpers/agent.ts'
 import { folder } from './helpers/folder.ts'
 import { origin } from './helpers/origin.ts'
 
@@ -43,6 +45,38 @@ suite('the memory tier', () => {
     const read = counts.reads
     for (let n = 0; n < 5; n++) assert.equal((await get(other, `${url}/`)).info?.status, 'hit')
     assert.equal(counts.reads, read)
+  })
+
+  test('takes no more than it may, also of responses that have more fields than content', async (t) => {
+    setFlagsFromString('--expose-gc')
+    const collectGarbage = runInNewContext('gc') as () => void
+    const used = async () => {
+      for (let time = 0; time < 2; time++) {
+        collectGarbage()
+        await delay(20)
+      }
+      const { heapUsed, arrayBuffers } = process.memoryUsage()
+      return heapUsed + arrayBuffers
+    }
+    const store = `sqlite://${join(folder(t), 'cache.sqlite')}`
+    const writer = new HttpCache({ store, memory: false })
+    const urls = Array.from({ length: 1500 }, (_, n) => `http://site.invalid/${n}`)
+    for (const url of urls) {
+      const names = Array.from({ length: 10 }, (_, number) => `x-${number}`)
+      const fields = names.map((name) => [name, `${url} ${name} `.padEnd(1400, 'v')])
+      const headers = { 'cache-control': 'max-age=1000', ...Object.fromEntries(fields) }
+      await writer.save(url, { headers, body: 'x' })
+    }
+    await writer.close()
+    const maxSize = 8_000_000
+    const takenWith = async (memory: { maxSize: number } | false) => {
+      const agent = testAgent(t, { store, memory, onlyIfCached: true })
+      const before = await used()
+      for (const url of urls) assert.equal((await requestText(agent, url)).body, 'x')
+      return (await used()) - before
+    }
+    const taken = (await takenWith({ maxSize })) - (await takenWith(false))
+    assert.ok(taken > maxSize / 2 && taken < maxSize * 1.3, `${taken} bytes`)
   })
 
   test('answers before dispatch() returns', async (t) => {
