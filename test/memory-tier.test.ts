@@ -329,9 +329,25 @@ suite('the option memory', () => {
     })
   }
 
-  for (const maxSize of [1000, '64MiB', '1 GB', '0.5 kib']) {
-    test(`accepted: ${maxSize}`, () => {
-      assert.ok(new HttpCache({ store: 'memory:', memory: { maxSize } }))
+  // Some are too little for even one response.
+  const accepted = new Map<number | string, boolean>([
+    [1000, false],
+    ['0.5 kib', false],
+    ['64MiB', true],
+    ['1 GB', true],
+    [Number.POSITIVE_INFINITY, true],
+  ])
+  for (const [maxSize, isEnough] of accepted) {
+    test(`accepted: ${maxSize}`, async (t) => {
+      const { store, counts } = counting()
+      const cache = new HttpCache({ store, memory: { maxSize } })
+      t.after(() => cache.close())
+      const agent = testAgent(t, { cache, onlyIfCached: true })
+      const headers = { 'cache-control': 'max-age=1000' }
+      await cache.save('http://site.invalid/', { headers, body: 'content' })
+      const { reads } = counts
+      for (let time = 0; time < 2; time++) await get(agent, 'http://site.invalid/')
+      assert.equal(counts.reads === reads, isEnough)
     })
   }
 })

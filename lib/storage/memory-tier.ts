@@ -44,9 +44,10 @@ export class MemoryTier {
   /** The version that the store had when it was last asked. */
   #lastVersion = Number.NaN
 
-  /** @param maxSize in bytes */
+  /** @param maxSize in bytes; `Infinity` for no limit */
   constructor(maxSize: number, coherence: Coherence) {
-    this.#cache = new LRUCache({ maxSize, sizeCalculation: sizeOf })
+    const most = Math.min(maxSize, Number.MAX_SAFE_INTEGER)
+    this.#cache = new LRUCache({ maxSize: most, sizeCalculation: sizeOf })
     this.#coherence = coherence
   }
 
