@@ -7,7 +7,7 @@ import { fileURLToPath } from 'node:url'
 import { atDistance } from './distance.ts'
 import { serveFiles } from './files.ts'
 import { findNginx, startNginx } from './nginx.ts'
-import { freePort, type Origin, startServer } from './server.ts'
+import { type Origin, startServer } from './server.ts'
 
 /** Documentation that is there wherever this is: of the packages that the cache is developed with. */
 const INSTALLED = fileURLToPath(new URL('../../node_modules/', import.meta.url))
@@ -31,7 +31,7 @@ export async function startSite(docs: string = INSTALLED): Promise<Site> {
   const root = isPage ? dirname(docs) : docs
   const folder = mkdtempSync(join(tmpdir(), 'documentation-'))
   const index = join(folder, 'index.html')
-  if (!isPage) writeFileSync(index, await indexPage(root))
+  if (!isPage) writeFileSync(index, indexPage(root))
 
   const elsewhere = isPage ? {} : { '/all-documents.html': index }
   const near = nginx
@@ -51,7 +51,7 @@ export async function startSite(docs: string = INSTALLED): Promise<Site> {
 }
 
 /** Links all documents of a folder and what they link on the same site, and three links that are bad for certain. */
-async function indexPage(root: string): Promise<string> {
+function indexPage(root: string): string {
   const documents = readdirSync(root, { recursive: true, encoding: 'utf8' })
     .map((path) => path.replaceAll('\\', '/'))
     .filter((path) => DOCUMENT.test(path) && existsSync(join(root, path)))
@@ -60,7 +60,8 @@ async function indexPage(root: string): Promise<string> {
     const links = localLinks(readFileSync(join(root, path), 'utf8'), `http://site/${path}`)
     return `<h2>${anchor(`/${path}`)}</h2>\n${links.map(anchor).join('\n')}`
   })
-  const bad = ['/no/such/document.html', `http://127.0.0.1:${await freePort()}/`, 'http://[bad/']
+  // Nobody listens at a port that is neither given to servers that ask for any nor of a service in use.
+  const bad = ['/no/such/document.html', 'http://127.0.0.1:2/', 'http://[bad/']
   return `<!doctype html>\n<title>Documents</title>\n${[...sections, ...bad.map(anchor)].join('\n')}`
 }
 
