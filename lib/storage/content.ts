@@ -380,6 +380,7 @@ export class Chunks {
   /** Removes what no head has ever referred to, after its last reader here. */
   discard(record: ChunksRecord): void {
     const { generation } = record
+    this.finish(generation)
     this.#doomed.set(generation, { record, timer: undefined, isUnknown: true })
     void this.#remove(record)
   }
@@ -392,8 +393,12 @@ export class Chunks {
 
   /** The store is about to be closed: who is reading may read to the end, unless that takes too long. */
   async close(): Promise<void> {
-    const late = delay(CLOSE_PATIENCE, undefined, { ref: false })
-    if (this.areRead) await Promise.race([this.#unread.promise, late])
+    if (this.areRead) {
+      // It keeps the process running: whoever closes the store waits for nothing else.
+      const late = setTimeout(() => this.#unread.resolve(), CLOSE_PATIENCE)
+      await this.#unread.promise
+      clearTimeout(late)
+    }
     this.#isClosed = true
     clearInterval(this.#looks)
     await this.flush()

@@ -109,7 +109,9 @@ export function guardStore(
     } catch (error) {
       const isLate = error instanceof DeadlineError
       breaker.fail(isLate)
-      if (isLate && !hasAnswered) answer?.then(welcome, () => {})
+      // A request waits for less than the store may take.
+      const isCutShort = operation === 'write' && deadline < deadlines.write
+      if (isLate && (!hasAnswered || isCutShort)) answer?.then(welcome, () => {})
       events.error(operation, error)
       throw error
     }

@@ -463,12 +463,12 @@ export class Responses {
         if (isTrouble) this.#events.error('write', error)
         if (content.givenUp === undefined) {
           // What may be written after all needs its content: it goes with the process, or in its time.
-          if (error instanceof DeadlineError) this.#chunks.finish(content.generation)
-          else this.#discard(content)
+          if (!(error instanceof DeadlineError)) this.#discard(content)
         }
         return asError(error)
       } finally {
         this.#backlog -= size
+        this.#chunks.finish(content.generation)
         this.#remove(recent)
       }
     })

@@ -135,6 +135,8 @@ export class SqliteDatabase {
   #written = 0
   #isWritable = true
   #mayHaveThread = true
+  /** How many are about to begin a new file. */
+  #beginning = 0
   #isOnlyRead: boolean
   /** By what it is seen that others have changed the file after all, of which SQLite takes no notice. */
   #stamp: string | undefined
@@ -273,7 +275,8 @@ export class SqliteDatabase {
   /** Begins anew where the file has been removed, or another one is in its place: nobody else would see what is written. */
   findFile(): void {
     const now = performance.now()
-    if (!this.#file || !this.#isWritable || now - this.#foundAt < FIND_INTERVAL) return
+    if (this.#closed || !this.#file || !this.#isWritable || now - this.#foundAt < FIND_INTERVAL)
+      return
     this.#foundAt = now
     if (this.#isThere()) return
     // Another file may have other tables.
@@ -296,7 +299,7 @@ export class SqliteDatabase {
   #count(parameters: readonly unknown[]): void {
     for (const value of parameters) if (value instanceof Uint8Array) this.#written += value.length
     if (this.#written < MUCH || this.#writes.writer || !this.isReady) return
-    if (!this.#isWritable || !this.#mayHaveThread) return
+    if (!this.#isWritable || !this.#mayHaveThread || this.#beginning > 0) return
     try {
       this.#writes.writer = new Writer(this.#path, WRITE_PATIENCE, COUNTER, () => this.#countAnew())
     } catch {
@@ -323,7 +326,11 @@ export class SqliteDatabase {
     if (isDamage) {
       // What made the tables is damaged as well: who wants them has to make them.
       if (this.#isSchemaDamage(error)) this.#schema = []
-      this.#startAnew(error)
+      try {
+        this.#startAnew(error)
+      } catch {
+        // The next attempt opens it, or tells why that cannot be.
+      }
     }
     return isDamage || resultCode(error) === SQLITE_BUSY
   }
@@ -406,15 +413,14 @@ export class SqliteDatabase {
     if (!this.#isWritable || (await this.hasOthers())) return false
     if (!isAllOurs(this.#database ?? this.#open())) return false
     const { writer } = this.#writes
-    const mayHaveThread = this.#mayHaveThread
-    // One that began now could have the file open that is removed.
-    this.#mayHaveThread = false
+    // A thread that began now could have the file open that is removed.
+    this.#beginning += 1
     this.#writes.writer = undefined
     try {
       await writer?.close()
       return this.#replaceFile(mayBegin)
     } finally {
-      this.#mayHaveThread = mayHaveThread
+      this.#beginning -= 1
     }
   }
 
