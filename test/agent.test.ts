@@ -182,6 +182,28 @@ suite('an agent', () => {
     await closed
   })
 
+  test('a cache that is closed waits for a hit that nobody reads, but not for ever', async (t) => {
+    const { url } = await origin(t, (_, response) => response.end(Buffer.alloc(2_000_000)))
+    const program = `
+      import { cacheInterceptor, HttpCache } from 'caching-agent'
+      import { Agent, request } from 'undici'
+      const [store, url] = process.argv.slice(1)
+      const cache = new HttpCache({ store, memory: false })
+      const inner = new Agent()
+      const dispatcher = inner.compose(cacheInterceptor({ cache, expireAfter: '1h' }))
+      await (await request(url, { dispatcher })).body.arrayBuffer()
+      await cache.count()
+      await inner.close()
+      const { body } = await request(url, { dispatcher })
+      await cache.close()
+      console.log('closed')
+    `
+    const store = `sqlite://${join(folder(t), 'cache.sqlite')}`
+    const args = ['--conditions=source', '--no-warnings', '--input-type=module', '-e', program]
+    const { stdout } = await run(process.execPath, [...args, store, url])
+    assert.equal(stdout, 'closed\n')
+  })
+
   test('passes on the events of its dispatcher', async (t) => {
     const { url } = await origin(t, (_, response) => response.end('content'))
     const agent = testAgent(t)

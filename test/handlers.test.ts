@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import { createServer } from 'node:http'
+import { join } from 'node:path'
 import { Readable } from 'node:stream'
 import { suite, type TestContext, test } from 'node:test'
 import { setTimeout as delay } from 'node:timers/promises'
@@ -10,9 +11,13 @@ import { cacheInfo, type KeyvAdapterLike } from 'caching-agent'
 import * as undici from 'undici'
 import { adapter } from './helpers/adapter.ts'
 import { fetchWith, get, testAgent } from './helpers/agent.ts'
+import { folder } from './helpers/folder.ts'
 import { listen, origin } from './helpers/origin.ts'
 
 const MEBIBYTE = 1024 * 1024
+
+setFlagsFromString('--expose-gc')
+const collectGarbage = runInNewContext('gc') as () => void
 
 /** A store adapter whose reads take their time. */
 function slowStore(milliseconds: number): KeyvAdapterLike {
@@ -387,9 +392,33 @@ suite('what is not plain requests', () => {
     await late
   })
 
+  for (const [what, maxContentSize] of [
+    ['stored', '10MB'],
+    ['not stored', '1MB'],
+  ] as const) {
+    test(`nothing of large content is kept in memory that has been received and is ${what}`, async (t) => {
+      const { url } = await origin(t, (_, response) => response.end(Buffer.alloc(2 * MEBIBYTE)))
+      const store = `sqlite://${join(folder(t), 'cache.sqlite')}`
+      const agent = testAgent(t, { store, memory: false, expireAfter: '1h', maxContentSize })
+      const held = async (from: number) => {
+        for (let number = from; number < from + 20; number++) {
+          const { body } = await undici.request(`${url}/${number}`, { dispatcher: agent })
+          assert.equal((await body.arrayBuffer()).byteLength, 2 * MEBIBYTE)
+        }
+        await agent.cache.responses.settled()
+        for (let round = 0; round < 3; round++) {
+          await delay(50)
+          collectGarbage()
+        }
+        return process.memoryUsage().arrayBuffers
+      }
+      const before = await held(0)
+      const grown = (await held(100)) - before
+      assert.ok(grown < 10 * MEBIBYTE, `${grown} bytes more`)
+    })
+  }
+
   test('whoever keeps the controller of a request that has ended keeps nothing else of it', async (t) => {
-    setFlagsFromString('--expose-gc')
-    const collectGarbage = runInNewContext('gc') as () => void
     const { url } = await origin(t, (request, response) => {
       if (request.url === '/broken') response.destroy()
       else response.end('content')

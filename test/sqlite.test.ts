@@ -18,12 +18,19 @@ import {
   truncateSync,
   writeFileSync,
 } from 'node:fs'
+import type { ServerResponse } from 'node:http'
 import { dirname, join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { suite, type TestContext, test } from 'node:test'
 import { setTimeout as delay } from 'node:timers/promises'
 import { promisify } from 'node:util'
-import { type CacheError, type CachingAgent, cacheInfo, cachingAgent } from 'caching-agent'
+import {
+  type CacheError,
+  type CachingAgent,
+  cacheInfo,
+  cachingAgent,
+  HttpCache,
+} from 'caching-agent'
 import { request } from 'undici'
 import { Events } from '../lib/observe/events.ts'
 import { openSqlite } from '../lib/storage/sqlite.ts'
@@ -102,6 +109,71 @@ async function marked(t: TestContext) {
   mark(path)
   return { url, path, agent }
 }
+
+test('clearing twice at the same time leaves the thread to those who write much', async (t) => {
+  const { url } = await origin(t, (_, response) => response.end(Buffer.alloc(2_000_000)))
+  const store = `sqlite://${join(folder(t), 'cache.sqlite')}`
+  const agent = testAgent(t, { store, expireAfter: '1h' })
+  let threads = 0
+  const count = () => {
+    threads += 1
+  }
+  process.on('worker', count)
+  t.after(() => process.off('worker', count))
+  await agent.cache.count()
+  await Promise.all([agent.cache.clear(), agent.cache.clear()])
+  for (let number = 0; number < 4; number++) await get(agent, `${url}/${number}`)
+  await agent.cache.responses.settled()
+  assert.equal(threads, 1)
+})
+
+test('a file that is removed once it is closed does not come back', async (t) => {
+  const waiting = Promise.withResolvers<ServerResponse>()
+  const { url } = await origin(t, (_, response) => {
+    response.write(Buffer.alloc(1_000_000))
+    waiting.resolve(response)
+  })
+  const path = join(folder(t), 'folder', 'cache.sqlite')
+  const cache = new HttpCache({ store: `sqlite://${path}` })
+  const agent = testAgent(t, { cache, expireAfter: '1h' })
+  const reading = get(agent, url)
+  const response = await waiting.promise
+  await delay(1100)
+  await cache.close()
+  rmSync(dirname(path), { recursive: true })
+  response.end(Buffer.alloc(1_000_000))
+  assert.equal((await reading).body.length, 2_000_000)
+  await cache.responses.settled().catch(() => {})
+  assert.equal(existsSync(dirname(path)), false)
+})
+
+test('damage that is found while another process begins the file anew is no end to writing', async (t) => {
+  const { url } = await origin(t, (_, response) => response.end(Buffer.alloc(300_000)))
+  const path = join(folder(t), 'cache.sqlite')
+  const agent = testAgent(t, { store: `sqlite://${path}`, expireAfter: '1h' })
+  for (const number of [1, 2]) {
+    await get(agent, `${url}/${number}`)
+    await agent.cache.count()
+  }
+  const other = new DatabaseSync(path)
+  other.exec('DROP TABLE unreferenced_1')
+  other.close()
+  for (const end of ['', '-wal', '-shm']) {
+    if (existsSync(path + end)) renameSync(path + end, `${path}.aside${end}`)
+  }
+  const first = new DatabaseSync(path)
+  first.exec('BEGIN EXCLUSIVE; CREATE TABLE others (x)')
+  const released = delay(100).then(() => {
+    first.exec('ROLLBACK')
+    first.close()
+  })
+  await get(agent, `${url}/3`)
+  await released
+  await agent.cache.responses.settled()
+  await get(agent, `${url}/4`)
+  await agent.cache.responses.settled()
+  assert.equal((await get(agent, `${url}/4`)).info?.status, 'hit')
+})
 
 test('what is received while a file is cleared by beginning it anew is delivered whole, now and later', async (t) => {
   const part = Buffer.alloc(1_300_000, 'x')

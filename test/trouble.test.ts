@@ -71,6 +71,30 @@ suite('a store that fails never fails a request', () => {
     assert.ok(performance.now() - start < 1500)
   })
 
+  test('one that takes longer to keep the secret than a request waits is used all the same', async (t) => {
+    const { url, seen } = await origin(t, (_, response) => response.end('content'))
+    const map = new Map<string, unknown>()
+    const set = async (key: string, value: unknown) => {
+      await delay(300)
+      map.set(key, value)
+      return true
+    }
+    const store = adapter({ set }, map)
+    const agent = testAgent(t, {
+      expireAfter: '1h',
+      memory: false,
+      store,
+      deadlines: { read: 100 },
+    })
+    const ask = () => get(agent, url, { headers: { authorization: 'me' } })
+    await ask()
+    await delay(400)
+    await ask()
+    await agent.cache.responses.settled()
+    assert.equal((await ask()).info?.status, 'hit')
+    assert.equal(seen.length, 2)
+  })
+
   for (const [what, set] of [
     ['fails', rejects],
     ['hangs', hangs],
