@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { execFile, execFileSync, spawn } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
+import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { suite, type TestContext, test } from 'node:test'
@@ -216,13 +217,13 @@ suite('whether somebody is alive', { skip: process.platform !== 'linux' }, () =>
   })
 
   test('is not seen of a process that has ended, but has not been waited for', async (t) => {
-    const child = spawn('sh', ['-c', 'true & echo $!; exec sleep 60'])
+    // It ends when there is no shell any more that would wait for it.
+    const child = spawn('sh', ['-c', 'sleep 0.2 & echo $!; exec sleep 60'])
     t.after(() => child.kill())
     const pid = Number(String((await once(child.stdout, 'data'))[0]))
-    await delay(50)
-    const [begun = ''] = execFileSync('cut', ['-d', ' ', '-f', '22', `/proc/${pid}/stat`], {
-      encoding: 'utf8',
-    }).split('\n')
+    const stat = () => readFileSync(`/proc/${pid}/stat`, 'latin1')
+    while (!stat().includes(') Z ')) await delay(10)
+    const begun = stat().split(' ')[21] ?? ''
     assert.equal(asked({ pid, thread: String(pid), start: begun }, 1), false)
   })
 

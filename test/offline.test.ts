@@ -27,6 +27,10 @@ import { unprivileged } from './helpers/unprivileged.ts'
 
 const DAY = 86_400_000
 
+/** Why it cannot be tested with undici 7 what becomes of a length without content. */
+const CUT_OFF =
+  'Dispatcher1Wrapper' in undici ? false : 'undici 7 itself takes a 304 with a length for cut off'
+
 /** An origin that would have none of its responses used twice, and answers differently each time. */
 function forbidding(t: TestContext): Promise<Origin> {
   return origin(t, (request, response, count) => {
@@ -283,11 +287,25 @@ suite("modes 'record' and 'replay'", () => {
     assert.equal(replayed.body, 'x')
   })
 
+  // RFC 9110 §8.6: the length that the content would have had.
+  test('a 304 that tells the length of what it spares is replayed', {
+    skip: CUT_OFF,
+  }, async (t) => {
+    const { url } = await origin(t, (_, response) => {
+      response.writeHead(304, { etag: '"1"', 'content-length': 7 }).end()
+    })
+    const agent = testAgent(t)
+    for (const mode of ['record', 'replay'] as const) {
+      const init = { headers: { 'if-none-match': '"1"' } }
+      assert.equal((await get(agent.with({ mode }), url, init)).status, 304)
+      await agent.cache.responses.settled()
+    }
+  })
+
   test('conditions and ranges of the caller are replayed as they were answered', async (t) => {
     const { url } = await origin(t, ({ headers }, response) => {
       response.setHeader('ETag', '"1"')
-      // §8.6: the length that the content would have had.
-      if (headers['if-none-match'] === '"1"') response.writeHead(304, { 'content-length': 7 }).end()
+      if (headers['if-none-match'] === '"1"') response.writeHead(304).end()
       else if (headers['if-match'] === '"2"') response.writeHead(412).end('no')
       else if (headers.range === 'bytes=50-') response.writeHead(416).end()
       else response.end('content')
