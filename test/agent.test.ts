@@ -169,7 +169,8 @@ suite('an agent', () => {
   test('a cache that is closed lets hits end that are being played', async (t) => {
     const content = Buffer.alloc(10_000_000, 'x')
     const { url } = await origin(t, (_, response) => response.end(content))
-    const cache = new HttpCache({ store: `sqlite://${join(folder(t), 'cache.sqlite')}`, memory: false }) // biome-ignore format: one line
+    const store = `sqlite://${join(folder(t), 'cache.sqlite')}`
+    const cache = new HttpCache({ store, memory: false })
     const agent = testAgent(t, { cache, expireAfter: '1h' })
     await get(agent, url)
     await cache.responses.settled()
