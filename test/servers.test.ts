@@ -68,6 +68,14 @@ function query(adapter: object, sql: string): Promise<unknown[]> {
   return (adapter as { query(sql: string): Promise<unknown[]> }).query(sql)
 }
 
+/** A client that may do anything on a Redis server, until the test ends. */
+async function administer(t: TestContext, server: { readonly port: number }) {
+  const client = createClient({ url: serverUrl('redis', server) })
+  await client.connect()
+  t.after(() => client.quit())
+  return client
+}
+
 /** What the cache does for a URL, all of what was received before being written. */
 async function outcome(agent: CachingAgent, url: string): Promise<string | undefined> {
   await agent.cache.responses.settled()
@@ -494,10 +502,8 @@ test('a Redis server that runs no scripts for us stores all the same', {
 }, async (t) => {
   const { url } = await origin(t, (_, response) => response.end('content'))
   const server = await startRedis()
-  const administrator = createClient({ url: serverUrl('redis', server) })
-  await administrator.connect()
+  const administrator = await administer(t, server)
   await administrator.sendCommand('ACL SETUSER limited on >word ~* &* +@all -eval'.split(' '))
-  await administrator.quit()
   for (const scheme of ['redis', 'valkey']) {
     const store = `${scheme}://limited:word@127.0.0.1:${server.port}?namespace=${scheme}`
     const { agent } = observedAgent(t, store, { deadlines: { read: '30s', write: '30s' } })
@@ -519,9 +525,7 @@ suite('large content on a Redis server', { skip: noRedis }, () => {
       if (request.url !== '/endless') response.end()
     })
     const server = await startRedis()
-    const administrator = createClient({ url: serverUrl('redis', server) })
-    await administrator.connect()
-    t.after(() => administrator.quit())
+    const administrator = await administer(t, server)
     const chunkTimes = async () => {
       const keys = (await administrator.keys('*')).filter((key) => key.includes('chunks'))
       return Promise.all(keys.map((key) => administrator.pTTL(key)))
@@ -557,9 +561,7 @@ suite('large content on a Redis server', { skip: noRedis }, () => {
     test(`of which ${scheme}:// has lost a chunk is asked for anew before anybody gets any of it`, async (t) => {
       const { url } = await origin(t, (_, response) => response.end(Buffer.alloc(1_500_000, 'x')))
       const server = await startRedis()
-      const administrator = createClient({ url: serverUrl('redis', server) })
-      await administrator.connect()
-      t.after(() => administrator.quit())
+      const administrator = await administer(t, server)
       const { agent } = observedAgent(t, serverUrl(scheme, server))
       for (const range of [undefined, 'bytes=600000-']) {
         await get(agent, url)
@@ -590,9 +592,7 @@ for (const scheme of ['redis', 'valkey']) {
   }, async (t) => {
     const { url } = await origin(t, (_, response) => response.end('content'))
     const server = await startRedis()
-    const administrator = createClient({ url: serverUrl('redis', server) })
-    await administrator.connect()
-    t.after(() => administrator.quit())
+    const administrator = await administer(t, server)
     const tell = (command: string) => administrator.sendCommand(command.split(' '))
     const allKeys = () => tell('INFO keyspace')
     const nothing = await allKeys()
