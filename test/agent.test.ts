@@ -169,7 +169,7 @@ suite('an agent', () => {
   test('a cache that is closed lets hits end that are being played', async (t) => {
     const content = Buffer.alloc(10_000_000, 'x')
     const { url } = await origin(t, (_, response) => response.end(content))
-    const store = `sqlite://${join(folder(t), 'cache.sqlite')}`
+    const store = `sqlite://${join(folder(), 'cache.sqlite')}`
     const cache = new HttpCache({ store, memory: false })
     const agent = testAgent(t, { cache, expireAfter: '1h' })
     await get(agent, url)
@@ -199,7 +199,7 @@ suite('an agent', () => {
       await cache.close()
       console.log('closed')
     `
-    const store = `sqlite://${join(folder(t), 'cache.sqlite')}`
+    const store = `sqlite://${join(folder(), 'cache.sqlite')}`
     const args = ['--conditions=source', '--no-warnings', '--input-type=module', '-e', program]
     const { stdout } = await run(process.execPath, [...args, store, url])
     assert.equal(stdout, 'closed\n')

@@ -267,7 +267,7 @@ suite('RFC 9110 §14: a range is answered from a complete stored response', () =
     const { url, seen } = await origin(t, (_, response) => {
       response.setHeader('Cache-Control', 'max-age=60').end(content)
     })
-    const agent = testAgent(t, { store: `sqlite://${folder(t)}/cache.sqlite` })
+    const agent = testAgent(t, { store: `sqlite://${folder()}/cache.sqlite` })
     await request(agent, url)
     await agent.cache.responses.settled()
     const chunk = 256 * 1024

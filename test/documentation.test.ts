@@ -119,7 +119,7 @@ async function runSample(t: TestContext, code: string): Promise<void> {
     response.setHeader('Cache-Control', 'max-age=60').end('<a href="/guide/page">')
   })
   const before = process.cwd()
-  process.chdir(folder(t))
+  process.chdir(folder())
   t.after(() => process.chdir(before))
   const agents: CachingAgent[] = []
   const start = (options: AgentOptions = {}) => {

@@ -5,15 +5,12 @@ import {
   copyFileSync,
   existsSync,
   mkdirSync,
-  mkdtempSync,
   readdirSync,
   readFileSync,
-  rmSync,
   writeFileSync,
 } from 'node:fs'
 import { createServer, type RequestListener } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { suite, type TestContext, test } from 'node:test'
 import { fileURLToPath } from 'node:url'
@@ -21,6 +18,7 @@ import { promisify } from 'node:util'
 import { HttpCache } from 'caching-agent'
 import { startSite } from '../examples/origin/documentation.ts'
 import { findNginx } from '../examples/origin/nginx.ts'
+import { folder } from './helpers/folder.ts'
 
 const EXAMPLES = fileURLToPath(new URL('../examples/', import.meta.url))
 const SERVERS = ['node', 'nginx'] as const
@@ -29,19 +27,12 @@ function missing(server: string): string | false {
   return server === 'nginx' && findNginx() === undefined && 'there is no nginx here'
 }
 
-function temporaryFolder(t: TestContext): string {
-  const folder = mkdtempSync(join(tmpdir(), 'examples-'))
-  t.after(() => rmSync(folder, { recursive: true }))
-  return folder
-}
-
 /** Runs an example as a reader does, and returns what it prints. */
 async function run(
-  t: TestContext,
   name: string,
   args: readonly string[] = [],
   env: Readonly<Record<string, string>> = {},
-  cwd = temporaryFolder(t),
+  cwd = folder(),
 ): Promise<string> {
   const { DOCS: _, PRECACHE_FILE: __, NODE_USE_ENV_PROXY: ___, ...ours } = process.env
   const command = ['--conditions=source', join(EXAMPLES, name), ...args]
@@ -66,9 +57,9 @@ function numbers(text: string, pattern: RegExp): number[] {
 }
 
 suite('examples/url-patterns.ts', () => {
-  test('prints the expiration of each URL: an hour, a week or never', async (t) => {
+  test('prints the expiration of each URL: an hour, a week or never', async () => {
     const start = Date.now()
-    const printed = await run(t, 'url-patterns.ts')
+    const printed = await run('url-patterns.ts')
     const lines = printed.trim().split('\n')
     const expected: Record<string, number> = {
       'https://httpbin.org/get': 3_600_000,
@@ -96,7 +87,7 @@ suite('examples/url-patterns.ts', () => {
       received += 1
       response.end('content')
     })
-    const printed = await run(t, 'url-patterns.ts', [`${url}/a`, `${url}/b`])
+    const printed = await run('url-patterns.ts', [`${url}/a`, `${url}/b`])
     assert.equal(received, 2)
     assert.equal(printed.match(/\/[ab]: \d{4}-.*Z \(miss\)$/gm)?.length, 2)
     assert.equal(printed.match(/\/[ab]: \d{4}-.*Z \(hit\)$/gm)?.length, 2)
@@ -114,10 +105,10 @@ suite('examples/precache.ts', () => {
     const skip = missing(server)
     test(`fetches a documentation site from ${server} cold and warm, past bad links`, {
       skip,
-    }, async (t) => {
+    }, async () => {
       // Some of the documents that there are: all of them take half a minute.
       const DOCS = join(EXAMPLES, '..', 'node_modules', 'undici')
-      const printed = await run(t, 'precache.ts', [], { ORIGIN: server, DOCS })
+      const printed = await run('precache.ts', [], { ORIGIN: server, DOCS })
       const links = numbers(printed, /Found (\d+) links/g)
       assert.equal(links.length, 2)
       assert.ok(
@@ -168,8 +159,8 @@ suite('examples/precache.ts', () => {
       const links = Array.from({ length: 200 }, (_, i) => `<a class="x" href='./${i % 150}#${i}'>`)
       response.end(`${links.join('\n')}<a href=mailto:a@example.com><a href="/150?a=1&amp;b=2">`)
     })
-    const cwd = temporaryFolder(t)
-    const cold = await run(t, 'precache.ts', [`${url}/page`], {}, cwd)
+    const cwd = folder()
+    const cold = await run('precache.ts', [`${url}/page`], {}, cwd)
     assert.match(cold, /^Found 151 links$/m)
     assert.ok(!cold.includes('\r'), 'a bar where there is no terminal')
     assert.match(cold, /^Completed run in \d+\.\d{3} seconds and cached [1-9]\d*\.\d{3} MB$/m)
@@ -178,15 +169,15 @@ suite('examples/precache.ts', () => {
     assert.ok(received.includes('/150?a=1&b=2'))
     assert.ok(existsSync(join(cwd, 'precache.sqlite')))
 
-    const warm = await run(t, 'precache.ts', [`${url}/page`], {}, cwd)
+    const warm = await run('precache.ts', [`${url}/page`], {}, cwd)
     assert.match(warm, /^Completed run in \d+\.\d{3} seconds and cached 0\.000 MB$/m)
     assert.equal(received.length, 152)
   })
 })
 
 suite('examples/log-requests.ts', () => {
-  test('makes ten requests of which one goes out', async (t) => {
-    const printed = await run(t, 'log-requests.ts')
+  test('makes ten requests of which one goes out', async () => {
+    const printed = await run('log-requests.ts')
     assert.equal(printed.match(/^ {2}sent: GET /gm)?.length, 1)
     assert.equal(printed.match(/^Request \d+: 200 \(hit\)$/gm)?.length, 9)
     assert.match(printed, /^10 requests were made, 1 went out$/m)
@@ -199,15 +190,15 @@ suite('examples/log-requests.ts', () => {
       received += 1
       response.end('content')
     })
-    const printed = await run(t, 'log-requests.ts', [url])
+    const printed = await run('log-requests.ts', [url])
     assert.equal(received, 1)
     assert.match(printed, /^10 requests were made, 1 went out$/m)
   })
 })
 
 suite('examples/unchanged-program.ts', () => {
-  test('makes no request twice after one line', async (t) => {
-    const printed = await run(t, 'unchanged-program.ts')
+  test('makes no request twice after one line', async () => {
+    const printed = await run('unchanged-program.ts')
     const [before = '', after = ''] = printed.split('After')
     const [first = 0, ...others] = numbers(before, /(\d+) requests received/g)
     assert.ok(first > 1, printed)
@@ -221,15 +212,15 @@ suite('examples/unchanged-program.ts', () => {
       received += 1
       response.setHeader('Cache-Control', 'max-age=60').end('{"version":"1.0.0"}')
     })
-    const printed = await run(t, 'unchanged-program.ts', [url])
+    const printed = await run('unchanged-program.ts', [url])
     assert.equal(received, 3)
     assert.equal(printed.match(/publint needs 0 packages: \d+ ms$/gm)?.length, 4)
   })
 })
 
 suite('examples/negative-caching.ts', () => {
-  test('nobody asks twice what is not there, nor a server that is down', async (t) => {
-    const printed = await run(t, 'negative-caching.ts')
+  test('nobody asks twice what is not there, nor a server that is down', async () => {
+    const printed = await run('negative-caching.ts')
     for (const [path, status] of [
       ['/users/1', 200],
       ['/users/2', 404],
@@ -245,8 +236,8 @@ suite('examples/negative-caching.ts', () => {
 })
 
 suite('examples/time-machine.ts', () => {
-  test('knows what was known on a day, and no more', async (t) => {
-    const printed = await run(t, 'time-machine.ts')
+  test('knows what was known on a day, and no more', async () => {
+    const printed = await run('time-machine.ts')
     const prices = numbers(printed, /^Day \d: (\d+)$/gm)
     assert.equal(prices.length, 5)
     for (let day = 1; day <= 5; day += 1) {
@@ -257,8 +248,8 @@ suite('examples/time-machine.ts', () => {
 })
 
 suite('examples/conditional-requests.ts', () => {
-  test('ten polls cost two requests of the limit: the first, and the change', async (t) => {
-    const printed = await run(t, 'conditional-requests.ts')
+  test('ten polls cost two requests of the limit: the first, and the change', async () => {
+    const printed = await run('conditional-requests.ts')
     const lines = printed.trim().split('\n')
     const left = numbers(printed, /(\d+) requests left$/gm)
     assert.deepEqual(left, [59, 59, 59, 59, 59, 58, 58, 58, 58, 58])
@@ -275,15 +266,15 @@ suite('examples/conditional-requests.ts', () => {
       response.statusCode = headers['if-none-match'] ? 304 : 200
       response.end(response.statusCode === 304 ? undefined : 'content')
     })
-    const printed = await run(t, 'conditional-requests.ts', [url])
+    const printed = await run('conditional-requests.ts', [url])
     assert.equal(printed.match(/revalidated, 7 bytes/g)?.length, 9)
     assert.deepEqual(conditions, [undefined, ...Array(9).fill('"1"')])
   })
 })
 
 suite('examples/offline-tests.ts', () => {
-  test('records once, and replays without a network from a file that cannot be changed', async (t) => {
-    const printed = await run(t, 'offline-tests.ts')
+  test('records once, and replays without a network from a file that cannot be changed', async () => {
+    const printed = await run('offline-tests.ts')
     const [recorded = '', replayed = ''] = printed.split("mode: 'replay'\n")
     assert.deepEqual(numbers(printed, /(\d) requests received/g), [2, 0])
     for (const part of [recorded, replayed]) assert.equal(part.match(/^ {2}ok: /gm)?.length, 2)
@@ -296,8 +287,8 @@ suite('examples/offline-tests.ts', () => {
 })
 
 suite('examples/opentelemetry.ts', () => {
-  test('exports a span for each hit, below that of its caller, and the metrics of the cache', async (t) => {
-    const printed = await run(t, 'opentelemetry.ts')
+  test('exports a span for each hit, below that of its caller, and the metrics of the cache', async () => {
+    const printed = await run('opentelemetry.ts')
     assert.equal(printed.match(/^Span report > GET [\d.]+ ms \{$/gm)?.length, 4)
     assert.equal(
       printed.match(/'http\.cache\.hit': true,\n {2}'http\.cache\.outcome': 'hit'/g)?.length,
@@ -317,15 +308,15 @@ suite('examples/opentelemetry.ts', () => {
       received += 1
       response.end('content')
     })
-    const printed = await run(t, 'opentelemetry.ts', [url])
+    const printed = await run('opentelemetry.ts', [url])
     assert.equal(received, 1)
     assert.equal(printed.split(`'url.full': '${url}/'`).length, 5)
   })
 })
 
 suite('examples/graphql.ts', () => {
-  test('asks once for what is asked for twice, however it is written', async (t) => {
-    const printed = await run(t, 'graphql.ts')
+  test('asks once for what is asked for twice, however it is written', async () => {
+    const printed = await run('graphql.ts')
     const statuses = [...printed.matchAll(/\((\w+)\)$/gm)].map(([, status]) => status)
     assert.deepEqual(statuses, ['miss', 'hit', 'hit', 'miss', 'miss'])
     assert.equal(printed.match(/"name":"Brazil"/g)?.length, 3)
@@ -339,16 +330,16 @@ suite('examples/graphql.ts', () => {
       received += 1
       response.end('{"data":{"country":null}}')
     })
-    const printed = await run(t, 'graphql.ts', [url])
+    const printed = await run('graphql.ts', [url])
     assert.equal(received, 3)
     assert.equal(printed.match(/: null \(hit\)$/gm)?.length, 2)
   })
 })
 
 suite('examples/api-keys.ts', () => {
-  test('gives each key its own responses, and has nothing of any on disk', async (t) => {
-    const cwd = temporaryFolder(t)
-    const printed = await run(t, 'api-keys.ts', [], {}, cwd)
+  test('gives each key its own responses, and has nothing of any on disk', async () => {
+    const cwd = folder()
+    const printed = await run('api-keys.ts', [], {}, cwd)
     for (const customer of [1, 2]) {
       for (const status of ['miss', 'hit']) {
         const line = new RegExp(`^the reports of customer ${customer} \\(${status}\\)$`, 'gm')
@@ -364,8 +355,8 @@ suite('examples/api-keys.ts', () => {
 })
 
 suite('examples/basic-use.ts', () => {
-  test('five requests are one, unless they pass the cache by, until it is taken away', async (t) => {
-    const printed = await run(t, 'basic-use.ts')
+  test('five requests are one, unless they pass the cache by, until it is taken away', async () => {
+    const printed = await run('basic-use.ts')
     const outcomes = [...printed.matchAll(/^ {2}(.+): \d+ ms$/gm)].map(([, outcome]) => outcome)
     const none = 'nothing is known of a cache'
     assert.deepEqual(outcomes, [none, 'miss, then hit', 'hit', none])
@@ -379,15 +370,15 @@ suite('examples/basic-use.ts', () => {
       received += 1
       response.end('content')
     })
-    const printed = await run(t, 'basic-use.ts', [`${url}/given`])
+    const printed = await run('basic-use.ts', [`${url}/given`])
     assert.equal(received, 11)
     assert.ok(printed.includes(`  ${url}/given\n`), printed)
   })
 })
 
 suite('examples/expiration.ts', () => {
-  test('the most specific word counts, and what is stale is validated or fetched', async (t) => {
-    const printed = await run(t, 'expiration.ts')
+  test('the most specific word counts, and what is stale is validated or fetched', async () => {
+    const printed = await run('expiration.ts')
     const parts = printed.split(/^\w.*\n/m).slice(1)
     const outcomes = parts.map((part) =>
       [...part.matchAll(/: (\w+), fresh/g)].map(([, one]) => one),
@@ -405,8 +396,8 @@ suite('examples/expiration.ts', () => {
 })
 
 suite('examples/threads.ts', () => {
-  test('threads that share a file request once what all of them want', async (t) => {
-    const printed = await run(t, 'threads.ts')
+  test('threads that share a file request once what all of them want', async () => {
+    const printed = await run('threads.ts')
     const [first = '', second = ''] = printed.split('Second run\n')
     for (const part of [first, second]) {
       assert.equal(part.match(/^ {2}thread [1-5]: \/[1-6] 19000 bytes, /gm)?.length, 30)
@@ -424,8 +415,8 @@ suite('examples/threads.ts', () => {
 })
 
 suite('examples/options-file.ts', () => {
-  test('does what the file says', async (t) => {
-    const printed = await run(t, 'options-file.ts')
+  test('does what the file says', async () => {
+    const printed = await run('options-file.ts')
     for (const line of [
       'a constant: miss, fresh for ever',
       'the time: bypass',
@@ -447,17 +438,17 @@ suite('examples/options-file.ts', () => {
     assert.match(printed, /^A mistake in the file: expireAfter: expected .*, got '1 hou'$/m)
   })
 
-  test('reads the file that it is given', async (t) => {
-    const cwd = temporaryFolder(t)
+  test('reads the file that it is given', async () => {
+    const cwd = folder()
     writeFileSync(join(cwd, 'options.json'), '{"store":"memory:","expireAfter":"do-not-cache"}')
-    const printed = await run(t, 'options-file.ts', ['options.json'], {}, cwd)
+    const printed = await run('options-file.ts', ['options.json'], {}, cwd)
     assert.equal(printed.match(/: bypass$/gm)?.length, 10)
   })
 })
 
 suite('examples/cache-key.ts', () => {
-  test('versions of a program do not find what others have stored, mirrors do', async (t) => {
-    const printed = await run(t, 'cache-key.ts')
+  test('versions of a program do not find what others have stored, mirrors do', async () => {
+    const printed = await run('cache-key.ts')
     const outcomes = [...printed.matchAll(/ in the format (\d) \((\w+)\)$/gm)].map(
       ([, format, outcome]) => `${format} ${outcome}`,
     )
@@ -468,8 +459,8 @@ suite('examples/cache-key.ts', () => {
 })
 
 suite('examples/cassettes.ts', () => {
-  test('a HAR for each host, without secrets, replays what was recorded', async (t) => {
-    const printed = await run(t, 'cassettes.ts')
+  test('a HAR for each host, without secrets, replays what was recorded', async () => {
+    const printed = await run('cassettes.ts')
     const [, recorded] = /^Recorded: (.+)$/m.exec(printed) ?? []
     assert.match(recorded ?? '', /^Basel: sunny, nothing happened until 2\d{3}-/)
     assert.ok(printed.endsWith(`\nReplayed: ${recorded}\n`), printed)
@@ -480,8 +471,8 @@ suite('examples/cassettes.ts', () => {
 })
 
 suite('examples/manage-cache.ts', () => {
-  test('what is stored is listed, kept longer, marked as stale and deleted', async (t) => {
-    const printed = await run(t, 'manage-cache.ts')
+  test('what is stored is listed, kept longer, marked as stale and deleted', async () => {
+    const printed = await run('manage-cache.ts')
     const [, listed = '', changed = ''] = printed.split(/^8 responses.*$|^The price.*$/m)
     const sizes = numbers(listed.split('3 images')[0] ?? '', /: .*\b(\d+) bytes, until/g)
     assert.deepEqual(sizes, [116_000, 108_000, 99_000, 29, 15, 14, 13, 8])
@@ -498,21 +489,21 @@ suite('examples/manage-cache.ts', () => {
     assert.ok(changed.endsWith(`What is left is sound:\n${urls}`), printed)
   })
 
-  test('shows what is in the file that it is given', async (t) => {
-    const cwd = temporaryFolder(t)
+  test('shows what is in the file that it is given', async () => {
+    const cwd = folder()
     const cache = new HttpCache({ store: `sqlite://${join(cwd, 'given.sqlite')}` })
     await cache.save('http://a.example/small', { body: 'content' })
     await cache.save('http://a.example/large', { body: 'content'.repeat(1000) })
     await cache.close()
-    const printed = await run(t, 'manage-cache.ts', ['given.sqlite'], {}, cwd)
+    const printed = await run('manage-cache.ts', ['given.sqlite'], {}, cwd)
     assert.match(printed, /^2 responses, \d+ bytes/)
     assert.deepEqual(numbers(printed, /: .*\b(\d+) bytes, until/g), [7000, 7])
   })
 })
 
 suite('examples/har.ts', () => {
-  test('replays offline what a browser has saved, and writes it as a HAR', async (t) => {
-    const printed = await run(t, 'har.ts')
+  test('replays offline what a browser has saved, and writes it as a HAR', async () => {
+    const printed = await run('har.ts')
     assert.match(printed, /^Skipped https:\/\/weather\.example\/count\?page=cologne: failed$/m)
     assert.match(printed, /^6 responses can be replayed:$/m)
     assert.match(
@@ -528,20 +519,20 @@ suite('examples/har.ts', () => {
     assert.match(printed, /^Exported 4 texts, as a HAR 1\.2 of 4 entries$/m)
   })
 
-  test('lists what can be replayed of the HAR that it is given', async (t) => {
-    const cwd = temporaryFolder(t)
+  test('lists what can be replayed of the HAR that it is given', async () => {
+    const cwd = folder()
     const cache = new HttpCache({ store: 'memory:' })
     await cache.save('http://a.example/saved', { body: 'content' })
     await cache.exportHar(join(cwd, 'given.har'))
     await cache.close()
-    const printed = await run(t, 'har.ts', ['given.har'], {}, cwd)
+    const printed = await run('har.ts', ['given.har'], {}, cwd)
     assert.match(printed, /^1 responses can be replayed:\n {2}GET 200 http:\/\/a\.example\/saved /)
   })
 })
 
 suite('examples/convert-cache.ts', () => {
-  test('a copy that was interrupted goes on, and new keys find what is in it', async (t) => {
-    const printed = await run(t, 'convert-cache.ts')
+  test('a copy that was interrupted goes on, and new keys find what is in it', async () => {
+    const printed = await run('convert-cache.ts')
     const [interrupted = Number.NaN] = numbers(printed, /with (\d+) of 40 copied$/gm)
     assert.ok(interrupted >= 10 && interrupted <= 40, printed)
     const copied = numbers(printed, /^Copied (\d+) responses/gm)
@@ -554,12 +545,11 @@ suite('examples/convert-cache.ts', () => {
   })
 
   test('copies from and to the stores that it is given', async (t) => {
-    const cwd = temporaryFolder(t)
+    const cwd = folder()
     const from = new HttpCache({ store: `sqlite://${join(cwd, 'from.sqlite')}` })
     await from.save('http://a.example/', { body: 'content' })
     await from.close()
     const printed = await run(
-      t,
       'convert-cache.ts',
       ['sqlite://from.sqlite', 'sqlite://to.sqlite'],
       {},
@@ -573,8 +563,8 @@ suite('examples/convert-cache.ts', () => {
 })
 
 suite('examples/many-responses.ts', () => {
-  test('finds and deletes what has expired', async (t) => {
-    const printed = await run(t, 'many-responses.ts', ['600'])
+  test('finds and deletes what has expired', async () => {
+    const printed = await run('many-responses.ts', ['600'])
     const counted = numbers(printed, /: (\d+) in [\d.]+ s$/gm)
     assert.deepEqual(counted, [600, 200, 60, 540, 300])
     const [before = 0, after = Infinity] = numbers(printed, /^The file has ([\d.]+) MB$/gm)
@@ -583,14 +573,14 @@ suite('examples/many-responses.ts', () => {
 })
 
 suite('examples/benchmark.ts', () => {
-  test('measures each store', async (t) => {
-    const printed = await run(t, 'benchmark.ts', ['--responses', '5', '--max-size', '20000'])
+  test('measures each store', async () => {
+    const printed = await run('benchmark.ts', ['--responses', '5', '--max-size', '20000'])
     assert.match(printed, /^5 responses of \d+ KB on average$/m)
     assert.equal(printed.match(/^.{20} [\d.]+ ms to write, [\d.]+ ms to read$/gm)?.length, 5)
   })
 
-  test('measures the stores that it is given', async (t) => {
-    const printed = await run(t, 'benchmark.ts', [
+  test('measures the stores that it is given', async () => {
+    const printed = await run('benchmark.ts', [
       '--store',
       'sqlite://a.sqlite',
       '--store',
@@ -604,8 +594,8 @@ suite('examples/benchmark.ts', () => {
 })
 
 suite('examples/requests-per-second.ts', () => {
-  test('more and more comes from the cache', async (t) => {
-    const printed = await run(t, 'requests-per-second.ts', ['--seconds', '3', '--urls', '20'])
+  test('more and more comes from the cache', async () => {
+    const printed = await run('requests-per-second.ts', ['--seconds', '3', '--urls', '20'])
     const ratios = numbers(printed, /(\d+) % from the cache, \d+ requests a second$/gm)
     assert.equal(ratios.length, 10)
     assert.ok((ratios[0] ?? 100) < 100 && Math.max(...ratios) === 100, printed)
@@ -616,18 +606,18 @@ suite('examples/github-actions.yml', () => {
   const workflow = readFileSync(join(EXAMPLES, 'github-actions.yml'), 'utf8')
   const program = readFileSync(join(EXAMPLES, 'link-check.ts'), 'utf8')
 
-  test('link-check.ts leaves one file, which is enough for the next run', async (t) => {
+  test('link-check.ts leaves one file, which is enough for the next run', async () => {
     const [, path = ''] = /^ {10}path: (\S+)$/m.exec(workflow) ?? []
     assert.ok(program.includes(`store: 'sqlite://${path}'`), path)
-    const [first, second] = [temporaryFolder(t), temporaryFolder(t)]
-    const before = await run(t, 'link-check.ts', [], {}, first)
+    const [first, second] = [folder(), folder()]
+    const before = await run('link-check.ts', [], {}, first)
     assert.match(before, /^4 of 5 links work; 0 were known\n5 requests received$/m)
     assert.deepEqual(readdirSync(join(first, '.cache')), ['http.sqlite'])
 
     // What happens between two runs.
     mkdirSync(join(second, '.cache'))
     copyFileSync(join(first, path), join(second, path))
-    const after = await run(t, 'link-check.ts', [], {}, second)
+    const after = await run('link-check.ts', [], {}, second)
     assert.match(
       after,
       /\/moved-away: 404 \(hit\)\n4 of 5 links work; 5 were known\n0 requests received$/m,

@@ -530,7 +530,7 @@ suite('what is stored', () => {
   test('in all variants, one of which is selected', async (t) => {
     t.mock.timers.enable({ apis: ['Date'], now: NOW })
     const { url } = await origin(t, answering({ ...HOUR, Vary: 'Accept-Language' }))
-    const store = `sqlite://${join(folder(t), 'cache.sqlite')}`
+    const store = `sqlite://${join(folder(), 'cache.sqlite')}`
     const agent = testAgent(t, { store, partitionBy: false })
     for (const language of ['de', 'en']) {
       await ask(agent, url, fields({ 'accept-language': language }))

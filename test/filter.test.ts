@@ -100,7 +100,7 @@ suite('filter: before storing', () => {
   test('large content is there as well, in memory and in a file', async (t) => {
     const content = Buffer.alloc(1_000_000, 'abc')
     const { url } = await origin(t, (_, response) => response.end(content))
-    const file = `sqlite://${join(folder(t), 'cache.sqlite')}`
+    const file = `sqlite://${join(folder(), 'cache.sqlite')}`
     for (const store of ['memory:', file]) {
       const { filter, questions } = asked(async (response) => {
         assert.deepEqual(await response.content(), content)
@@ -121,7 +121,7 @@ suite('filter: before storing', () => {
     const { url } = await numbered(t)
     let agree = (_: boolean) => {}
     const filter = () => new Promise<boolean>((resolve) => (agree = resolve))
-    const store = `sqlite://${join(folder(t), 'cache.sqlite')}`
+    const store = `sqlite://${join(folder(), 'cache.sqlite')}`
     const agent = cachingAgent({ store, expireAfter: '1h', filter })
     // The promise of the filter is settled by nothing but what follows the response.
     assert.equal((await get(agent, url)).body, 'response 1')

@@ -14,7 +14,7 @@ suite('a cache file that an older release has written', () => {
   for (const fixture of readdirSync(FIXTURES)) {
     const { encrypt } = FIXTURE_OPTIONS[fixture] ?? {}
     test(`is read, and goes on to be written: ${fixture}`, async (t) => {
-      const path = join(folder(t), fixture)
+      const path = join(folder(), fixture)
       copyFileSync(join(FIXTURES, fixture), path)
       const store = `sqlite://${path}`
       const agent = testAgent(t, { store, expireAfter: NEVER_EXPIRE, ...(encrypt && { encrypt }) })

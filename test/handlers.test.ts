@@ -398,7 +398,7 @@ suite('what is not plain requests', () => {
   ] as const) {
     test(`nothing of large content is kept in memory that has been received and is ${what}`, async (t) => {
       const { url } = await origin(t, (_, response) => response.end(Buffer.alloc(2 * MEBIBYTE)))
-      const store = `sqlite://${join(folder(t), 'cache.sqlite')}`
+      const store = `sqlite://${join(folder(), 'cache.sqlite')}`
       const agent = testAgent(t, { store, memory: false, expireAfter: '1h', maxContentSize })
       const held = async (from: number) => {
         for (let number = from; number < from + 20; number++) {

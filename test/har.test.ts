@@ -340,7 +340,7 @@ suite('importHar', () => {
       entry({ request: { url: `${SITE}/${n}` }, content: { text: `é${'"\\\n'.repeat(n)}` } }),
     )
     const json = JSON.stringify({ comment: { log: { entries: [1] } }, ...har(entries) }, null, 1)
-    const path = join(folder(t), 'saved.har')
+    const path = join(folder(), 'saved.har')
     writeFileSync(path, `\uFEFF${json}`)
     const bytes = Buffer.from(json)
     const cut = function* (size: number) {
@@ -547,7 +547,7 @@ suite('exportHar', () => {
     const agent = testAgent(t)
     const paths = ['/gzip', '/large', '/moved', '/bytes']
     for (const path of paths) await get(agent, url + path)
-    const path = join(folder(t), 'exported.har')
+    const path = join(folder(), 'exported.har')
     assert.deepEqual(await agent.cache.exportHar(path), { exported: 4, withoutContent: 0 })
     assert.equal(statSync(path).mode & 0o077, 0)
     await validate(JSON.parse(readFileSync(path, 'utf8')))
@@ -584,7 +584,7 @@ suite('exportHar', () => {
   })
 
   test('that is given up leaves nothing behind', async (t) => {
-    const inside = folder(t)
+    const inside = folder()
     const cache = cacheOf(t)
     await cache.save(SITE, { body: 'content' })
     const signal = AbortSignal.abort(new Error('on purpose'))
@@ -593,7 +593,7 @@ suite('exportHar', () => {
   })
 
   test('neither way holds more than a little of it in memory', async (t) => {
-    const cache = cacheOf(t, `sqlite://${join(folder(t), 'cache.sqlite')}`)
+    const cache = cacheOf(t, `sqlite://${join(folder(), 'cache.sqlite')}`)
     const piece = Buffer.alloc(100_000, 'x')
     const content = function* () {
       for (let n = 0; n < 300; n++) yield piece

@@ -84,7 +84,7 @@ async function slowOrigin(t: TestContext) {
 suite('what is left of a response in the middle of which its process ended', () => {
   test('is removed by a process of the same number', { skip: noContainers }, async (t) => {
     const { url } = await slowOrigin(t)
-    const path = join(folder(t), 'cache.sqlite')
+    const path = join(folder(), 'cache.sqlite')
     const again = 'echo 100 > /proc/sys/kernel/ns_last_pid'
     const script = `${again}; ${NODE} "$2" "$4" "$5"; ${again}; ${NODE} "$2" "$4" "$5"; ${again}; ${NODE} "$3" "$4"`
     const pids = await contained(script, KILLED, PRUNING, path, url)
@@ -94,7 +94,7 @@ suite('what is left of a response in the middle of which its process ended', () 
 
   test('is removed where it was a thread that ended', async (t) => {
     const { url } = await slowOrigin(t)
-    const path = join(folder(t), 'cache.sqlite')
+    const path = join(folder(), 'cache.sqlite')
     const agent = testAgent(t, { store: `sqlite://${path}`, expireAfter: '1h' })
     await agent.cache.count()
     // Nothing has a name for what has no address.
@@ -131,7 +131,7 @@ suite('what a process in another container receives', { skip: noContainers }, ()
 
   test('is kept, and can be read', async (t) => {
     const { url, content, finish } = await slowOrigin(t)
-    const path = join(folder(t), 'cache.sqlite')
+    const path = join(folder(), 'cache.sqlite')
     const agent = testAgent(t, { store: `sqlite://${path}`, expireAfter: '1h', memory: false })
     const { body } = await request(url, { dispatcher: agent })
     const first = body.bytes()
@@ -150,7 +150,7 @@ suite('what a process in another container receives', { skip: noContainers }, ()
 
   test('is removed when nothing has been heard of it for long', async (t) => {
     const { url } = await slowOrigin(t)
-    const path = join(folder(t), 'cache.sqlite')
+    const path = join(folder(), 'cache.sqlite')
     await contained(`${NODE} "$2" "$3" "$4"; true`, KILLED, path, url)
     await prune(path)
     silence(path)
@@ -160,7 +160,7 @@ suite('what a process in another container receives', { skip: noContainers }, ()
 
   test('is kept for as long as it says that it is there, which it does now and then', async (t) => {
     t.mock.timers.enable({ apis: ['setInterval'] })
-    const path = join(folder(t), 'cache.sqlite')
+    const path = join(folder(), 'cache.sqlite')
     const agent = testAgent(t, { store: `sqlite://${path}` })
     await agent.cache.count()
     const database = new DatabaseSync(path, { timeout: 10_000 })

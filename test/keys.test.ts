@@ -216,7 +216,7 @@ suite('ignoredParameters', () => {
     const { url } = await contentOrigin(t, ({ headers }, response) =>
       response.setHeader('Vary', 'X-User').end(`for ${headers['x-user'] ?? 'nobody'}`),
     )
-    const path = join(folder(t), 'cache.sqlite')
+    const path = join(folder(), 'cache.sqlite')
     const agent = testAgent(t, {
       expireAfter: NEVER_EXPIRE,
       ignoredParameters: ['X-User'],
@@ -377,7 +377,7 @@ suite('Secrets are nowhere in clear', () => {
   }
 
   test('neither on disk, nor in what is listed or told', async (t) => {
-    const path = join(folder(t), 'cache.sqlite')
+    const path = join(folder(), 'cache.sqlite')
     const { url, received } = await contentOrigin(
       t,
       ({ path: asked, headers }, response, count) => {
@@ -460,7 +460,7 @@ suite('Secrets are nowhere in clear', () => {
   })
 
   test('nor while they are being written', async (t) => {
-    const path = join(folder(t), 'cache.sqlite')
+    const path = join(folder(), 'cache.sqlite')
     const { agent, url } = await start(t, { store: `sqlite://${path}` })
     for (let count = 0; count < 20; count += 1) {
       await get(agent, `${url}/${count}?api_key=${SECRETS.query}`, {
@@ -497,7 +497,7 @@ suite('Secrets are nowhere in clear', () => {
       if (headers['if-none-match']) response.writeHead(304).end()
       else response.setHeader('Cache-Control', 'no-cache').end('content')
     })
-    const path = join(folder(t), 'cache.sqlite')
+    const path = join(folder(), 'cache.sqlite')
     const agent = testAgent(t, { store: `sqlite://${path}` })
     for (const status of ['miss', 'revalidated', 'revalidated']) {
       const { info, response, body } = await get(agent, `${url}/?token=${SECRETS.query}`)
@@ -516,7 +516,7 @@ suite('Secrets are nowhere in clear', () => {
       response.setHeader('X-Echo', `${headers['x-api-key']} ${count}`).end(`answer ${count}`)
       if (count === 2) twice.resolve()
     })
-    const path = join(folder(t), 'cache.sqlite')
+    const path = join(folder(), 'cache.sqlite')
     const agent = testAgent(t, {
       store: `sqlite://${path}`,
       expireAfter: '1m',
@@ -946,7 +946,7 @@ suite('Requests with keys of their own', () => {
   })
 
   test('in another process they are the same', async (t) => {
-    const store = `sqlite://${join(folder(t), 'cache.sqlite')}`
+    const store = `sqlite://${join(folder(), 'cache.sqlite')}`
     const first = await start(t, { store, ignoredParameters: ['id'] })
     const { url } = first
     const asks: [string, RequestInit][] = [

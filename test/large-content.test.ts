@@ -103,7 +103,7 @@ suite('large content', () => {
       const { stdout } = await promisify(execFile)(process.execPath, [
         ...args,
         PROGRAM,
-        `sqlite://${join(folder(t), 'cache.sqlite')}`,
+        `sqlite://${join(folder(), 'cache.sqlite')}`,
         `${url}/large`,
         mode,
         JSON.stringify(options),
@@ -147,7 +147,7 @@ suite('large content', () => {
       const how = memory ? 'a small memory tier' : 'no memory tier'
       test(`others have their turns while many hits are played to ${way} with ${how}`, async (t) => {
         const { url } = await origin(t, (_, response) => response.end(Buffer.alloc(4 * MEBIBYTE)))
-        const store = `sqlite://${join(folder(t), 'cache.sqlite')}`
+        const store = `sqlite://${join(folder(), 'cache.sqlite')}`
         const agent = testAgent(t, { store, memory, expireAfter: '1h' })
         await read(agent, url)
         await agent.cache.responses.settled()

@@ -62,8 +62,8 @@ async function processes(t: TestContext, options: object, count = 4) {
   return { ask, children }
 }
 
-const stores: [name: string, store: (t: TestContext) => Promise<string>, skip: string | false][] = [
-  ['SQLite', async (t) => `sqlite://${join(folder(t), 'cache.sqlite')}`, false],
+const stores: [name: string, store: () => Promise<string>, skip: string | false][] = [
+  ['SQLite', async () => `sqlite://${join(folder(), 'cache.sqlite')}`, false],
   ['Redis', async () => serverUrl('redis', await startRedis()), noRedis],
   ['Valkey', async () => serverUrl('valkey', await startRedis()), noRedis],
 ]
@@ -76,7 +76,7 @@ for (const [name, storeOf, skip] of stores) {
         response.setHeader('cache-control', 'max-age=60')
         response.end('content')
       })
-      const { ask } = await processes(t, { store: await storeOf(t) })
+      const { ask } = await processes(t, { store: await storeOf() })
       const answers = await ask(url)
       assert.deepEqual(
         answers.map(({ body }) => body),
@@ -94,7 +94,7 @@ for (const [name, storeOf, skip] of stores) {
         response.statusCode = request.headers['if-none-match'] === '"x"' ? 304 : 200
         response.end(response.statusCode === 200 ? 'content' : undefined)
       })
-      const { ask } = await processes(t, { store: await storeOf(t), expireAfter: 500 }, 3)
+      const { ask } = await processes(t, { store: await storeOf(), expireAfter: 500 }, 3)
       await ask(url)
       await delay(600)
       assert.equal(seen.length, 1)
@@ -108,7 +108,7 @@ for (const [name, storeOf, skip] of stores) {
         response.setHeader('cache-control', 'no-store')
         response.end(`for ${count}`)
       })
-      const { ask } = await processes(t, { store: await storeOf(t) })
+      const { ask } = await processes(t, { store: await storeOf() })
       const answers = await ask(url)
       assert.equal(new Set(answers.map(({ body }) => body)).size, 4)
       assert.equal(seen.length, 4)
@@ -121,7 +121,7 @@ for (const [name, storeOf, skip] of stores) {
         if (!isFirst) response.end('content')
         isFirst = false
       })
-      const options = { store: await storeOf(t), expireAfter: '1h' }
+      const options = { store: await storeOf(), expireAfter: '1h' }
       const { children } = await processes(t, options, 2)
       const [first, second] = children as [ChildProcess, ChildProcess]
       first.send(url)
@@ -138,7 +138,7 @@ for (const [name, storeOf, skip] of stores) {
         response.setHeader('cache-control', 'max-age=60')
         response.end('content')
       })
-      const { ask } = await processes(t, { store: await storeOf(t), leases: false }, 3)
+      const { ask } = await processes(t, { store: await storeOf(), leases: false }, 3)
       await ask(url)
       assert.equal(seen.length, 3)
     })
@@ -152,8 +152,8 @@ function open(store: string) {
 }
 
 suite('leases of an SQLite file', () => {
-  test('are taken by one, given back, and run out', async (t) => {
-    const store = `sqlite://${join(folder(t), 'cache.sqlite')}`
+  test('are taken by one, given back, and run out', async () => {
+    const store = `sqlite://${join(folder(), 'cache.sqlite')}`
     const [one, other] = [open(store), open(store)]
     await one.heads.get('')
     await other.heads.get('')
@@ -171,8 +171,8 @@ suite('leases of an SQLite file', () => {
     await other.close()
   })
 
-  test('are not needed by one that is alone, be it since others have closed the file', async (t) => {
-    const store = `sqlite://${join(folder(t), 'cache.sqlite')}`
+  test('are not needed by one that is alone, be it since others have closed the file', async () => {
+    const store = `sqlite://${join(folder(), 'cache.sqlite')}`
     const one = open(store)
     assert.equal(await one.leases.take('key', 'one', 60_000), 'alone')
     const other = open(store)
@@ -268,7 +268,7 @@ test('requests of one process still wait for one another, whatever others do', a
     await delay(100)
     response.end('content')
   })
-  const store = `sqlite://${join(folder(t), 'cache.sqlite')}`
+  const store = `sqlite://${join(folder(), 'cache.sqlite')}`
   const agents = [0, 1].map(() => testAgent(t, { store, expireAfter: '1h' }))
   await Promise.all(agents.map((agent) => agent.cache.has(url)))
   const all = await Promise.all([...agents, ...agents, ...agents].map((agent) => get(agent, url)))

@@ -17,9 +17,9 @@ import { folder } from './helpers/folder.ts'
 import { origin } from './helpers/origin.ts'
 
 /** The stores that are kept within limits. */
-const STORES: Record<string, (t: TestContext) => string> = {
+const STORES: Record<string, () => string> = {
   'memory:': () => 'memory:',
-  'sqlite:': (t) => `sqlite://${join(folder(t), 'cache.sqlite')}`,
+  'sqlite:': () => `sqlite://${join(folder(), 'cache.sqlite')}`,
 }
 
 /** An origin whose content is as long as the path says. */
@@ -53,7 +53,7 @@ for (const [name, storeIn] of Object.entries(STORES)) {
         response.write('x')
         setTimeout(() => response.end('x'.repeat(length - 1)), 20)
       })
-      const agent = testAgent(t, { store: storeIn(t), maxSize: 1_000_000, expireAfter: '1h' })
+      const agent = testAgent(t, { store: storeIn(), maxSize: 1_000_000, expireAfter: '1h' })
       const small = ['/1000', '/2000', '/3000'].map((path) => url + path)
       await fetchAll(agent, small)
       for (const path of ['/known/2000000', '/unknown/2000000']) {
@@ -79,7 +79,7 @@ for (const [name, storeIn] of Object.entries(STORES)) {
             waiting.resolve(response)
           }
         })
-        const agent = testAgent(t, { store: storeIn(t), expireAfter: '1h', maxSize: 4_000_000 })
+        const agent = testAgent(t, { store: storeIn(), expireAfter: '1h', maxSize: 4_000_000 })
         const some = (from: number, to: number) =>
           Array.from({ length: to - from }, (_, n) => `${url}/${from + n}`)
         await fetchAll(agent, some(0, 40))
@@ -108,7 +108,7 @@ for (const [name, storeIn] of Object.entries(STORES)) {
         response.write('x'.repeat(1_500_000))
         waiting.resolve(response)
       })
-      const agent = testAgent(t, { store: storeIn(t), expireAfter: '1h', maxSize: 2_000_000 })
+      const agent = testAgent(t, { store: storeIn(), expireAfter: '1h', maxSize: 2_000_000 })
       const large = get(agent, url)
       const response = await waiting.promise
       while ((await sizeOf(agent)) < 1_000_000) await delay(1)
@@ -122,7 +122,7 @@ for (const [name, storeIn] of Object.entries(STORES)) {
     test('what is on its way out counts neither while it is there nor when it is gone', async (t) => {
       t.mock.timers.enable({ apis: ['Date'], now: Date.now() })
       const { url } = await sized(t)
-      const agent = testAgent(t, { store: storeIn(t), expireAfter: '1h', maxSize: 2_000_000 })
+      const agent = testAgent(t, { store: storeIn(), expireAfter: '1h', maxSize: 2_000_000 })
       const { cache } = agent
       const urls = (name: string) =>
         Array.from({ length: 60 }, (_, n) => `${url}/100000?${name}${n}`)
@@ -149,7 +149,7 @@ for (const [name, storeIn] of Object.entries(STORES)) {
     for (const encrypt of [undefined, Buffer.alloc(32, 'K')]) {
       const what = encrypt ? 'what is encrypted and replaced' : 'what is replaced'
       test(`nothing is evicted for ${what}, however often`, async (t) => {
-        const store = storeIn(t)
+        const store = storeIn()
         const options = { store, maxSize: 3_000_000, memory: false, ...(encrypt && { encrypt }) }
         const cache = new HttpCache(options as HttpCacheOptions)
         t.after(() => cache.close())
@@ -170,7 +170,7 @@ for (const [name, storeIn] of Object.entries(STORES)) {
 
     test('maxEntries: what was used least recently goes first', async (t) => {
       const { url } = await sized(t)
-      const agent = testAgent(t, { store: storeIn(t), expireAfter: '1h', maxEntries: 10 })
+      const agent = testAgent(t, { store: storeIn(), expireAfter: '1h', maxEntries: 10 })
       const urls = Array.from({ length: 10 }, (_, n) => `${url}/10?${n}`)
       await fetchAll(agent, urls)
       assert.equal(await agent.cache.count(), 10)
@@ -185,7 +185,7 @@ for (const [name, storeIn] of Object.entries(STORES)) {
 
     test('maxSize: large and small content counts by its bytes', async (t) => {
       const { url } = await sized(t)
-      const agent = testAgent(t, { store: storeIn(t), expireAfter: '1h', maxSize: '2MB' })
+      const agent = testAgent(t, { store: storeIn(), expireAfter: '1h', maxSize: '2MB' })
       const urls = Array.from({ length: 16 }, (_, n) => `${url}/${n % 2 ? 300_000 : 20_000}?${n}`)
       await fetchAll(agent, urls)
       assert.equal(await agent.cache.has(urls[0] as string), false)
@@ -200,7 +200,7 @@ for (const [name, storeIn] of Object.entries(STORES)) {
         response.setHeader('Vary', 'Accept').setHeader('ETag', '"1"')
         response.end('x'.repeat(Number(/\d+/.exec(request.url ?? '')?.[0])))
       })
-      const agent = testAgent(t, { store: storeIn(t), expireAfter: '1h' })
+      const agent = testAgent(t, { store: storeIn(), expireAfter: '1h' })
       const { cache } = agent
       assert.deepEqual([await cache.count(), await cache.size()], [0, 0])
       const as = (accept: string) => ({ headers: { accept } })
@@ -223,7 +223,7 @@ for (const [name, storeIn] of Object.entries(STORES)) {
       const { url } = await origin(t, (request, response) => {
         response.setHeader('Vary', 'Accept').end(String(request.headers.accept))
       })
-      const agent = testAgent(t, { store: storeIn(t), expireAfter: '1h', maxVariants: 3 })
+      const agent = testAgent(t, { store: storeIn(), expireAfter: '1h', maxVariants: 3 })
       const as = (n: number) => ({ headers: { accept: `a/${n}` } })
       for (let n = 0; n < 5; n++) {
         await get(agent, url, as(n))
@@ -288,7 +288,7 @@ suite('limits', () => {
     const { url } = await origin(t, (request, response) => {
       response.end(String(request.headers.authorization))
     })
-    const store = `sqlite://${join(folder(t), 'cache.sqlite')}`
+    const store = `sqlite://${join(folder(), 'cache.sqlite')}`
     const agent = testAgent(t, { store, expireAfter: '1h', maxEntries: 3 })
     for (let n = 0; n < 10; n++) {
       await get(agent, `${url}/${n}`, { headers: { authorization: `user ${n}` } })
@@ -308,7 +308,7 @@ suite('limits', () => {
       if (request.url === '/variants') response.setHeader('Vary', 'Accept')
       response.end('content')
     })
-    const path = join(folder(t), 'cache.sqlite')
+    const path = join(folder(), 'cache.sqlite')
     const agent = testAgent(t, { store: `sqlite://${path}`, expireAfter: '1d' })
     const uses: [path: string, accept: string][] = [
       ['/alone', 'text/html'],
@@ -396,7 +396,7 @@ suite('limits', () => {
 
   test('what is to go is gone in its time, also where something else goes before', async (t) => {
     const { chunks, close, usage } = openStore(
-      `sqlite://${join(folder(t), 'cache.sqlite')}`,
+      `sqlite://${join(folder(), 'cache.sqlite')}`,
       new Events(),
     )
     t.after(() => close())
@@ -412,7 +412,7 @@ suite('limits', () => {
   test('a file that was full shrinks', async (t) => {
     t.mock.timers.enable({ apis: ['Date'], now: Date.now() })
     const { url } = await sized(t)
-    const path = join(folder(t), 'cache.sqlite')
+    const path = join(folder(), 'cache.sqlite')
     const agent = testAgent(t, { store: `sqlite://${path}`, expireAfter: '1h' })
     await fetchAll(
       agent,
@@ -431,7 +431,7 @@ suite('limits', () => {
 })
 
 test('what somebody else replaces in the same file evicts nothing either', async (t) => {
-  const store = `sqlite://${join(folder(t), 'cache.sqlite')}`
+  const store = `sqlite://${join(folder(), 'cache.sqlite')}`
   const caches = [1, 2].map(() => new HttpCache({ store, maxSize: 3_000_000, memory: false }))
   t.after(() => Promise.all(caches.map((cache) => cache.close())))
   for (let time = 0; time < 40; time++) {
@@ -448,7 +448,7 @@ test('what somebody else replaces in the same file evicts nothing either', async
 
 for (const [name, storeIn] of Object.entries(STORES))
   test(`${name} what is cleared, and may be being read, counts for no limit any more`, async (t) => {
-    const store = storeIn(t)
+    const store = storeIn()
     const cache = new HttpCache({ store, maxSize: 4_000_000, memory: false })
     t.after(() => cache.close())
     const save = (name: string, size: number) =>
@@ -571,7 +571,7 @@ for await (const chunk of response.body) {
         : 'what was completely written'
     test(`${what} stays, even if that was not noted any more`, async (t) => {
       const { url } = await origin(t, (_, response) => response.end('x'.repeat(500_000)))
-      const path = join(folder(t), 'cache.sqlite')
+      const path = join(folder(), 'cache.sqlite')
       const store = `sqlite://${path}`
       const agent = testAgent(t, { store, expireAfter: '1h', ...options })
       await get(agent, url)
@@ -597,7 +597,7 @@ for await (const chunk of response.body) {
     const { url } = await origin(t, (_, response) => {
       response.writeHead(200, { 'Content-Length': '2000000' }).write(Buffer.alloc(1_000_000))
     })
-    const path = join(folder(t), 'cache.sqlite')
+    const path = join(folder(), 'cache.sqlite')
     const args = ['--conditions=source', '--input-type=module', '-e', PROGRAM]
     const child = spawn(process.execPath, [...args, `sqlite://${path}`, url], {
       stdio: ['ignore', 'inherit', 'inherit', 'ipc'],

@@ -15,7 +15,7 @@ async function damaged(t: TestContext) {
   const { url, seen } = await origin(t, (_, response) => {
     response.setHeader('Cache-Control', 'max-age=60').end(CONTENT)
   })
-  const path = join(folder(t), 'cache.sqlite')
+  const path = join(folder(), 'cache.sqlite')
   const agent = testAgent(t, { store: `sqlite://${path}`, memory: false })
   const errors: string[] = []
   agent.cache.on('error', ({ operation }) => errors.push(operation))

@@ -25,7 +25,7 @@ suite('deleting', () => {
   test('what is older than something, a little more each time', async (t) => {
     const now = Date.now()
     t.mock.timers.enable({ apis: ['Date'], now })
-    const cache = new HttpCache({ store: `sqlite://${join(folder(t), 'cache.sqlite')}` })
+    const cache = new HttpCache({ store: `sqlite://${join(folder(), 'cache.sqlite')}` })
     t.after(() => cache.close())
     for (const age of [3.5, 2.5, 1.5, 0.5]) {
       t.mock.timers.setTime(now - age * SECOND)
@@ -76,7 +76,7 @@ suite('copying', () => {
     const agent = testAgent(t, { expireAfter: '1h' })
     const paths = Array.from({ length: 20 }, (_, index) => `${url}/${index}`)
     for (const path of paths) await get(agent, path)
-    const copy = new HttpCache({ store: `sqlite://${join(folder(t), 'copy.sqlite')}` })
+    const copy = new HttpCache({ store: `sqlite://${join(folder(), 'copy.sqlite')}` })
     t.after(() => copy.close())
     assert.equal((await agent.cache.copyTo(copy)).copied, 20)
     const other = testAgent(t, { cache: copy, expireAfter: '1h' })

@@ -467,7 +467,7 @@ suite('two caches that share a store see what the other one does to many', {
 
 suite('management of a cache', () => {
   test('what requests only read can be deleted by query all the same', async (t) => {
-    const store = `sqlite://${join(folder(t), 'cache.sqlite')}`
+    const store = `sqlite://${join(folder(), 'cache.sqlite')}`
     const filled = new HttpCache({ store })
     for (const path of ['/a', '/b']) await filled.save(SITE + path, { body: path })
     assert.equal(await filled.count({ status: 200 }), 2)

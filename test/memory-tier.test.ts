@@ -58,7 +58,7 @@ suite('the memory tier', () => {
       const { heapUsed, arrayBuffers } = process.memoryUsage()
       return heapUsed + arrayBuffers
     }
-    const store = `sqlite://${join(folder(t), 'cache.sqlite')}`
+    const store = `sqlite://${join(folder(), 'cache.sqlite')}`
     const writer = new HttpCache({ store, memory: false })
     const urls = Array.from({ length: 1500 }, (_, n) => `http://site.invalid/${n}`)
     for (const url of urls) {
@@ -161,7 +161,7 @@ suite('the memory tier', () => {
 
   test('forgets at once what this process deletes, overwrites or clears', async (t) => {
     const { url } = await origin(t, (_, response, count) => response.end(`response ${count}`))
-    const path = join(folder(t), 'cache.sqlite')
+    const path = join(folder(), 'cache.sqlite')
     for (const store of ['memory:', `sqlite://${path}`, counting().store]) {
       const agent = testAgent(t, { store, expireAfter: '1h' })
       const { body } = await get(agent, url)
@@ -180,7 +180,7 @@ suite('the memory tier', () => {
 
   test('sees what another connection to the SQLite file does, exactly', async (t) => {
     const { url } = await origin(t, (_, response, count) => response.end(`response ${count}`))
-    const store = `sqlite://${join(folder(t), 'cache.sqlite')}`
+    const store = `sqlite://${join(folder(), 'cache.sqlite')}`
     const one = testAgent(t, { store, expireAfter: '1h' })
     const other = testAgent(t, { store, expireAfter: '1h' })
     for (let n = 0; n < 20; n++) {

@@ -191,7 +191,7 @@ suite("modes 'record' and 'replay'", () => {
     const { url, seen } = await forbidding(t)
     const { hostname } = new URL(url)
     const options: AgentOptions = {
-      store: `sqlite://${join(folder(t), 'cache.sqlite')}`,
+      store: `sqlite://${join(folder(), 'cache.sqlite')}`,
       urlsExpireAfter: { [hostname]: DO_NOT_CACHE },
     }
     const inits: [path: string, init: RequestInit][] = [
@@ -524,7 +524,7 @@ suite('other methods', () => {
 
   test('secrets of what was recorded are not on disk, and not in the error', async (t) => {
     const { url } = await echo(t)
-    const path = join(folder(t), 'cache.sqlite')
+    const path = join(folder(), 'cache.sqlite')
     const recorder = cachingAgent({ store: `sqlite://${path}`, mode: 'record' })
     await get(recorder, `${url}/?api_key=topsecret`, { method: 'DELETE' })
     await recorder.close()
@@ -665,7 +665,7 @@ suite('cache.unused()', () => {
 
   test('lists what no request has replayed or recorded', async (t) => {
     const { url } = await forbidding(t)
-    const store = `sqlite://${join(folder(t), 'cache.sqlite')}`
+    const store = `sqlite://${join(folder(), 'cache.sqlite')}`
     const recorder = cachingAgent({ store, mode: 'record' })
     for (const path of ['/a', '/b', '/c']) await get(recorder, url + path)
     assert.deepEqual(await urlsOf(recorder), [])
@@ -739,7 +739,7 @@ suite('a committed store', () => {
       response.setHeader('Cache-Control', 'max-age=1')
       response.end(path === '/large' ? content : 'content')
     })
-    const outside = folder(t)
+    const outside = folder()
     chmodSync(outside, 0o755)
     const inside = join(outside, 'fixtures')
     mkdirSync(inside)
@@ -814,7 +814,7 @@ suite('a committed store', () => {
   test('that is encrypted stays as it is: under another key, a wrong one or none', async (t) => {
     const [first, second] = ['1', '2'].map((letter) => Buffer.alloc(32, letter)) as [Buffer, Buffer]
     const { url } = await forbidding(t)
-    const path = join(folder(t), 'recorded.sqlite')
+    const path = join(folder(), 'recorded.sqlite')
     const options = { store: `sqlite://${path}`, partitionBy: false } as const
     const recorder = cachingAgent({ ...options, mode: 'record', encrypt: first })
     const asked = `${url}/?api_key=topsecret`
@@ -851,7 +851,7 @@ suite('a committed store', () => {
   })
 
   test('that does not exist is made by nobody who only reads', async (t) => {
-    const inside = folder(t)
+    const inside = folder()
     const path = join(inside, 'some', 'where.sqlite')
     const player = testAgent(t, { store: `sqlite://${path}`, mode: 'replay' })
     await rejection(get(player, 'http://a.invalid/'))
@@ -910,8 +910,8 @@ suite('a committed store', () => {
     assert.deepEqual(readdirSync(inside), ['recorded.sqlite'])
   })
 
-  test('that is damaged is said at once, and left for its owner to see', (t) => {
-    const inside = folder(t)
+  test('that is damaged is said at once, and left for its owner to see', () => {
+    const inside = folder()
     const path = join(inside, 'recorded.sqlite')
     const pointer = 'version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n'
     writeFileSync(path, pointer)

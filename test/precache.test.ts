@@ -300,7 +300,7 @@ suite('Precaching: what is there already', () => {
 
   test('may be so in another process', async (t) => {
     const { url, asked } = await site(t, NESTED)
-    const store = `sqlite://${join(folder(t), 'cache.sqlite')}`
+    const store = `sqlite://${join(folder(), 'cache.sqlite')}`
     const { agent } = await precache(t, `${url}/docs/`, {}, { store })
     await agent.close()
     asked.length = 0
@@ -329,7 +329,7 @@ suite('Precaching: what is there already', () => {
   test('is fetched anew where its content is lost', async (t) => {
     const page = `${anchors('/a')}${' '.repeat(1_500_000)}${anchors('/b')}`
     const { url, asked } = await site(t, { '/': page, '/a': '', '/b': '' })
-    const path = join(folder(t), 'cache.sqlite')
+    const path = join(folder(), 'cache.sqlite')
     const { again } = await precache(t, url, {}, { store: `sqlite://${path}`, memory: false })
     const database = new DatabaseSync(path)
     database.exec("DELETE FROM chunks_1 WHERE key LIKE '%.3'")
@@ -1018,7 +1018,7 @@ suite('Precaching: progress and its end', () => {
   test('counts each URL when it is told, however many are through at the same time', async (t) => {
     const paths = Array.from({ length: 40 }, (_, index) => `/${index}`)
     const { url } = await site(t, { '/': anchors(...paths), ...Object.fromEntries(paths.map((path) => [path, path])) }) // biome-ignore format: a row
-    const store = `sqlite://${join(folder(t), 'cache.sqlite')}`
+    const store = `sqlite://${join(folder(), 'cache.sqlite')}`
     const told: number[] = []
     const onProgress = ({ done }: PrecacheProgress) => void told.push(done)
     const { again } = await precache(t, url, { onProgress }, { store })

@@ -193,8 +193,8 @@ for (const [name, storeOf] of Object.entries(stores)) {
 const AFTER_A_WHILE = 15_000
 
 /** Stores whose records a test can exchange. */
-const OPEN: Record<string, (t: TestContext) => StoreOption> = {
-  'sqlite:': (t) => `sqlite://${join(folder(t), 'cache.sqlite')}`,
+const OPEN: Record<string, () => StoreOption> = {
+  'sqlite:': () => `sqlite://${join(folder(), 'cache.sqlite')}`,
   'a Map': () => new Map(),
 }
 
@@ -202,7 +202,7 @@ for (const [name, storeOf] of Object.entries(OPEN)) {
   suite(`${name}, switched over`, () => {
     test('compression on, off and to another algorithm: all stays readable', async (t) => {
       const { url, seen } = await telling(t)
-      const store = storeOf(t)
+      const store = storeOf()
       const stored: string[] = []
       for (const compress of [undefined, 'gzip', 'zstd', undefined, 'brotli'] as const) {
         const { agent, errors, fetchText } = agentOn(t, store, { ...(compress && { compress }) })
@@ -222,7 +222,7 @@ for (const [name, storeOf] of Object.entries(OPEN)) {
 
     test('what is given more time stays compressed', async (t) => {
       const { url } = await telling(t)
-      const store = storeOf(t)
+      const store = storeOf()
       const { agent, cache, fetchText } = agentOn(t, store, { compress: 'gzip' })
       await fetchText(`${url}/large`)
       await cache.resetExpiration('10 years')
@@ -237,7 +237,7 @@ for (const [name, storeOf] of Object.entries(OPEN)) {
 
     test('encryption on: what was stored in the clear is not used, but removed', async (t) => {
       const { url, seen } = await telling(t)
-      const store = storeOf(t)
+      const store = storeOf()
       const before = agentOn(t, store, {})
       for (const path of ['/page', '/large']) await before.fetchText(url + path)
       await before.fetchText(`${url}/small`, { cookie: 'my-credentials' })
@@ -276,7 +276,7 @@ for (const [name, storeOf] of Object.entries(OPEN)) {
 
     test('encryption off: what was encrypted is not used, and stays', async (t) => {
       const { url } = await telling(t)
-      const store = storeOf(t)
+      const store = storeOf()
       const before = agentOn(t, store, { encrypt: KEY })
       await before.fetchText(`${url}/page`)
       await before.agent.close()
@@ -301,7 +301,7 @@ for (const [name, storeOf] of Object.entries(OPEN)) {
         [{ keys: { default: OTHER } }, /not what was stored there under the key "default"/],
         [{ keys: { other: KEY } }, /encrypted under the key "default", which is not known/],
       ] as const) {
-        const store = storeOf(t)
+        const store = storeOf()
         const right = agentOn(t, store, { encrypt: KEY })
         for (const path of ['/page', '/large']) await right.fetchText(url + path)
         await right.agent.close()
@@ -322,7 +322,7 @@ for (const [name, storeOf] of Object.entries(OPEN)) {
 
     test('rotation: what was stored under the old key is read, until it is taken away', async (t) => {
       const { url, seen } = await telling(t)
-      const store = storeOf(t)
+      const store = storeOf()
       const old = agentOn(t, store, { encrypt: { keys: { '2025': KEY } } })
       const credentials = { authorization: 'my-credentials' }
       for (const path of ['/page', '/large']) await old.fetchText(url + path, credentials)
@@ -351,7 +351,7 @@ for (const [name, storeOf] of Object.entries(OPEN)) {
   suite(`${name}, in the hands of somebody else`, () => {
     async function prepared(t: TestContext, options: AgentOptions = { encrypt: KEY }) {
       const { url, seen } = await telling(t)
-      const store = storeOf(t)
+      const store = storeOf()
       const made = agentOn(t, store, options)
       const raw = await rawOf(store)
       t.after(() => raw.close())
@@ -538,7 +538,7 @@ for (const [name, storeOf] of Object.entries(OPEN)) {
 suite('an encrypted cache file', () => {
   test('tells nothing, open or closed, nor does its log', async (t) => {
     const { url } = await telling(t)
-    const path = join(folder(t), 'cache.sqlite')
+    const path = join(folder(), 'cache.sqlite')
     const encrypt = { keys: { one: KEY }, indexKey: INDEX }
     const { agent, fetchText, cache } = agentOn(t, `sqlite://${path}`, { encrypt })
     for (const path of Object.keys(CONTENTS)) {
@@ -590,7 +590,7 @@ suite('an encrypted cache file', () => {
 
   test('counts and is limited as any other', async (t) => {
     const { url } = await telling(t)
-    const path = join(folder(t), 'cache.sqlite')
+    const path = join(folder(), 'cache.sqlite')
     const options = { encrypt: KEY, maxEntries: 5 }
     const { agent, fetchText, cache, errors } = agentOn(t, `sqlite://${path}`, options)
     for (const language of ['de', 'en']) {
@@ -694,7 +694,7 @@ suite('limits', () => {
     test(`${store} size and limits are those of what is stored`, async (t) => {
       const content = randomBytes(50_000).toString('hex')
       const { url } = await origin(t, (_, response) => response.end(content))
-      const path = join(folder(t), 'cache.sqlite')
+      const path = join(folder(), 'cache.sqlite')
       const where = store === 'memory:' ? store : `sqlite://${path}`
       const options = { compress: 'brotli', maxSize: 700_000 } as const
       const { fetchText, cache } = agentOn(t, where, options)
@@ -722,7 +722,7 @@ suite('what is compressed while it is received', () => {
     test(`leaves nothing behind in ${name} where it is given up`, async (t) => {
       const content = randomBytes(2_000_000).toString('hex')
       const { url } = await origin(t, (_, response) => response.end(content))
-      const store = storeOf(t)
+      const store = storeOf()
       // Most of it is still being compressed then.
       const compress = { algorithm: 'brotli', level: 9 } as const
       const { agent, errors } = agentOn(t, store, { compress })
@@ -748,7 +748,7 @@ suite('what is compressed while it is received', () => {
 
   test('is written before the cache is closed, and nothing after it', async (t) => {
     const { url } = await origin(t, (_, response) => response.end(TEXT.repeat(40_000)))
-    const path = join(folder(t), 'cache.sqlite')
+    const path = join(folder(), 'cache.sqlite')
     const compress = { algorithm: 'brotli', level: 9 } as const
     const first = testAgent(t, { store: `sqlite://${path}`, expireAfter: '1h', compress })
     const errors: string[] = []

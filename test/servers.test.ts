@@ -803,8 +803,8 @@ suite('a store on a server that cannot be', () => {
     })
   }
 
-  test('is refused without its package, which is told with the command that installs it', async (t) => {
-    const path = folder(t)
+  test('is refused without its package, which is told with the command that installs it', async () => {
+    const path = folder()
     const modules = join(path, 'node_modules')
     mkdirSync(join(modules, '@keyv'), { recursive: true })
     cpSync(join(ROOT, 'lib'), join(path, 'lib'), { recursive: true })
@@ -840,7 +840,7 @@ suite('a store on a server that cannot be', () => {
 suite('Redis', { skip: noRedis }, () => {
   test('is used over TLS, by a URL or an adapter with options of its own', async (t) => {
     const { url } = await origin(t, (_, response) => response.end('content'))
-    const path = folder(t)
+    const path = folder()
     const [key, cert] = [join(path, 'key.pem'), join(path, 'cert.pem')]
     const certificate = `req -x509 -newkey rsa:2048 -nodes -days 1 -keyout ${key} -out ${cert}`
     const subject = '-subj /CN=localhost -addext subjectAltName=IP:127.0.0.1'

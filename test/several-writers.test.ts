@@ -168,7 +168,7 @@ suite('what is compared stays whole', () => {
       response.setHeader('Cache-Control', 'max-age=86400')
       response.end(Buffer.alloc(65_536, String(version)))
     })
-    const store = `sqlite://${join(folder(t), 'shared.sqlite')}`
+    const store = `sqlite://${join(folder(), 'shared.sqlite')}`
     const agents = [testAgent(t, { store }), testAgent(t, { store })]
     // So much that threads write the rest.
     for (const agent of agents) {
@@ -190,7 +190,7 @@ suite('what is compared stays whole', () => {
   })
 
   test('content that is noted already as not referred to any more can be replaced', async (t) => {
-    const path = join(folder(t), 'a.sqlite')
+    const path = join(folder(), 'a.sqlite')
     const cache = new HttpCache({ store: `sqlite://${path}` })
     t.after(() => cache.close())
     const body = 'x'.repeat(100_000)
@@ -205,7 +205,7 @@ suite('what is compared stays whole', () => {
   })
 
   test('replace: only what is still what was read', async (t) => {
-    const { heads, close } = openSqlite(join(folder(t), 'a.sqlite'), new Events())
+    const { heads, close } = openSqlite(join(folder(), 'a.sqlite'), new Events())
     t.after(close)
     const replace = (expected: Buffer | undefined, bytes?: Buffer) =>
       heads.replace?.('key', expected, bytes, 60_000, {})
@@ -238,7 +238,7 @@ suite('a process that ends in the middle of a change leaves nothing that others 
 
   /** A cache, the database that it is in, and what that was like at each of some changes. */
   function watched(t: TestContext) {
-    const path = join(folder(t), 'a.sqlite')
+    const path = join(folder(), 'a.sqlite')
     const cache = new HttpCache({ store: `sqlite://${path}` })
     const database = new DatabaseSync(path, { timeout: 5000 })
     t.after(async () => {

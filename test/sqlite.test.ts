@@ -102,7 +102,7 @@ function isMarked(path: string): boolean {
 /** A file that is marked, with an agent that has it open and has stored what there is at a URL. */
 async function marked(t: TestContext) {
   const { url } = await origin(t, (_, response) => response.end('x'))
-  const path = join(folder(t), 'cache.sqlite')
+  const path = join(folder(), 'cache.sqlite')
   const agent = testAgent(t, { store: `sqlite://${path}`, expireAfter: '1h' })
   await get(agent, url)
   await agent.cache.count()
@@ -112,7 +112,7 @@ async function marked(t: TestContext) {
 
 test('clearing twice at the same time leaves the thread to those who write much', async (t) => {
   const { url } = await origin(t, (_, response) => response.end(Buffer.alloc(2_000_000)))
-  const store = `sqlite://${join(folder(t), 'cache.sqlite')}`
+  const store = `sqlite://${join(folder(), 'cache.sqlite')}`
   const agent = testAgent(t, { store, expireAfter: '1h' })
   let threads = 0
   const count = () => {
@@ -133,7 +133,7 @@ test('a file that is removed once it is closed does not come back', async (t) =>
     response.write(Buffer.alloc(1_000_000))
     waiting.resolve(response)
   })
-  const path = join(folder(t), 'folder', 'cache.sqlite')
+  const path = join(folder(), 'folder', 'cache.sqlite')
   const cache = new HttpCache({ store: `sqlite://${path}` })
   const agent = testAgent(t, { cache, expireAfter: '1h' })
   const reading = get(agent, url)
@@ -149,7 +149,7 @@ test('a file that is removed once it is closed does not come back', async (t) =>
 
 test('damage that is found while another process begins the file anew is no end to writing', async (t) => {
   const { url } = await origin(t, (_, response) => response.end(Buffer.alloc(300_000)))
-  const path = join(folder(t), 'cache.sqlite')
+  const path = join(folder(), 'cache.sqlite')
   const agent = testAgent(t, { store: `sqlite://${path}`, expireAfter: '1h' })
   for (const number of [1, 2]) {
     await get(agent, `${url}/${number}`)
@@ -183,7 +183,7 @@ test('what is received while a file is cleared by beginning it anew is delivered
     await delay(60)
     response.end(part)
   })
-  const store = `sqlite://${join(folder(t), 'cache.sqlite')}`
+  const store = `sqlite://${join(folder(), 'cache.sqlite')}`
   const agent = testAgent(t, { store, expireAfter: '1h', memory: false })
   const read = async (path: string) => (await get(agent, `${url}/${path}`)).body.length
   for (let round = 0; round < 12; round++) {
@@ -203,7 +203,7 @@ test('what is received while a file is cleared by beginning it anew is delivered
 suite('the SQLite file', () => {
   test('survives a restart', async (t) => {
     const { url, seen } = await origin(t, (_, response) => response.end(Buffer.alloc(1_000_000)))
-    const store = `sqlite://${join(folder(t), 'cache.sqlite')}`
+    const store = `sqlite://${join(folder(), 'cache.sqlite')}`
     assert.deepEqual((await program(store, [url])).outcomes, [['miss', 1_000_000]])
     assert.deepEqual((await program(store, [url, url])).outcomes, [
       ['hit', 1_000_000],
@@ -215,7 +215,7 @@ suite('the SQLite file', () => {
   test('is http_cache.sqlite in the working directory by default', async (t) => {
     const { url } = await origin(t, (_, response) => response.end('content'))
     const cwd = process.cwd()
-    const other = folder(t)
+    const other = folder()
     process.chdir(other)
     t.after(() => process.chdir(cwd))
     const agent = cachingAgent({ expireAfter: '1h' })
@@ -225,7 +225,7 @@ suite('the SQLite file', () => {
   })
 
   test('is made where it does not exist, with its folders, readable by its owner alone', async (t) => {
-    const path = join(folder(t), 'some', 'where', 'cache.sqlite')
+    const path = join(folder(), 'some', 'where', 'cache.sqlite')
     const agent = testAgent(t, { store: `sqlite://${path}` })
     await agent.cache.count()
     assert.equal(statSync(path).mode & 0o077, 0)
@@ -233,7 +233,7 @@ suite('the SQLite file', () => {
 
   test('uses write-ahead logging and incremental vacuum, and keeps content as bytes', async (t) => {
     const { url } = await origin(t, (_, response) => response.end('content'))
-    const path = join(folder(t), 'cache.sqlite')
+    const path = join(folder(), 'cache.sqlite')
     const agent = testAgent(t, { store: `sqlite://${path}`, expireAfter: '1h' })
     await get(agent, url)
     await agent.cache.count()
@@ -247,7 +247,7 @@ suite('the SQLite file', () => {
 
   test('shrinks when the cache is cleared', async (t) => {
     const { url } = await origin(t, (_, response) => response.end(Buffer.alloc(5_000_000, 'x')))
-    const path = join(folder(t), 'cache.sqlite')
+    const path = join(folder(), 'cache.sqlite')
     const agent = testAgent(t, { store: `sqlite://${path}`, expireAfter: '1h' })
     await get(agent, url)
     await agent.cache.count()
@@ -259,7 +259,7 @@ suite('the SQLite file', () => {
 
   test('is begun anew when it is cleared and nobody else has it open, as it was', async (t) => {
     const { url } = await origin(t, (_, response) => response.end('x'))
-    const path = join(folder(t), 'cache.sqlite')
+    const path = join(folder(), 'cache.sqlite')
     const agent = testAgent(t, { store: `sqlite://${path}`, expireAfter: '1h' })
     const errors: Error[] = []
     agent.cache.on('error', ({ error }) => errors.push(error))
@@ -392,7 +392,7 @@ suite('the SQLite file', () => {
 
   test('that has been cleared is empty also for those who only read it', async (t) => {
     const { url, seen } = await origin(t, (_, response) => response.end('x'))
-    const path = join(folder(t), 'cache.sqlite')
+    const path = join(folder(), 'cache.sqlite')
     const agent = testAgent(t, { store: `sqlite://${path}`, expireAfter: '1h' })
     await get(agent, url)
     await agent.cache.count()
@@ -409,7 +409,7 @@ suite('the SQLite file', () => {
 
   test('holds the content of overwritten responses only as long as it may be read elsewhere', async (t) => {
     const { url } = await origin(t, (_, response) => response.end(Buffer.alloc(1_000_000, 'x')))
-    const path = join(folder(t), 'cache.sqlite')
+    const path = join(folder(), 'cache.sqlite')
     const agent = testAgent(t, { store: `sqlite://${path}`, expireAfter: '1h' })
     for (let round = 0; round < 5; round++) {
       await get(agent, url, { headers: { 'cache-control': 'no-cache' } })
@@ -435,7 +435,7 @@ suite('the SQLite file', () => {
     test(`lets another process ${who}read for as long as it likes what is cleared`, async (t) => {
       const content = randomBytes(3_000_000).toString('latin1')
       const { url } = await origin(t, (_, response) => response.end(content, 'latin1'))
-      const path = join(folder(t), 'cache.sqlite')
+      const path = join(folder(), 'cache.sqlite')
       const store = `sqlite://${path}`
       const agent = testAgent(t, { store, expireAfter: '1h' })
       await get(agent, url)
@@ -472,7 +472,7 @@ suite('the SQLite file', () => {
     const content = randomBytes(3_000_000)
     const { url } = await origin(t, (_, response) => response.end(content))
     const shared = {
-      ...{ store: `sqlite://${join(folder(t), 'cache.sqlite')}`, expireAfter: '1h' },
+      ...{ store: `sqlite://${join(folder(), 'cache.sqlite')}`, expireAfter: '1h' },
       memory: false,
     } as const
     const [agent, other] = [testAgent(t, shared), testAgent(t, shared)]
@@ -499,7 +499,7 @@ suite('the SQLite file', () => {
         if (request.url === '/held') await held.promise
         response.end(content.subarray(1_500_000))
       })
-      const path = join(folder(t), 'cache.sqlite')
+      const path = join(folder(), 'cache.sqlite')
       const shared = {
         store: `sqlite://${path}`,
         expireAfter: '1h',
@@ -532,7 +532,7 @@ suite('the SQLite file', () => {
     const { url } = await origin(t, (_, response, count) =>
       response.end(Buffer.alloc(3_000_000, String(count))),
     )
-    const path = join(folder(t), 'cache.sqlite')
+    const path = join(folder(), 'cache.sqlite')
     const agent = testAgent(t, { store: `sqlite://${path}`, expireAfter: '1h' })
     await get(agent, url)
     await agent.cache.responses.settled()
@@ -568,7 +568,7 @@ suite('a file that is gone while it is in use', () => {
   for (const [how, change] of ways) {
     test(`${how}, is begun anew, so that others see what is stored`, async (t) => {
       const { url } = await origin(t, (_, response) => response.end('content'))
-      const path = join(folder(t), 'inside', 'cache.sqlite')
+      const path = join(folder(), 'inside', 'cache.sqlite')
       const agent = testAgent(t, { store: `sqlite://${path}`, expireAfter: '1h', memory: false })
       const errors = errorsOf(agent)
       await get(agent, `${url}/1`)
@@ -595,7 +595,7 @@ suite('a file behind a link', () => {
   /** A folder with a link to where a file is, or is to be, and an agent that knows only the link. */
   async function linked(t: TestContext, target: string, before = (_inside: string) => {}) {
     const { url } = await origin(t, (_, response) => response.end('content'))
-    const inside = realpathSync(folder(t))
+    const inside = realpathSync(folder())
     mkdirSync(join(inside, 'data'))
     const [path, real] = [join(inside, 'cache.sqlite'), join(inside, 'data', 'real.sqlite')]
     before(inside)
@@ -679,23 +679,23 @@ suite('a file behind a link', () => {
     assert.equal((await get(other, url)).status, 504)
   })
 
-  test('that leads back to itself is refused', (t) => {
-    const path = join(folder(t), 'cache.sqlite')
+  test('that leads back to itself is refused', () => {
+    const path = join(folder(), 'cache.sqlite')
     symlinkSync('cache.sqlite', path)
     assert.throws(() => cachingAgent({ store: `sqlite://${path}` }), /store: cannot use .*ELOOP/)
   })
 })
 
 suite('a path that cannot be used is refused at construction', () => {
-  const refused = (t: Parameters<typeof folder>[0], path: (inside: string) => string) => {
-    const store = `sqlite://${path(folder(t))}`
+  const refused = (path: (inside: string) => string) => {
+    const store = `sqlite://${path(folder())}`
     assert.throws(
       () => cachingAgent({ store }),
       (error: Error) =>
         error.message.startsWith('store: cannot use') && error.message.includes(store),
     )
   }
-  test('a folder', (t) => refused(t, (inside) => inside))
+  test('a folder', () => refused((inside) => inside))
   for (const [what, make, got] of [
     ['a folder', (path: string) => mkdirSync(path), 'a directory: name a file in it'],
     ['a FIFO', (path: string) => execFileSync('mkfifo', [path]), 'a FIFO: name another path'],
@@ -703,8 +703,8 @@ suite('a path that cannot be used is refused at construction', () => {
   ] as const) {
     for (const options of [{}, { mode: 'offline' }] as const) {
       const who = 'mode' in options ? ', although it is only read' : ''
-      test(`${what}, with what it is${who}`, { skip: process.platform === 'win32' }, (t) => {
-        const path = join(folder(t), 'cache.sqlite')
+      test(`${what}, with what it is${who}`, { skip: process.platform === 'win32' }, () => {
+        const path = join(folder(), 'cache.sqlite')
         make(path)
         const store = `sqlite://${path}`
         assert.throws(() => cachingAgent({ store, ...options }), {
@@ -713,15 +713,15 @@ suite('a path that cannot be used is refused at construction', () => {
       })
     }
   }
-  test('a file under a file', (t) =>
-    refused(t, (inside) => {
+  test('a file under a file', () =>
+    refused((inside) => {
       writeFileSync(join(inside, 'file'), '')
       return join(inside, 'file', 'cache.sqlite')
     }))
   test('a folder that does not let files be made', async (t) => {
     const user = await unprivileged(t)
     if (!user) return
-    const inside = folder(t)
+    const inside = folder()
     chmodSync(inside, 0o555)
     await assert.rejects(
       program(`sqlite://${join(inside, 'cache.sqlite')}`, [], user),
@@ -782,7 +782,7 @@ suite('a damaged file', () => {
   for (const [what, damage] of damages) {
     test(`${what} is set aside with an event, and a new one begun`, async (t) => {
       const { url } = await origin(t, (_, response) => response.end(Buffer.alloc(500_000, 'x')))
-      const inside = folder(t)
+      const inside = folder()
       const path = join(inside, 'cache.sqlite')
       const store = `sqlite://${path}`
       await program(store, [url, `${url}/2`])
@@ -802,7 +802,7 @@ suite('a damaged file', () => {
 
   test('found while it is in use does not fail the request', async (t) => {
     const { url } = await origin(t, (_, response) => response.end(Buffer.alloc(300_000, 'x')))
-    const inside = folder(t)
+    const inside = folder()
     const path = join(inside, 'cache.sqlite')
     const agent = testAgent(t, { store: `sqlite://${path}`, expireAfter: '1h' })
     for (let index = 0; index < 20; index++) await get(agent, `${url}/${index}`)
@@ -824,7 +824,7 @@ suite('a damaged file', () => {
 
   test('with a record of another version or a wrong checksum is a miss, and replaced', async (t) => {
     const { url } = await origin(t, (_, response, count) => response.end(`response ${count}`))
-    const path = join(folder(t), 'cache.sqlite')
+    const path = join(folder(), 'cache.sqlite')
     const agent = testAgent(t, { store: `sqlite://${path}`, expireAfter: '1h' })
     const errors = errorsOf(agent)
     for (const offset of [0, 20]) {
@@ -846,7 +846,7 @@ suite('a damaged file', () => {
 
   test('whose schema is damaged is set aside', async (t) => {
     const { url } = await origin(t, (_, response) => response.end('content'))
-    const path = join(folder(t), 'cache.sqlite')
+    const path = join(folder(), 'cache.sqlite')
     const agent = testAgent(t, { store: `sqlite://${path}`, expireAfter: '1h', memory: false })
     const errors: string[] = []
     agent.cache.on('error', ({ error }) => errors.push(error.message))
@@ -863,7 +863,7 @@ suite('a damaged file', () => {
 
   test('that is begun anew has none of the tables of others', async (t) => {
     const { url } = await origin(t, (_, response) => response.end('content'))
-    const inside = folder(t)
+    const inside = folder()
     const path = join(inside, 'cache.sqlite')
     const store = `sqlite://${path}`
     await program(store, [url])
@@ -895,7 +895,7 @@ suite('a damaged file', () => {
   for (const [what, from, to] of names) {
     test(`in whose schema ${what} has another name is set aside`, async (t) => {
       const { url } = await origin(t, (_, response) => response.end('content'))
-      const path = join(folder(t), 'cache.sqlite')
+      const path = join(folder(), 'cache.sqlite')
       const store = `sqlite://${path}`
       await program(store, [url, `${url}/2`])
       const text = readFileSync(path, 'latin1')
@@ -916,7 +916,7 @@ suite('a damaged file', () => {
 
   test('with a missing or damaged chunk is a miss before anything is delivered', async (t) => {
     const { url } = await origin(t, (_, response) => response.end(Buffer.alloc(500_000, 'x')))
-    const path = join(folder(t), 'cache.sqlite')
+    const path = join(folder(), 'cache.sqlite')
     const agent = testAgent(t, { store: `sqlite://${path}`, expireAfter: '1h', memory: false })
     for (const damage of ['DELETE FROM chunks_1', 'UPDATE chunks_1 SET value = zeroblob(100)']) {
       await get(agent, url)
@@ -935,7 +935,7 @@ suite('a damaged file', () => {
       response.statusCode = request.headers['if-none-match'] ? 304 : 200
       response.end(response.statusCode === 304 ? undefined : Buffer.alloc(500_000, 'x'))
     })
-    const path = join(folder(t), 'cache.sqlite')
+    const path = join(folder(), 'cache.sqlite')
     const agent = testAgent(t, { store: `sqlite://${path}`, expireAfter: 0 })
     await get(agent, url)
     await agent.cache.count()
@@ -956,7 +956,7 @@ suite('a file that cannot be written', () => {
     const user = await unprivileged(t)
     if (!user) return
     const { url, seen } = await origin(t, (_, response) => response.end('content'))
-    const inside = folder(t)
+    const inside = folder()
     const path = join(inside, 'cache.sqlite')
     const store = `sqlite://${path}`
     await program(store, [url])
@@ -979,7 +979,7 @@ suite('a file that cannot be written', () => {
       const user = await unprivileged(t)
       if (!user || process.getuid?.() !== 0) return t.skip('there are no others who may write')
       const { url } = await origin(t, (_, response, count) => response.end(`content ${count}`))
-      const inside = folder(t)
+      const inside = folder()
       const path = join(inside, 'cache.sqlite')
       const store = `sqlite://${path}`
       await program(store, [url])
@@ -1019,7 +1019,7 @@ suite('a file that cannot be written', () => {
     const { url } = await origin(t, (request, response) => {
       response.end(Buffer.alloc(request.url === '/large' ? 3_000_000 : 100, 'x'))
     })
-    const path = join(folder(t), 'cache.sqlite')
+    const path = join(folder(), 'cache.sqlite')
     const urls = [`${url}/`, `${url}/large`, `${url}/large`, `${url}/`]
     // A limit on the size of files, in blocks of 512 bytes or of 1 KiB, fails like a full disk.
     const limited = ['-c', 'ulimit -f 1000; exec "$@"', 'sh', process.execPath]
@@ -1039,7 +1039,7 @@ suite('a file that cannot be written', () => {
 
   test('because another process has locked it delays nobody, and works again afterwards', async (t) => {
     const { url } = await origin(t, (_, response) => response.end('content'))
-    const path = join(folder(t), 'cache.sqlite')
+    const path = join(folder(), 'cache.sqlite')
     const agent = testAgent(t, { store: `sqlite://${path}`, expireAfter: '1h' })
     const errors = errorsOf(agent)
     await get(agent, url)
@@ -1062,7 +1062,7 @@ suite('a file that cannot be written', () => {
 
   test('for a moment, because another process writes, is written after it', async (t) => {
     const { url } = await origin(t, (_, response) => response.end('content'))
-    const path = join(folder(t), 'cache.sqlite')
+    const path = join(folder(), 'cache.sqlite')
     const agent = testAgent(t, { store: `sqlite://${path}`, expireAfter: '1h' })
     const errors = errorsOf(agent)
     await get(agent, `${url}/before`)
@@ -1081,7 +1081,7 @@ suite('a file that cannot be written', () => {
 
   test('because it is locked from the beginning is used once it is free', async (t) => {
     const { url } = await origin(t, (_, response) => response.end('content'))
-    const path = join(folder(t), 'cache.sqlite')
+    const path = join(folder(), 'cache.sqlite')
     const other = new DatabaseSync(path)
     other.exec('BEGIN EXCLUSIVE')
     const agent = testAgent(t, { store: `sqlite://${path}`, expireAfter: '1h' })
@@ -1098,7 +1098,7 @@ suite('a file that cannot be written', () => {
 
   test('because it is locked from the beginning blocks nothing, however much is asked for', async (t) => {
     const { url } = await origin(t, (_, response) => response.end('content'))
-    const path = join(folder(t), 'cache.sqlite')
+    const path = join(folder(), 'cache.sqlite')
     await program(`sqlite://${path}`, [url])
     const other = new DatabaseSync(path)
     other.exec('PRAGMA locking_mode = EXCLUSIVE; BEGIN EXCLUSIVE')
@@ -1128,7 +1128,7 @@ suite('a file that cannot be written', () => {
 
   test('because it was removed still answers', async (t) => {
     const { url } = await origin(t, (_, response) => response.end('content'))
-    const inside = join(folder(t), 'inside')
+    const inside = join(folder(), 'inside')
     mkdirSync(inside)
     const path = join(inside, 'cache.sqlite')
     const agent = testAgent(t, { store: `sqlite://${path}`, expireAfter: '1h' })
@@ -1145,7 +1145,7 @@ suite('several processes with one file', () => {
       await delay(1)
       response.end(Buffer.alloc(20_000, 'x'))
     })
-    const store = `sqlite://${join(folder(t), 'cache.sqlite')}`
+    const store = `sqlite://${join(folder(), 'cache.sqlite')}`
     const urls = (prefix: string) =>
       Array.from({ length: 40 }, (_, index) => `${url}/${prefix}${index}`)
     const prefixes = ['a', 'b', 'c', 'd']

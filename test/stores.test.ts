@@ -152,8 +152,8 @@ suite('a Keyv that was handed over', () => {
   }
 })
 
-test('a store is named by a URL as well as by its text', async (t) => {
-  const path = join(folder(t), 'a store.sqlite')
+test('a store is named by a URL as well as by its text', async () => {
+  const path = join(folder(), 'a store.sqlite')
   for (const store of [`sqlite://${path}`, new URL(`sqlite://${path}`), new URL('memory:')]) {
     const cache = new HttpCache({ store })
     await cache.save('http://site.invalid/', { headers: { 'cache-control': 'max-age=60' } })

@@ -39,7 +39,7 @@ async function all<T>(values: AsyncIterable<T>): Promise<T[]> {
 
 suite('summaries in a file of before', () => {
   test('are made when they are needed, once', async (t) => {
-    const path = join(folder(t), 'cache.sqlite')
+    const path = join(folder(), 'cache.sqlite')
     copyFileSync(FIXTURE, path)
     const { cache, database } = open(t, path)
     assert.equal(await cache.count(), 6)
@@ -63,7 +63,7 @@ suite('summaries in a file of before', () => {
 
   test('leave its version to the program that shares it', async (t) => {
     for (const version of [0, 1, 7]) {
-      const path = join(folder(t), 'cache.sqlite')
+      const path = join(folder(), 'cache.sqlite')
       copyFileSync(FIXTURE, path)
       const { cache, database } = open(t, path)
       database.exec(`PRAGMA user_version = ${version}`)
@@ -78,7 +78,7 @@ suite('summaries in a file of before', () => {
   test('are done without where it cannot be written', async (t) => {
     const user = await unprivileged(t)
     if (!user) return
-    const inside = folder(t)
+    const inside = folder()
     const path = join(inside, 'cache.sqlite')
     copyFileSync(FIXTURE, path)
     chmodSync(path, 0o444)
@@ -99,7 +99,7 @@ suite('summaries in a file of before', () => {
 suite('summaries beside a release that knows nothing of them', () => {
   /** The record of a response as it is in another file. */
   async function foreignRecord(t: TestContext, path: string, status: number) {
-    const { cache, database } = open(t, join(folder(t), 'other.sqlite'))
+    const { cache, database } = open(t, join(folder(), 'other.sqlite'))
     const headers = { 'cache-control': 'max-age=60', 'content-type': 'text/plain' }
     await cache.save(SITE + path, { status, headers, body: 'of another release' })
     const row = database.prepare('SELECT key, value, expires FROM responses_1').get()
@@ -111,7 +111,7 @@ suite('summaries beside a release that knows nothing of them', () => {
     "INSERT INTO responses_1 (key, value, namespace, expires) VALUES (?, ?, '', ?) ON CONFLICT (key, namespace) DO UPDATE SET value = excluded.value, expires = excluded.expires"
 
   test('what it writes is summed up anew, and what it deletes is gone', async (t) => {
-    const { cache, database } = open(t, join(folder(t), 'cache.sqlite'))
+    const { cache, database } = open(t, join(folder(), 'cache.sqlite'))
     for (const path of ['/a', '/b', '/c']) await cache.save(SITE + path, { body: path })
     assert.deepEqual([await cache.count({ status: 200 }), missing(database)], [3, 0])
 
@@ -130,7 +130,7 @@ suite('summaries beside a release that knows nothing of them', () => {
   })
 
   test('tables that it has made get room for them, while it goes on to use them', async (t) => {
-    const path = join(folder(t), 'cache.sqlite')
+    const path = join(folder(), 'cache.sqlite')
     copyFileSync(FIXTURE, path)
     const older = new DatabaseSync(path)
     t.after(() => older.close())
@@ -152,7 +152,7 @@ suite('summaries beside a release that knows nothing of them', () => {
   })
 
   test('what cannot be read is not listed', async (t) => {
-    const { cache, database } = open(t, join(folder(t), 'cache.sqlite'))
+    const { cache, database } = open(t, join(folder(), 'cache.sqlite'))
     await cache.save(SITE, { body: 'content' })
     const { key, value } = await foreignRecord(t, '/a', 404)
     const damaged = Buffer.from(value)

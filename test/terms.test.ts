@@ -509,7 +509,7 @@ suite('slidingExpiration', () => {
   test('it is known after a restart', async (t) => {
     const tick = clock(t)
     const { url } = await statuses(t)
-    const store = `sqlite://${join(folder(t), 'cache.sqlite')}`
+    const store = `sqlite://${join(folder(), 'cache.sqlite')}`
     const options: AgentOptions = { store, expireAfter: '1h', slidingExpiration: true }
     const first = cachingAgent(options)
     await get(first, url)
@@ -541,7 +541,7 @@ suite('maxExpireAfter', () => {
       else response.setHeader('Last-Modified', modified)
       response.end('content')
     })
-    const store = `sqlite://${join(folder(t), 'cache.sqlite')}`
+    const store = `sqlite://${join(folder(), 'cache.sqlite')}`
     const limited = cachingAgent({ store, maxExpireAfter: '1m' })
     const paths = ['/max-age', '/heuristic']
     for (const path of paths) {

@@ -21,7 +21,7 @@ const SOUND: CacheCheck = {
 
 /** A cache on a file with some responses, and the database that it is. */
 async function filled(t: TestContext, options: HttpCacheOptions = {}) {
-  const path = join(folder(t), 'cache.sqlite')
+  const path = join(folder(), 'cache.sqlite')
   const cache = new HttpCache({ store: `sqlite://${path}`, ...options })
   for (let n = 0; n < 20; n++) {
     await cache.save(`${SITE}/${n}`, { body: 'x'.repeat(n % 4 ? 100 : 400_000) })
@@ -207,7 +207,7 @@ const work = async (worker) => {
 await Promise.all([0, 1, 2, 3].map(work))`
 
   test('what is counted is right, and what is listed is there', async (t) => {
-    const store = `sqlite://${join(folder(t), 'cache.sqlite')}`
+    const store = `sqlite://${join(folder(), 'cache.sqlite')}`
     for (let round = 0; round < 4; round++) {
       const args = ['--conditions=source', '--input-type=module', '-e', PROGRAM, store]
       const child = spawn(process.execPath, args, {
@@ -234,7 +234,7 @@ await Promise.all([0, 1, 2, 3].map(work))`
 suite('vacuum', () => {
   test('gives the space of what was deleted back', async (t) => {
     const { url } = await origin(t, (_, response) => response.end(Buffer.alloc(100_000, 'x')))
-    const path = join(folder(t), 'cache.sqlite')
+    const path = join(folder(), 'cache.sqlite')
     const agent = testAgent(t, { store: `sqlite://${path}`, expireAfter: '1h' })
     for (let n = 0; n < 30; n++) await get(agent, `${url}/${n}`)
     await agent.cache.responses.settled()

@@ -44,8 +44,8 @@ function openFiles(name: string): number {
 }
 
 describe('the wal-index tells of what is committed', { skip: !isKnown }, () => {
-  test('by this process and by others, once', (t) => {
-    const path = join(newFolder(t), 'a.sqlite')
+  test('by this process and by others, once', () => {
+    const path = join(newFolder(), 'a.sqlite')
     const database = open(path)
     const index = WalIndex.of(path)
     assert.ok(index)
@@ -62,8 +62,8 @@ describe('the wal-index tells of what is committed', { skip: !isKnown }, () => {
     database.close()
   })
 
-  test('also where the log begins anew', (t) => {
-    const path = join(newFolder(t), 'a.sqlite')
+  test('also where the log begins anew', () => {
+    const path = join(newFolder(), 'a.sqlite')
     const database = open(path)
     const index = WalIndex.of(path)
     assert.ok(index)
@@ -78,8 +78,8 @@ describe('the wal-index tells of what is committed', { skip: !isKnown }, () => {
     database.close()
   })
 
-  test('and there is none where there is no log', (t) => {
-    const path = join(newFolder(t), 'a.sqlite')
+  test('and there is none where there is no log', () => {
+    const path = join(newFolder(), 'a.sqlite')
     assert.equal(WalIndex.of(path), undefined)
     const database = new DatabaseSync(path)
     database.exec('CREATE TABLE t (n)')
@@ -89,8 +89,8 @@ describe('the wal-index tells of what is committed', { skip: !isKnown }, () => {
 })
 
 describe('the wal-index takes nothing away', { skip: !isLinux }, () => {
-  test('from the locks that SQLite has on it', (t) => {
-    const path = join(newFolder(t), 'a.sqlite')
+  test('from the locks that SQLite has on it', () => {
+    const path = join(newFolder(), 'a.sqlite')
     const database = open(path)
     const other = open(path)
     const before = locksOn(`${path}-shm`)
@@ -106,8 +106,8 @@ describe('the wal-index takes nothing away', { skip: !isLinux }, () => {
     rmSync(`${path}-shm`, { force: true })
   })
 
-  test('of the file system: what has been deleted is closed', (t) => {
-    const folder = newFolder(t)
+  test('of the file system: what has been deleted is closed', () => {
+    const folder = newFolder()
     for (let time = 0; time < 5; time++) {
       const path = join(folder, `${time}.sqlite`)
       const database = open(path)

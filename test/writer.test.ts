@@ -25,7 +25,7 @@ const MUCH = Buffer.alloc(1_500_000, 'x')
 
 suite('WriteQueue', () => {
   const setUp = (t: TestContext, isPassing = (_error: unknown) => false) => {
-    const path = join(folder(t), 'queue.sqlite')
+    const path = join(folder(), 'queue.sqlite')
     const database = new DatabaseSync(path, { timeout: 0 })
     database.exec('PRAGMA journal_mode = WAL; CREATE TABLE rows (n INTEGER PRIMARY KEY)')
     const ran: string[] = []
@@ -120,7 +120,7 @@ suite('a thread that writes', () => {
     const site = await origin(t, ({ url }, response) =>
       response.end(url === '/much' ? MUCH : `content of ${url}`),
     )
-    const path = join(folder(t), 'cache.sqlite')
+    const path = join(folder(), 'cache.sqlite')
     const agent = testAgent(t, { store: `sqlite://${path}`, expireAfter: '1h' })
     const errors: string[] = []
     agent.cache.on('error', ({ error }) => errors.push(error.message))
@@ -236,8 +236,8 @@ suite('a thread that writes', () => {
     assert.ok(took < 6000, `closed after ${took} ms`)
   })
 
-  test('keeps even a value of no bytes', async (t) => {
-    const stores = openStore(`sqlite://${join(folder(t), 'cache.sqlite')}`, new Events())
+  test('keeps even a value of no bytes', async () => {
+    const stores = openStore(`sqlite://${join(folder(), 'cache.sqlite')}`, new Events())
     for (let number = 0; number < 8; number++) {
       await stores.chunks.set(`${number}`, Buffer.alloc(300_000), undefined)
     }
@@ -264,7 +264,7 @@ suite('a thread that writes', () => {
   test('ends with its agent, even where it has hardly begun', async (t) => {
     const { url } = await origin(t, (_, response) => response.end(MUCH))
     for (let round = 0; round < 3; round++) {
-      const store = `sqlite://${join(folder(t), 'cache.sqlite')}`
+      const store = `sqlite://${join(folder(), 'cache.sqlite')}`
       const agent = cachingAgent({ store, expireAfter: '1h' })
       await (await request(url, { dispatcher: agent })).body.dump({ limit: 1e9 })
       await agent.close()
@@ -272,8 +272,8 @@ suite('a thread that writes', () => {
     }
   })
 
-  const program = (t: TestContext, url: string, flags: string[], end: string) => {
-    const store = `sqlite://${join(folder(t), 'cache.sqlite')}`
+  const program = (url: string, flags: string[], end: string) => {
+    const store = `sqlite://${join(folder(), 'cache.sqlite')}`
     const text = `
       import { cachingAgent } from 'caching-agent'
       import { request } from 'undici'
@@ -303,7 +303,7 @@ suite('a thread that writes', () => {
     const end = `console.log('ready'); await new Promise((resolve) => process.stdin.once('data', resolve)); process.stdin.unref()
       await Promise.all([...Array(200).keys()].map((number) => read('/late' + number)))
       console.log('done')`
-    const { store, ran } = program(t, url, [], end)
+    const { store, ran } = program(url, [], end)
     const { stdout, stdin } = ran.child
     await once(stdout as Readable, 'data')
     await lock(t, store.slice('sqlite://'.length))
@@ -339,7 +339,7 @@ suite('a thread that writes', () => {
         if (url === '/once') asked += 1
         if (asked < 2 || url !== '/once') response.end(url === '/much' ? MUCH : `content of ${url}`)
       })
-      const { store, ran } = program(t, url, [], end)
+      const { store, ran } = program(url, [], end)
       assert.equal((await ran).stdout, '')
       const agent = testAgent(t, { store, expireAfter: '1h' })
       const last = end.includes('Array') ? ['/0?0', '/0?10', '/0?19'] : end ? ['/0?0'] : []
@@ -355,7 +355,7 @@ suite('a thread that writes', () => {
     )
     const flags = ['--permission', '--allow-fs-read=*', '--allow-fs-write=*', '--allow-net']
     const known = process.allowedNodeEnvironmentFlags
-    const { store, ran } = program(t, url, flags.filter((flag) => known.has(flag.split('=')[0] as string)), '') // biome-ignore format: one call
+    const { store, ran } = program(url, flags.filter((flag) => known.has(flag.split('=')[0] as string)), '') // biome-ignore format: one call
     assert.equal((await ran).stdout, '')
     const agent = testAgent(t, { store, expireAfter: '1h' })
     assert.equal(await outcome(agent, `${url}/19`), 'hit')

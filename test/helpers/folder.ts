@@ -1,11 +1,17 @@
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import type { TestContext } from 'node:test'
 
-/** A temporary folder that is gone after the test. */
-export function folder(t: Pick<TestContext, 'after'>): string {
+const folders: string[] = []
+
+// Not after each test: what a test opens in its folder is closed after it, and could write meanwhile.
+process.on('exit', () => {
+  for (const path of folders) rmSync(path, { recursive: true, force: true, maxRetries: 3 })
+})
+
+/** A temporary folder that is gone after the tests of the file. */
+export function folder(): string {
   const path = mkdtempSync(join(tmpdir(), 'caching-agent-'))
-  t.after(() => rmSync(path, { recursive: true, force: true }))
+  folders.push(path)
   return path
 }
