@@ -1,9 +1,9 @@
 import { Keyv } from 'keyv'
 import { asError } from '../observe/events.ts'
 import type { ByteStore } from './byte-store.ts'
-import { DEFAULT_NAMESPACE } from './connection.ts'
 import { ErrorListeners } from './error-listeners.ts'
 import { inOwnNamespace, isNamespaced } from './own-namespace.ts'
+import { DEFAULT_NAMESPACE } from './servers/connection.ts'
 
 /** The parts of a Keyv instance, of Keyv 5 or 6, that are used. */
 export interface KeyvLike {

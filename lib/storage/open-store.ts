@@ -15,8 +15,8 @@ import {
 } from './keyv-store.ts'
 import type { LeaseStore } from './leases.ts'
 import { openMemory } from './memory-store.ts'
-import { isKeyvRedis, openKeyvRedis } from './redis-store.ts'
-import { openServer } from './server.ts'
+import { isKeyvRedis, openKeyvRedis } from './servers/redis-store.ts'
+import { openServer } from './servers/server.ts'
 import { openSqlite } from './sqlite.ts'
 
 /**

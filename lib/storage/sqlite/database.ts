@@ -21,9 +21,6 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { pathToFileURL } from 'node:url'
 import type { Awaitable } from '../../awaitable.ts'
 import type { Events } from '../../observe/events.ts'
-import { WriteQueue } from '../write-queue.ts'
-import { Writer } from '../writer.ts'
-import { type Run, transact } from '../writes.ts'
 import { type Inspection, inspect } from './inspect.ts'
 import { inspectFile } from './inspect-file.ts'
 import { begin, end, isAlive, type Opener, tellingOfLife } from './is-alive.ts'
@@ -37,6 +34,9 @@ import {
   TABLES,
 } from './schema.ts'
 import { WalIndex } from './wal-index.ts'
+import { WriteQueue } from './write-queue.ts'
+import { Writer } from './writer.ts'
+import { type Run, transact } from './writes.ts'
 
 /** How long SQLite itself waits for another process's lock, blocking this one, in milliseconds. */
 const BUSY_TIMEOUT = 5

@@ -2,6 +2,7 @@
 import type { EventEmitter } from 'node:events'
 import { setTimeout as delay } from 'node:timers/promises'
 import KeyvPostgres from '@keyv/postgres'
+import { bytesKeyv, KeyvErrors, keyvStore } from '../keyv-store.ts'
 import {
   CONNECT_TIMEOUT,
   type Connection,
@@ -11,7 +12,6 @@ import {
   POSTGRES_ADAPTER,
   type ServerStore,
 } from './connection.ts'
-import { bytesKeyv, KeyvErrors, keyvStore } from './keyv-store.ts'
 
 /** How long a statement may take, in milliseconds: as long as the longest call. */
 const QUERY_TIMEOUT = 30_000

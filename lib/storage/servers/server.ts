@@ -1,7 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import { inspect } from 'node:util'
-import { asError, type Events } from '../observe/events.ts'
-import type { ByteStore, Stores } from './byte-store.ts'
+import { asError, type Events } from '../../observe/events.ts'
+import type { ByteStore, Stores } from '../byte-store.ts'
 import {
   CONNECT_TIMEOUT,
   type Connection,

@@ -1,5 +1,5 @@
-import type { ByteStore } from './byte-store.ts'
-import type { LeaseStore } from './leases.ts'
+import type { ByteStore } from '../byte-store.ts'
+import type { LeaseStore } from '../leases.ts'
 
 /** What is kept on a server, all of which can do this. */
 export type ServerStore = ByteStore & Required<Pick<ByteStore, 'expire' | 'expireAll' | 'replace'>>

@@ -1,6 +1,8 @@
 // The only import of @keyv/valkey, an optional peer: this module is loaded where a URL names Valkey.
 import type { Socket } from 'node:net'
 import KeyvValkey from '@keyv/valkey'
+import { bytesKeyv, KeyvErrors, keyvStore } from '../keyv-store.ts'
+import type { LeaseStore } from '../leases.ts'
 import {
   CONNECT_TIMEOUT,
   type Connection,
@@ -9,8 +11,6 @@ import {
   type Place,
   type ServerStore,
 } from './connection.ts'
-import { bytesKeyv, KeyvErrors, keyvStore } from './keyv-store.ts'
-import type { LeaseStore } from './leases.ts'
 import { GIVE, type LeaseCommands, leasesBy, REPLACE, replacing } from './redis-store.ts'
 import { keysWith, SCAN_COUNT, scannedStore } from './scanned-store.ts'
 

@@ -1,10 +1,10 @@
 import { hash } from 'node:crypto'
-import { asError } from '../observe/events.ts'
-import type { ByteStore } from './byte-store.ts'
+import { asError } from '../../observe/events.ts'
+import type { ByteStore } from '../byte-store.ts'
+import type { ErrorEmitter, ErrorListeners } from '../error-listeners.ts'
+import { bytesKeyv, KeyvErrors, keyvStore } from '../keyv-store.ts'
+import type { LeaseStore } from '../leases.ts'
 import { DEFAULT_NAMESPACE, NAMES, type ServerStore } from './connection.ts'
-import type { ErrorEmitter, ErrorListeners } from './error-listeners.ts'
-import { bytesKeyv, KeyvErrors, keyvStore } from './keyv-store.ts'
-import type { LeaseStore } from './leases.ts'
 import { keysWith, SCAN_COUNT, scannedStore } from './scanned-store.ts'
 
 /** How clients are told to return strings of the Redis protocol as they are, not decoded as text. */

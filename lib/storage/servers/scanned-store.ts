@@ -1,4 +1,4 @@
-import type { ByteStore } from './byte-store.ts'
+import type { ByteStore } from '../byte-store.ts'
 import type { ServerStore } from './connection.ts'
 
 /** How many keys a server is asked to look at in one step. */
