@@ -20,7 +20,7 @@ import {
   NEVER_EXPIRE,
 } from 'caching-agent'
 import { request } from 'undici'
-import { READERS_GRACE } from '../lib/storage/content.ts'
+import { READERS_GRACE } from '../lib/storage/chunks.ts'
 import { Heads } from '../lib/storage/heads.ts'
 import { get, testAgent } from './helpers/agent.ts'
 import { folder } from './helpers/folder.ts'

@@ -1,7 +1,7 @@
 import type { Events } from '../observe/events.ts'
 import type { DeletionCause } from '../observe/payloads.ts'
 import type { Catalogue } from './catalogue.ts'
-import type { Chunks } from './content.ts'
+import type { Chunks } from './chunks.ts'
 import { type Entry, keptUntil, STALE_RETENTION } from './entry.ts'
 import { type Exclusive, untilDone } from './exclusive.ts'
 import { finite, type Heads, type Placed } from './heads.ts'

@@ -3,13 +3,8 @@ import { type Awaitable, after } from '../awaitable.ts'
 import type { Events } from '../observe/events.ts'
 import type { Nominated } from '../rfc9111/message.ts'
 import type { About, ByteStore } from './byte-store.ts'
-import {
-  type Chunks,
-  type ChunksRecord,
-  chunkedContent,
-  inlineContent,
-  readAll,
-} from './content.ts'
+import { type Chunks, chunkedContent } from './chunks.ts'
+import { type ChunksRecord, inlineContent, readAll } from './content.ts'
 import type { Encryption } from './encryption.ts'
 import { type Entry, keptUntil, variantKey } from './entry.ts'
 import type { MemoryTier } from './memory-tier.ts'

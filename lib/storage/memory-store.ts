@@ -1,6 +1,6 @@
 import { type Conditions, matches } from '../query.ts'
 import type { About, ByteStore, ResponseIndex, Stores, Usage } from './byte-store.ts'
-import { chunkKey } from './content.ts'
+import { chunkKey } from './chunks.ts'
 import { SECRET_KEY, tellsVariants } from './heads.ts'
 import { Pace } from './pace.ts'
 import type { Summary } from './summary.ts'

@@ -10,17 +10,8 @@ import { differingFields, nominatedMatch } from '../rfc9111/vary.ts'
 import { Bulk } from './bulk.ts'
 import type { Stores } from './byte-store.ts'
 import { Catalogue } from './catalogue.ts'
-import {
-  CHUNK_SIZE,
-  Chunks,
-  ClearedError,
-  chunkKeys,
-  GivenUpError,
-  GrowingContent,
-  readAll,
-  TooLargeError,
-  TooSlowError,
-} from './content.ts'
+import { CHUNK_SIZE, Chunks, chunkKeys } from './chunks.ts'
+import { ClearedError, GivenUpError, readAll, TooLargeError, TooSlowError } from './content.ts'
 import {
   type Entry,
   isSameVariant,
@@ -30,6 +21,7 @@ import {
   STALE_RETENTION,
 } from './entry.ts'
 import { Exclusive, untilDone } from './exclusive.ts'
+import { GrowingContent } from './growing-content.ts'
 import { DeadlineError } from './guarded-store.ts'
 import {
   type Found,

@@ -1,4 +1,4 @@
-import { READERS_GRACE } from '../content.ts'
+import { READERS_GRACE } from '../chunks.ts'
 import { contentStart, METADATA_START } from '../records.ts'
 import { isResponse, TABLES, TOTALS, UNREFERENCED, USED } from './schema.ts'
 

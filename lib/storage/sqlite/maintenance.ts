@@ -1,5 +1,5 @@
 import { setImmediate as nextTurn } from 'node:timers/promises'
-import { READERS_GRACE } from '../content.ts'
+import { READERS_GRACE } from '../chunks.ts'
 import type { SqliteDatabase } from './database.ts'
 import type { Inspection } from './inspect.ts'
 import { isAlive, type Opener } from './is-alive.ts'

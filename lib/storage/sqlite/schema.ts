@@ -1,4 +1,4 @@
-import { READERS_GRACE } from '../content.ts'
+import { READERS_GRACE } from '../chunks.ts'
 import { SECRET_KEY, VARIANTS_MARK } from '../heads.ts'
 import { METADATA_START } from '../records.ts'
 

@@ -1,6 +1,6 @@
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import type { Readership, Unreferenced, Usage } from '../byte-store.ts'
-import { READERS_GRACE } from '../content.ts'
+import { READERS_GRACE } from '../chunks.ts'
 import type { SqliteDatabase } from './database.ts'
 import { GENERATION, NOW, OWNERS, READING, TABLES, TOTALS, UNREFERENCED, USED } from './schema.ts'
 
