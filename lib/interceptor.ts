@@ -10,7 +10,7 @@ import { RequestControl } from './handlers/request-control.ts'
 import { type CacheStatus, formatCacheStatus } from './observe/cache-status.ts'
 import { type CacheOptions, checkCacheOptions } from './options.ts'
 import { passing, refusePassing, tellPassing, whyPassBy } from './passing.ts'
-import { readRequest } from './request.ts'
+import { readRequest, withRereadableHeaders } from './request.ts'
 import { compileRules, type RequestTerms } from './rules.ts'
 import { nestTerms, type ParsedTerms } from './terms.ts'
 
@@ -74,8 +74,9 @@ export function precachingDispatcher(
 
 /** A dispatch that answers from the cache what it may; `own` are terms for all its requests. */
 export function cachingDispatch(dispatch: Dispatch, caching: Caching, own?: ParsedTerms): Dispatch {
-  return acceptLegacyHandlers((options, handler) => {
-    if (caching.active.isClosed) return dispatch(options, handler)
+  return acceptLegacyHandlers((given, handler) => {
+    if (caching.active.isClosed) return dispatch(given, handler)
+    const options = withRereadableHeaders(given)
     const isOther = options.upgrade || options.method === 'CONNECT'
     const request = readRequest(options)
     const context = contextTerms()

@@ -33,6 +33,23 @@ export function effectiveMethod({
 /** The value of a `Host` field (RFC 9110 §7.2). */
 const HOST = /^(?:[\w.-]+|\[[\da-f:.]+\])(?::\d+)?$/i
 
+/**
+ * The options of a dispatch with headers that can be read more than once: an iterator is at its end once it has
+ * been, and would leave nothing for undici to send.
+ */
+export function withRereadableHeaders(
+  options: Dispatcher.DispatchOptions,
+): Dispatcher.DispatchOptions {
+  const { headers } = options
+  if (typeof headers !== 'object' || headers === null || isRecord(headers)) return options
+  if (Array.isArray(headers)) return options
+  const lines = headers as Iterable<readonly [string, string]>
+  const iterator = lines[Symbol.iterator]()
+  if ((iterator as unknown) !== lines) return options
+  const read = [...lines]
+  return { ...options, headers: { [Symbol.iterator]: () => read[Symbol.iterator]() } as never }
+}
+
 /** Reads the options of a dispatch; undefined where they are none that a cache understands. */
 export function readRequest(options: Dispatcher.DispatchOptions): Request | undefined {
   const { origin, path, method } = options
@@ -155,9 +172,10 @@ function readFields(headers: Dispatcher.DispatchOptions['headers']): Fields | un
     for (const name of Object.keys(headers)) addField(fields, name, headers[name])
     return fields
   }
-  for (const [name, value] of fieldLines(headers)) {
-    if (typeof name !== 'string') return undefined
-    addField(fields, name, value)
+  for (const line of fieldLines(headers)) {
+    // What undici refuses is left to undici.
+    if (!Array.isArray(line) || typeof line[0] !== 'string') return undefined
+    addField(fields, line[0], line[1])
   }
   return fields
 }

@@ -62,6 +62,46 @@ suite('every way to make a request', () => {
   })
 })
 
+suite('headers in each shape that undici takes reach the origin, and tell requests apart', () => {
+  function* generated(value: string) {
+    yield ['x-token', value]
+  }
+  // biome-ignore format: one shape a row
+  const shapes: [shape: string, headers: (value: string) => unknown][] = [
+    ['a record', (value) => ({ 'x-token': value })],
+    ['a record of lists', (value) => ({ 'x-token': [value] })],
+    ['a flat list', (value) => ['x-token', value]],
+    ['a Map', (value) => new Map([['x-token', value]])],
+    ['Headers', (value) => new Headers({ 'x-token': value })],
+    ['an iterator, which can be read only once', (value) => new Headers({ 'x-token': value }).entries()],
+    ['a generator, likewise', generated],
+  ]
+  for (const [shape, headers] of shapes) {
+    for (const method of ['GET', 'POST']) {
+      test(`${shape}, with ${method}`, async (t) => {
+        const { url } = await origin(t, ({ headers: received }, response) => {
+          response.setHeader('Vary', 'X-Token').end(`for ${received['x-token']}`)
+        })
+        const agent = testAgent(t, { expireAfter: '1h' })
+        for (const value of ['one', 'other', 'one']) {
+          const given = headers(value) as Record<string, string>
+          const { body } = await undici.request(url, { dispatcher: agent, method, headers: given })
+          assert.equal(await body.text(), `for ${value}`)
+        }
+      })
+    }
+  }
+
+  test('what is none of them is refused by undici', async (t) => {
+    const { url } = await origin(t, (_, response) => response.end())
+    const agent = testAgent(t)
+    const headers = new Set([1]) as unknown as Record<string, string>
+    await assert.rejects(undici.request(url, { dispatcher: agent, headers }), {
+      code: 'UND_ERR_INVALID_ARG',
+    })
+  })
+})
+
 suite('a response is stored', () => {
   test('and found at once, even while it is being written', async (t) => {
     const { url, seen } = await origin(t, (_, response) => response.end('content'))
