@@ -349,7 +349,7 @@ export class HttpCache {
 
   /**
    * Deletes stored responses: those for a URL (in all variants, for all credentials, of GET and HEAD, or of
-   * the method and content that are named), or those that a query means. Answers under way that may be meant as well are not stored.
+   * the method and content that are named), or those that a query means. What is being received, and what has only been asked for, is not stored if it may be meant as well.
    *
    * @returns how many there were
    * @throws as {@link entries} does; TypeError where the query means everything, which {@link clear} is for
@@ -369,7 +369,8 @@ export class HttpCache {
   /**
    * Marks stored responses as stale, as {@link delete} would delete them: the next request for each validates it, or
    * fetches it anew; meanwhile it may still be used where a stale one may (`staleWhileRevalidate`,
-   * `staleIfError`). Answers under way that may be meant as well are not stored.
+   * `staleIfError`). So are those that are being received; what has only been asked for, and may be meant as well, is not
+   * stored.
    *
    * @returns how many were fresh until now
    * @throws as {@link entries} does
@@ -379,7 +380,7 @@ export class HttpCache {
     const { parsed, now } = await this.#parse(query, 'expire', request)
     if (parsed.conditions.isFresh === false) return 0
     const fresh = { ...parsed, conditions: { ...parsed.conditions, isFresh: true } }
-    return this.responses.reviseAll(fresh, now, (entry) => ({
+    return this.responses.expireAll(fresh, now, (entry) => ({
       ...entry,
       // Where another machine's clock is ahead, it has not been received since.
       responseTime: Math.min(entry.responseTime, now),

@@ -559,7 +559,7 @@ export class CachedRequest implements ToldRequest {
   }
 
   #send(options: Options, handler: Handler & Pick<StoringHandler, 'onResponseError'>): void {
-    this.#sentAt = this.#caching.cache.responses.moment()
+    this.#sentAt = this.#caching.cache.responses.deletions.moment()
     this.#sent = performance.now()
     // An interceptor under the cache may throw; whoever waits for this request must not wait in vain.
     const fail = (error: unknown) => handler.onResponseError(undefined, asError(error))
@@ -701,7 +701,9 @@ export class CachedRequest implements ToldRequest {
 
   /** Whether what is stored was deleted or invalidated after the request was sent: its answer may be from before. */
   get #isOutdated(): boolean {
-    return this.#caching.cache.responses.isDeletedSince(this.#cacheKey, this.#sentAt)
+    const { cacheKey, url } = this.#identity
+    const expected = { cacheKey, url, method: this.#request.method }
+    return this.#caching.cache.responses.deletions.hasSince(expected, this.#sentAt)
   }
 
   /** §4.3.3: a stale response ends where the origin has answered otherwise, with something that is not stored. */

@@ -832,6 +832,41 @@ suite('answers under way when something is deleted or marked stale', () => {
     assert.deepEqual(await agent.cache.urls(), [`${url}/`])
   })
 
+  // biome-ignore format: one change a row
+  const changes: [what: string, isStored: boolean, change: (cache: HttpCache, url: string) => unknown][] = [
+    ['deleted by a pattern that is its', false, (cache) => cache.delete({ pattern: '*/slow' })],
+    ['deleted by a pattern that is not', true, (cache) => cache.delete({ pattern: '*/other' })],
+    ['deleted by its URL', false, (cache, url) => cache.delete(`${url}/slow`)],
+    ['deleted by its URL and something else', false, (cache, url) => cache.delete({ url: `${url}/slow`, status: 200 })],
+    ['deleted by another URL and something else', true, (cache, url) => cache.delete({ url: `${url}/other`, status: 200 })],
+    ['deleted by another method', true, (cache) => cache.delete({ method: 'POST' })],
+    ['deleted by a tag, which nobody knows yet', false, (cache) => cache.delete({ tag: 'news' })],
+    ['marked stale by a pattern that is its', false, (cache) => cache.expire({ pattern: '*/slow' })],
+    ['marked stale by a pattern that is not', true, (cache) => cache.expire({ pattern: '*/other' })],
+    ['given another expiration', true, (cache) => cache.resetExpiration('1h')],
+    ['cleared', false, (cache) => cache.clear()],
+  ]
+  for (const [what, isStored, change] of changes) {
+    const stored = isStored ? 'stored' : 'not stored'
+    test(`what has only been asked for is ${stored}: ${what}`, async (t) => {
+      const { promise: released, resolve: release } = Promise.withResolvers<void>()
+      const { promise: asked, resolve: arrived } = Promise.withResolvers<void>()
+      const { url } = await origin(t, async (_, response) => {
+        arrived()
+        await released
+        response.setHeader('Cache-Control', 'max-age=60').end('content')
+      })
+      const agent = testAgent(t)
+      const getting = get(agent, `${url}/slow`)
+      await asked
+      await change(agent.cache, url)
+      release()
+      assert.equal((await getting).info?.stored ?? false, isStored)
+      await agent.cache.responses.settled()
+      assert.equal(await agent.cache.count(), isStored ? 1 : 0)
+    })
+  }
+
   test('housekeeping leaves alone what is new', async (t) => {
     const { url, answer } = await slow(t)
     const agent = testAgent(t, {})

@@ -12,6 +12,7 @@ import type { Stores } from './byte-store.ts'
 import { Catalogue } from './catalogue.ts'
 import { CHUNK_SIZE, Chunks, chunkKeys } from './chunks.ts'
 import { ClearedError, GivenUpError, readAll, TooLargeError, TooSlowError } from './content.ts'
+import { Deletions } from './deletions.ts'
 import {
   type Entry,
   isSameVariant,
@@ -70,9 +71,6 @@ const MAX_OTHERS = 8
 /** How long it takes until it is asked again whether a response has been received, in milliseconds. */
 const QUIET_POLL = 20
 
-/** Of how many cache keys it is remembered when they were deleted. */
-const MAX_DELETED = 10_000
-
 /** A response whose content is being received, or that is being written. */
 interface Recent {
   entry: Entry
@@ -119,14 +117,11 @@ export class Responses {
   readonly #exclusive = new Exclusive()
   readonly #catalogue: Catalogue
   readonly #bulk: Bulk
-  readonly #deletions = new Map<string, Promise<unknown>>()
+  readonly #deleting = new Map<string, Promise<unknown>>()
   /** The generations of responses that are being removed. */
   readonly #removing = new Set<string>()
-  #moment = 0
-  /** When what was stored for a cache key was last deleted. */
-  readonly #deleted = new Map<string, number>()
-  /** When everything was, or may have been. */
-  #allDeleted = 0
+  /** What has been deleted or invalidated since a request was sent. */
+  readonly deletions: Deletions = new Deletions()
   #clearing: Promise<void> | undefined
   /** How much waits to be written, in bytes. */
   #backlog = 0
@@ -187,7 +182,7 @@ export class Responses {
     const recent = this.#recentEntries(cacheKey)
     const matching = recent.filter(({ nominated }) => nominatedMatch(nominated, request))
     // What is being deleted is not there any more, however long the store takes for it.
-    const isDeleted = this.#clearing !== undefined || this.#deletions.has(cacheKey)
+    const isDeleted = this.#clearing !== undefined || this.#deleting.has(cacheKey)
     if (matching.length > 0 || isDeleted) return matching
     const known = this.#known(cacheKey, request)
     return known ? [known] : this.#search(cacheKey, request, recent)
@@ -396,27 +391,6 @@ export class Responses {
     recording.content.append(bytes)
     recording.complete(true)
     return true
-  }
-
-  /** A moment, to ask later on whether what was stored has been deleted or invalidated since. */
-  moment(): number {
-    this.#moment += 1
-    return this.#moment
-  }
-
-  /** Whether what is stored for a cache key has been deleted since a moment: what was under way then is outdated. */
-  isDeletedSince(cacheKey: string, moment: number): boolean {
-    return Math.max(this.#deleted.get(cacheKey) ?? 0, this.#allDeleted) > moment
-  }
-
-  #noteDeletion(cacheKey: string): void {
-    this.#deleted.delete(cacheKey)
-    this.#deleted.set(cacheKey, this.moment())
-    if (this.#deleted.size <= MAX_DELETED) return
-    // Of what is forgotten the worst is assumed.
-    const [oldest, moment] = this.#deleted.entries().next().value as [string, number]
-    this.#deleted.delete(oldest)
-    this.#allDeleted = Math.max(this.#allDeleted, moment)
   }
 
   async #commit(
@@ -716,7 +690,7 @@ export class Responses {
    * @throws where the store fails
    */
   delete(cacheKey: string, cause: DeletionCause = 'management'): Promise<number> {
-    this.#noteDeletion(cacheKey)
+    this.deletions.add(cacheKey)
     const forgotten = this.#forget(cacheKey)
     const deletion = this.#exclusive.run([cacheKey], async () => {
       const gone = new Set(forgotten)
@@ -741,16 +715,15 @@ export class Responses {
         () => {},
       )
       .finally(() => {
-        if (this.#deletions.get(cacheKey) === settled) this.#deletions.delete(cacheKey)
+        if (this.#deleting.get(cacheKey) === settled) this.#deleting.delete(cacheKey)
       })
-    this.#deletions.set(cacheKey, settled)
+    this.#deleting.set(cacheKey, settled)
     return deletion
   }
 
   /** Deletes all responses. @throws where the store fails */
   async clear(): Promise<void> {
-    this.#deleted.clear()
-    this.#allDeleted = this.moment()
+    this.deletions.addAll()
     for (const cacheKey of [...this.#recent.keys()]) this.#forget(cacheKey)
     const clearing = (async () => {
       await this.settled()
@@ -833,6 +806,7 @@ export class Responses {
    */
   async deleteAll(query: ParsedQuery, now: number): Promise<number> {
     const isMeant = (summary: Summary) => matches(summary, query.conditions, now)
+    this.deletions.addMatching(query)
     const recents = this.#recentsMeant(query, isMeant)
     for (const recent of recents.values()) {
       recent.isObsolete = true
@@ -854,7 +828,23 @@ export class Responses {
   }
 
   /**
-   * Changes the responses that a query means.
+   * Marks the responses that a query means as stale, those that are being received as well. What has been asked
+   * for, and may be meant, is not stored.
+   *
+   * @returns how many there were
+   * @throws where the store fails
+   */
+  async expireAll(
+    query: ParsedQuery,
+    now: number,
+    change: (entry: Entry) => Entry,
+  ): Promise<number> {
+    this.deletions.addMatching(query)
+    return this.reviseAll(query, now, change)
+  }
+
+  /**
+   * Changes the responses that a query means, those that are being received as well.
    *
    * @returns how many there were
    * @throws where the store fails
@@ -946,13 +936,9 @@ export class Responses {
     await this.#stores.upkeep?.mend(found)
   }
 
-  /**
-   * What is being received or written, and is meant by a change to many, by its generation. What has only been
-   * asked for by now counts as outdated.
-   */
+  /** What is being received or written, and is meant by a change to many, by its generation. */
   #recentsMeant(query: ParsedQuery, isMeant: (summary: Summary) => boolean): Map<string, Recent> {
     if (!mayMeanNew(query)) return new Map()
-    this.#allDeleted = this.moment()
     const all = [...this.#recent.values()].flatMap((recents) => [...recents])
     const meant = all.filter(({ entry }) => isMeant(summaryOf(entry.cacheKey, entry)))
     return new Map(meant.map((recent) => [recent.entry.generation, recent]))
