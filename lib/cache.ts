@@ -562,10 +562,10 @@ export class HttpCache {
 
   /**
    * Removes what is of no use any more: responses that have been stale for so long that they are not kept,
-   * and what a crash has left. SQLite stores do so by themselves now and then, others whenever they come
-   * across something.
+   * and what a crash has left. SQLite and memory stores do so by themselves now and then, others whenever they
+   * come across something.
    *
-   * @returns how many responses were removed
+   * @returns how many responses were removed, but for what a server or a Keyv has let go of by itself
    * @throws Error where the store fails
    */
   async prune(): Promise<number> {

@@ -6,15 +6,18 @@ import type { ServerResponse } from 'node:http'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { suite, type TestContext, test } from 'node:test'
-import { setTimeout as delay } from 'node:timers/promises'
+import { setTimeout as delay, setImmediate as nextTurn } from 'node:timers/promises'
 import { type CachingAgent, HttpCache, type HttpCacheOptions, NEVER_EXPIRE } from 'caching-agent'
 import { Keyv } from 'keyv'
 import { Events } from '../lib/observe/events.ts'
+import { openMemory } from '../lib/storage/memory-store.ts'
 import { openStore } from '../lib/storage/open-store.ts'
 import { adapter } from './helpers/adapter.ts'
 import { get, testAgent } from './helpers/agent.ts'
 import { folder } from './helpers/folder.ts'
 import { origin } from './helpers/origin.ts'
+
+const HOUR = 3_600_000
 
 /** The stores that are kept within limits. */
 const STORES: Record<string, () => string> = {
@@ -301,7 +304,6 @@ suite('limits', () => {
   })
 
   test('what has not been used for long is noted to be used again, also where there are variants', async (t) => {
-    const HOUR = 3_600_000
     const now = Date.now()
     t.mock.timers.enable({ apis: ['Date'], now: now - 3 * HOUR })
     const { url } = await origin(t, (request, response) => {
@@ -618,5 +620,39 @@ for await (const chunk of response.body) {
     assert.equal(await agent.cache.count(), 0)
     for (let tries = 0; chunksOf() !== 0 && tries < 50; tries++) await delay(100)
     assert.deepEqual([chunksOf(), (await agent.cache.size()) < 1000], [0, true])
+  })
+})
+
+suite('what is in memory and not kept any more', () => {
+  test('is removed while something else is being stored', async (t) => {
+    t.mock.timers.enable({ apis: ['Date'], now: Date.now() })
+    const cache = new HttpCache({ store: 'memory:' })
+    t.after(() => cache.close())
+    const save = (name: string, expireAfter: string) =>
+      cache.save(`http://site.invalid/${name}`, { body: Buffer.alloc(50_000) }, { expireAfter })
+    await Promise.all(Array.from({ length: 20 }, (_, number) => save(`${number}`, '1h')))
+    await save('kept', '30d')
+    // Those that are stale are kept for a while.
+    t.mock.timers.tick(20 * 24 * HOUR)
+    await save('new', '1h')
+    while ((await cache.count()) > 2) await delay(5)
+    assert.deepEqual((await cache.urls()).sort(), [
+      'http://site.invalid/kept',
+      'http://site.invalid/new',
+    ])
+    assert.ok((await cache.size()) < 110_000)
+  })
+
+  test('is left where something else has taken its place', async () => {
+    const { heads, prune } = openMemory()
+    const keys = Array.from({ length: 100_000 }, (_, number) => `${number}`)
+    await Promise.all(keys.map((key) => heads.set(key, Buffer.from('old'), 1)))
+    await delay(5)
+    const pruning = prune?.()
+    // Before it goes on after its first rest.
+    await nextTurn()
+    for (const key of keys) void heads.set(key, Buffer.from('new'), HOUR)
+    await pruning
+    assert.ok(keys.every((key) => heads.get(key) !== undefined))
   })
 })

@@ -17,9 +17,24 @@ interface Row {
 /** How many summaries are found at a time. */
 const STEP = 500
 
+/** How often what has expired is removed while something is being stored, in milliseconds. */
+const PRUNE_INTERVAL = 60_000
+
 /** A store in memory, which is gone with the process. */
 export function openMemory(): Stores {
-  const heads = new Rows()
+  let prunedAt = Date.now()
+  const pruneNowAndThen = () => {
+    const now = Date.now()
+    // A clock may be put back.
+    if (Math.abs(now - prunedAt) < PRUNE_INTERVAL) return
+    prunedAt = now
+    void prune()
+  }
+  const prune = async () => {
+    await chunks.prune()
+    return heads.prune()
+  }
+  const heads = new Rows(pruneNowAndThen)
   const chunks = new Rows()
   const unreferenced = new Set<string>()
   const usage: Usage = {
@@ -69,10 +84,7 @@ export function openMemory(): Stores {
     },
     index: heads,
     coherence: { kind: 'own' },
-    async prune() {
-      await chunks.prune()
-      return heads.prune()
-    },
+    prune,
     close: async () => undefined,
   }
 }
@@ -83,6 +95,11 @@ class Rows implements ByteStore, ResponseIndex {
   /** The number of bytes, and of rows that are responses. */
   size = 0
   count = 0
+  readonly #onSet: (() => void) | undefined
+
+  constructor(onSet?: () => void) {
+    this.#onSet = onSet
+  }
 
   get(key: string): Buffer | undefined {
     const row = this.rows.get(key)
@@ -103,6 +120,7 @@ class Rows implements ByteStore, ResponseIndex {
     })
     this.size += bytes.length
     if (isResponse(key, bytes)) this.count += 1
+    this.#onSet?.()
   }
 
   async delete(keys: readonly string[]): Promise<void> {
@@ -174,9 +192,12 @@ class Rows implements ByteStore, ResponseIndex {
     const pace = new Pace()
     const now = Date.now()
     let count = 0
-    for (const [key, { bytes, expires }] of this.rows) {
+    for (const key of this.rows.keys()) {
       await pace.rest()
-      if (now < expires) continue
+      // Something else may be there by now.
+      const row = this.rows.get(key)
+      if (row === undefined || now < row.expires) continue
+      const { bytes } = row
       this.#remove(key)
       if (isResponse(key, bytes)) count += 1
     }
