@@ -33,6 +33,7 @@ import { DEFAULT_STORE, openStore } from './storage/open-store.ts'
 import { Pace } from './storage/pace.ts'
 import { Responses } from './storage/responses.ts'
 import type { Inspection } from './storage/sqlite/inspect.ts'
+import { StorePatience } from './storage/store-patience.ts'
 import { meantRequests, type StoredRequest } from './stored-request.ts'
 import {
   describe,
@@ -127,6 +128,9 @@ export class HttpCache {
    */
   dispatcher: PrecacheOptions['dispatcher']
   #rules: Rules | undefined
+  readonly #storeDeadline: number
+  /** What the store needs, as long as it is not there. */
+  #loading: Promise<void> | undefined
   /** @internal */
   readonly identities: Identities
 
@@ -149,6 +153,11 @@ export class HttpCache {
     const stores = openStore(options.store ?? DEFAULT_STORE, this.events, deadlines, isOnlyRead)
     const kept = { ...limits, sealing: { ...sealing, isOnlyRead } }
     this.responses = new Responses(stores, this.events, kept)
+    this.#storeDeadline = deadlines.read
+    const loaded = () => {
+      this.#loading = undefined
+    }
+    this.#loading = stores.loaded?.then(loaded, loaded)
     if (leases && stores.leases) {
       this.leases = new Leases(stores.leases, this.events, deadlines.read)
     }
@@ -165,6 +174,15 @@ export class HttpCache {
         `${limit}: only an SQLite or a memory store can be limited here; limit this one by its own means, such as maxmemory of Redis`,
       )
     }
+  }
+
+  /**
+   * How long a request is going to wait for the store.
+   *
+   * @internal
+   */
+  storePatience(): StorePatience {
+    return new StorePatience(this.#storeDeadline, () => this.#loading, this.events)
   }
 
   /**
@@ -220,7 +238,9 @@ export class HttpCache {
       // Which fields were taken for credentials, and so hashed, depends on the terms of the time.
       const hashed = { ...terms, protectedFields: new Set([...terms.protectedFields, ...names]) }
       const variants = await Promise.all(
-        [terms, hashed].map((one) => this.identities.protect(asked, one, identity.hidden, false)),
+        [terms, hashed].map((one) =>
+          this.identities.protect(asked, one, identity.hidden, this.identities.knownSecret),
+        ),
       )
       const matches = ([name, value]: [string, string | null]) =>
         variants.some((variant) => nominatedMatch({ [name]: value }, variant))

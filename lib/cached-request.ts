@@ -38,10 +38,11 @@ import { mayUseOnError } from './rfc9111/staleness.ts'
 import { type NotStored, reusableFields } from './rfc9111/storing.ts'
 import { agreesWithHead, conditionalFields, confirmed, isNamed } from './rfc9111/validation.ts'
 import { forbidsUse, type RequestTerms, type Rules } from './rules.ts'
-import { LostContentError } from './storage/content.ts'
+import { type ContentReader, LostContentError } from './storage/content.ts'
 import type { Entry, NewEntry } from './storage/entry.ts'
 import type { Leases } from './storage/leases.ts'
 import type { Recording } from './storage/responses.ts'
+import type { StorePatience } from './storage/store-patience.ts'
 import { takeTurn } from './storage/turns.ts'
 import {
   adoption,
@@ -114,6 +115,8 @@ export class CachedRequest implements ToldRequest {
   #onPreview: ((preview: Preview) => void) | undefined
   /** When it was sent to the origin. */
   #sent = 0
+  /** Made once there is something to be waited for. */
+  #patience: StorePatience | undefined
 
   constructor(
     dispatch: Dispatch,
@@ -219,7 +222,7 @@ export class CachedRequest implements ToldRequest {
     let identity: Awaitable<Identity>
     try {
       const { identities } = cache
-      identity = identities.identify(this.#request, this.#terms, content, this.#mayMakeSecret)
+      identity = identities.identify(this.#request, this.#terms, content, () => this.#secret())
     } catch (error) {
       return pass(error)
     }
@@ -228,9 +231,18 @@ export class CachedRequest implements ToldRequest {
       : this.#protect(identity)
   }
 
-  /** Whether a secret of the store is made where there is none. */
-  get #mayMakeSecret(): boolean {
-    return this.#onPreview === undefined && !this.#terms.readOnly
+  /** The secret of the store, which is made where there is none if anything may be stored. */
+  #secret(): Awaitable<Buffer> {
+    const { responses } = this.#caching.cache
+    const mayMake = this.#onPreview === undefined && !this.#terms.readOnly
+    return this.#within(responses.secret(mayMake), () => responses.standInSecret)
+  }
+
+  /** What the store answers; what is said `otherwise` where the request has waited for it for too long. */
+  #within<T>(answer: Awaitable<T>, otherwise: () => T): Awaitable<T> {
+    if (!(answer instanceof Promise)) return answer
+    this.#patience ??= this.#caching.cache.storePatience()
+    return this.#patience.waitFor(answer, otherwise)
   }
 
   /** From here on there are hashes in place of credentials. */
@@ -238,7 +250,7 @@ export class CachedRequest implements ToldRequest {
     this.#identity = identity
     const { identities } = this.#caching.cache
     const { hidden } = identity
-    const request = identities.protect(this.#request, this.#terms, hidden, this.#mayMakeSecret)
+    const request = identities.protect(this.#request, this.#terms, hidden, () => this.#secret())
     return after(request, (known) => {
       this.#request = known
       return this.#lookUp()
@@ -253,7 +265,7 @@ export class CachedRequest implements ToldRequest {
   #candidates(): Awaitable<Entry[]> {
     const { mode, filter } = this.#terms
     if (this.#isUnreadable || mode === 'record') return []
-    const found = this.#find()
+    const found = this.#within(this.#find(), () => [])
     return filter === undefined ? found : after(found, (all) => this.#agreedOf(all))
   }
 
@@ -341,7 +353,8 @@ export class CachedRequest implements ToldRequest {
       const { action } = reuse(this.#request, found, Date.now(), this.#terms)
       return action === 'reuse' || action === 'reuse-and-validate'
     }
-    const held = await leases.agree(digest([this.#flightKey]), isAnswered, isOver)
+    const within = this.#within.bind(this)
+    const held = await leases.agree(digest([this.#flightKey]), isAnswered, isOver, within)
     if (held === 'answered') {
       this.#isCollapsed = true
       flight.settle('answered')
@@ -384,7 +397,9 @@ export class CachedRequest implements ToldRequest {
     const { cache } = this.#caching
     try {
       const asked = { ...this.#asked, method: 'GET' }
-      const { cacheKey } = await cache.identities.identify(asked, this.#terms, undefined, false)
+      const { identities } = cache
+      const secret = identities.knownSecret
+      const { cacheKey } = await identities.identify(asked, this.#terms, undefined, secret)
       return await cache.responses.find(cacheKey, this.#request)
     } catch (error) {
       cache.events.error('rule', error)
@@ -787,7 +802,7 @@ export class CachedRequest implements ToldRequest {
       const turn = takeTurn(SHARE_OF_TURN)
       return after(turn, () => this.#deliver(stored, message, status, bytes))
     }
-    return reader.read().then(
+    return this.#begin(stored, reader).then(
       (first) => this.#deliver(stored, message, status, first),
       (error: unknown) => {
         reader.close()
@@ -795,6 +810,16 @@ export class CachedRequest implements ToldRequest {
         return 'lost'
       },
     )
+  }
+
+  /** The first piece of some content. @throws where it cannot be read in time */
+  async #begin(stored: Entry, reader: ContentReader): Promise<Buffer | null> {
+    const first = reader.read()
+    // What is still being received is waited for as the origin is.
+    if (stored.content.length === undefined) return first
+    return this.#within(first, () => {
+      throw new Error('the store is late')
+    })
   }
 
   /** @param first the first piece of the content; null where there is none */

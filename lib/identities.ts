@@ -22,6 +22,9 @@ export interface PossibleIdentity {
   readonly identity: Identity
 }
 
+/** Where the secret of a store comes from. */
+export type SecretSource = () => Awaitable<Buffer>
+
 /** What makes other keys of cache keys. */
 interface Index {
   indexed(cacheKey: string): string
@@ -30,9 +33,10 @@ interface Index {
 /** What requests are to a cache: where responses to them are stored, and what is kept of them. */
 export class Identities {
   readonly #shared: boolean
-  readonly #secret: (mayMake: boolean) => Awaitable<Buffer>
-  readonly #knownSecret = () => this.#secret(false)
-  readonly #madeSecret = () => this.#secret(true)
+  /** The secret of the store; another one stands in where there is none. */
+  readonly knownSecret: SecretSource
+  /** The same, which is made where there is none. */
+  readonly madeSecret: SecretSource
   readonly #events: Events
   readonly #index: Index | undefined
   /** The rules of requests of which nobody has said anything. */
@@ -52,7 +56,8 @@ export class Identities {
   ) {
     this.#shared = shared
     this.#index = index
-    this.#secret = secret
+    this.knownSecret = () => secret(false)
+    this.madeSecret = () => secret(true)
     this.#events = events
   }
 
@@ -67,15 +72,14 @@ export class Identities {
   /**
    * What a request is by its terms: see {@link identify}. A key of the user's own must not take too long.
    *
-   * @param mayMake whether a secret is made and stored where there is none
+   * @param secret where the secret of the store comes from, if it takes one
    */
   identify(
     asked: Asked,
     terms: KeyTerms,
     content: Buffer | undefined,
-    mayMake: boolean,
+    secret: SecretSource,
   ): Awaitable<Identity> {
-    const secret = mayMake ? this.#madeSecret : this.#knownSecret
     const identified = identify(asked, content, terms, this.#shared, secret)
     const isOwn = terms.cacheKey !== undefined && identified instanceof Promise
     const identity = isOwn ? withPatience(identified, KEY_PATIENCE, 'cacheKey') : identified
@@ -92,14 +96,14 @@ export class Identities {
     request: R,
     terms: FieldTerms,
     hidden: readonly HiddenValue[],
-    mayMake: boolean,
+    secret: SecretSource,
   ): Awaitable<R> {
     if (!needProtection(request.fields, terms, hidden)) return request
-    const protectWith = (secret: Buffer) => ({
+    const protectWith = (key: Buffer) => ({
       ...request,
-      fields: protectFields(request.fields, terms, secret, hidden),
+      fields: protectFields(request.fields, terms, key, hidden),
     })
-    return after(this.#secret(mayMake), protectWith)
+    return after(secret(), protectWith)
   }
 
   /**
@@ -113,7 +117,7 @@ export class Identities {
         return undefined
       }
       try {
-        const identity = this.identify(asked, terms, content, false)
+        const identity = this.identify(asked, terms, content, this.knownSecret)
         return identity instanceof Promise
           ? identity.then((known) => ({ terms, identity: known }), onError)
           : { terms, identity }
@@ -136,7 +140,7 @@ export class Identities {
     const target = new URL(url)
     const asked = { method, target, server: undefined, fields: {} }
     const terms = this.#byDefault.termsFor(target, undefined)
-    const identity = identify(asked, undefined, terms, this.#shared, this.#knownSecret)
+    const identity = identify(asked, undefined, terms, this.#shared, this.knownSecret)
     if (identity instanceof Promise) return undefined
     const { cacheKey: key } = identity
     return key === cacheKey || this.#indexed(key) === cacheKey ? key : undefined

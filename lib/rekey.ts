@@ -47,7 +47,7 @@ export async function rekeyResponses(
     const target = new URL(url)
     const asked = { method, target, server: undefined, fields: {} }
     const terms = rules.termsFor(target, undefined)
-    const identity = await identities.identify(asked, terms, undefined, true)
+    const identity = await identities.identify(asked, terms, undefined, identities.madeSecret)
     if (identity.cacheKey === cacheKey) return 'unchanged'
     const isTold = isRetrieval(method) && !target.search.includes(`=${REDACTED}`)
     if (!isTold || !identities.isPlain(summary)) return 'unknown'

@@ -126,12 +126,12 @@ export async function store(
     mode: 'default',
   }
 
-  const identity = await identities.identify(asked, keyed, meant.content, true)
+  const identity = await identities.identify(asked, keyed, meant.content, identities.madeSecret)
   const { cacheKey, hidden } = identity
   const fields = hideValues(received.fields, hiddenValues(asked.fields, hidden, keyed))
   const isHidden = fields !== received.fields
   const verdict = storing(
-    await identities.protect(asked, keyed, hidden, true),
+    await identities.protect(asked, keyed, hidden, identities.madeSecret),
     { ...received, fields, ...(isHidden && { hasHiddenValues: true }) },
     decided,
     { cacheKey, url: identity.url, shared, maxContentSize: responses.maxContentSize },

@@ -241,6 +241,7 @@ suite('Leases: a store that fails', () => {
       'key',
       async () => false,
       () => false,
+      (answer) => answer,
     )
 
   test('has none, says so once, and is asked for none for a while', async () => {

@@ -133,6 +133,61 @@ suite('a store that fails never fails a request', () => {
     }
   })
 
+  test('one that answers each time just before the deadline delays no request by much more than it', async (t) => {
+    const { url, seen } = await origin(t, (_, response) => {
+      response.setHeader('Vary', 'Accept-Language').end(Buffer.alloc(1_000_000, 'x'))
+    })
+    const map = new Map<string, unknown>()
+    let latency = 0
+    const store = adapter(
+      { get: async (key: string) => delay(latency).then(() => map.get(key)) },
+      map,
+    )
+    const open = () => {
+      const options = { expireAfter: '1h', store, memory: false, deadlines: { read: 300 } } as const
+      const agent = testAgent(t, options)
+      const errors: string[] = []
+      agent.cache.on('error', ({ error }) => errors.push(error.message))
+      return { agent, errors }
+    }
+    const ask = async ({ agent }: ReturnType<typeof open>) => {
+      const start = performance.now()
+      const headers = { authorization: 'me', 'accept-language': 'de' }
+      const { body, info } = await get(agent, url, { headers })
+      assert.equal(body.length, 1_000_000)
+      return { status: info?.status, took: performance.now() - start }
+    }
+    const first = open()
+    await ask(first)
+    await first.agent.cache.responses.settled()
+    // The secret, where the variants are, the variant, and its first chunk: 1,100 ms.
+    latency = 275
+    const later = open()
+    const { status, took } = await ask(later)
+    assert.equal(status, 'miss')
+    assert.ok(took < 900, `${took} ms`)
+    while (later.errors.length === 0) await delay(10)
+    assert.deepEqual(later.errors, [
+      'the store took longer than 300 ms for all that a request asks it',
+    ])
+    await later.agent.cache.responses.settled()
+    latency = 0
+    assert.equal((await ask(later)).status, 'hit')
+    assert.equal(seen.length, 2)
+  })
+
+  test('a function of the user’s that takes long is no slow store', async (t) => {
+    const { url } = await origin(t, (_, response) => response.end('content'))
+    const agent = testAgent(t, {
+      ...{ expireAfter: '1h', store: adapter(), deadlines: { read: 50 } },
+      filter: async () => delay(300, true),
+      cacheKey: async (_, key) => delay(300, key),
+    })
+    await get(agent, url)
+    await delay(400)
+    assert.equal((await get(agent, url)).info?.status, 'hit')
+  })
+
   test('one that is slow in the middle of a hit is waited for', async (t) => {
     const { url } = await origin(t, (_, response) => response.end(Buffer.alloc(1_000_000, 'x')))
     const map = new Map<string, unknown>()

@@ -82,15 +82,21 @@ export class RelayingHandler implements Handler {
     runInTerms(this.#terms, () => this.#handler.onResponseData?.(controller, chunk))
   }
 
-  onResponseEnd(controller: Controller, trailers: object): void {
+  /** Once: a handler that throws at the end is told an error as well. */
+  #tellReceived(): void {
     this.#observer.ended(this.#received)
+    this.#received = 0
+  }
+
+  onResponseEnd(controller: Controller, trailers: object): void {
+    this.#tellReceived()
     runInTerms(this.#terms, () => this.#handler.onResponseEnd?.(controller, trailers as never))
   }
 
   /** The controller is null where the request failed before it began. */
   onResponseError(controller: Controller, error: Error): void {
     if (!this.#hasStarted && !controller?.aborted) this.#observer.failed(error)
-    this.#observer.ended(this.#received)
+    this.#tellReceived()
     runInTerms(this.#terms, () => this.#handler.onResponseError?.(controller, error))
   }
 }

@@ -234,9 +234,15 @@ export class StoringHandler implements Dispatcher.DispatchHandler {
     if (this.#delivered > MAX_DISCARDED) controller.abort(new Error('a stored response is used'))
   }
 
+  /** Once: a handler that throws at the end is told an error as well. */
+  #tellReceived(): void {
+    this.#exchange.ended(this.#received)
+    this.#received = 0
+  }
+
   onResponseEnd(_controller: Controller, trailers: object): void {
     clearTimeout(this.#discarding)
-    this.#exchange.ended(this.#received)
+    this.#tellReceived()
     if (this.#isReplaced) return
     this.#trailers = readHeaders(trailers)
     const length = this.#recording?.content.received
@@ -248,7 +254,7 @@ export class StoringHandler implements Dispatcher.DispatchHandler {
   /** The controller is null where the request failed before it began. */
   onResponseError(_controller: Controller | null | undefined, error: Error): void {
     clearTimeout(this.#discarding)
-    this.#exchange.ended(this.#received)
+    this.#tellReceived()
     if (this.#isReplaced) return
     this.#recording?.abandon(error)
     const isOver = this.#hasStarted || this.#control.aborted || this.#control.finished

@@ -25,8 +25,8 @@ export interface About {
  * to the store.
  */
 export interface ByteStore {
-  /** @param deadline how long it may take, in milliseconds, for a store that has deadlines */
-  get(key: string, deadline?: number): Awaitable<Buffer | undefined>
+  /** @param isMidway whether somebody has been given what comes before it, so that there is no way back */
+  get(key: string, isMidway?: boolean): Awaitable<Buffer | undefined>
   /**
    * @param timeToLive in milliseconds; undefined for ever
    * @param about what the bytes are about

@@ -2,6 +2,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import type { About, ByteStore, Readership, Stores, Unreferenced } from './byte-store.ts'
 import { type ChunksRecord, ClearedError, type Content, LostContentError } from './content.ts'
 import type { GrowingContent } from './growing-content.ts'
+import { MIDWAY_DEADLINE } from './guarded-store.ts'
 import type { MemoryTier } from './memory-tier.ts'
 import { decodeRecord, encodeRecord } from './records.ts'
 import { takeTurn } from './turns.ts'
@@ -10,9 +11,6 @@ import { takeTurn } from './turns.ts'
 export const CHUNK_SIZE: number = 256 * 1024
 /** How long the end of reads is waited for before a store is closed, in milliseconds. */
 const CLOSE_PATIENCE = 5000
-
-/** How long a store may take for a chunk in the middle of content, in milliseconds. */
-const MIDWAY_DEADLINE = 10_000
 
 /** How long the chunks of overwritten content are kept for readers in other processes, in milliseconds. */
 export const READERS_GRACE = 10_000
@@ -141,7 +139,7 @@ export class Chunks {
     const end = performance.now() + MIDWAY_DEADLINE
     for (let pause = 50; ; pause *= 2) {
       try {
-        return await this.#store.get(key, MIDWAY_DEADLINE)
+        return await this.#store.get(key, true)
       } catch (error) {
         if (this.#isClosed || performance.now() + pause > end) throw error
         await delay(pause)
@@ -221,7 +219,7 @@ export class Chunks {
       return
     }
     for (const key of keys) {
-      const bytes = await this.#store.get(key, MIDWAY_DEADLINE)
+      const bytes = await this.#store.get(key, true)
       if (bytes) await this.#store.set(key, bytes, timeToLive, about)
     }
   }

@@ -12,6 +12,9 @@ export interface Deadlines {
 /** How long a store may take that nobody has said anything about. */
 export const DEFAULT_DEADLINES: Deadlines = { read: 500, write: 5000 }
 
+/** How long a store may take for a chunk in the middle of content, in milliseconds. */
+export const MIDWAY_DEADLINE = 10_000
+
 /** How long a store may take to clear all it has, or for each step of listing it, in milliseconds. */
 const LIST_DEADLINE = 30_000
 
@@ -85,14 +88,15 @@ export function guardStore(
     },
   )
 
+  /** @param isUrgent whether it is asked even while it is at rest */
   async function guarded<T>(
     operation: CacheError['operation'],
     deadline: number,
     call: () => Promise<T>,
+    isUrgent = false,
   ): Promise<T> {
-    const isMidway = deadline !== deadlines.read && operation === 'read'
     const breaker = operation === 'read' ? reading : writing
-    if ((reading.isAtRest || breaker.isAtRest) && !isMidway) {
+    if ((reading.isAtRest || breaker.isAtRest) && !isUrgent) {
       throw new StoreAtRestError('the store is left alone after failures')
     }
     const welcome = () => {
@@ -124,7 +128,7 @@ export function guardStore(
     const iterator = all[Symbol.asyncIterator]()
     try {
       for (;;) {
-        const { done, value } = await guarded('read', LIST_DEADLINE, () => iterator.next())
+        const { done, value } = await guarded('read', LIST_DEADLINE, () => iterator.next(), true)
         if (done) return
         yield value
       }
@@ -138,10 +142,11 @@ export function guardStore(
     get isAtRest() {
       return reading.isAtRest || writing.isAtRest
     },
-    get(key, deadline = deadlines.read) {
-      if (reading.isOnTrial) return guarded('read', deadline, async () => store.get(key))
+    get(key, isMidway = false) {
+      const deadline = isMidway ? MIDWAY_DEADLINE : deadlines.read
+      if (reading.isOnTrial) return guarded('read', deadline, async () => store.get(key), isMidway)
       const found = attempt(store, key)
-      if (found instanceof Promise) return guarded('read', deadline, () => found)
+      if (found instanceof Promise) return guarded('read', deadline, () => found, isMidway)
       reading.succeed()
       hasAnswered = true
       return found

@@ -355,6 +355,11 @@ export class Heads {
     return this.#knownSecret
   }
 
+  /** What stands in for the secret while it cannot be known. */
+  get standInSecret(): Buffer {
+    return this.#ownSecret
+  }
+
   async #askSecret(mayMake: boolean): Promise<Buffer> {
     if (!mayMake && this.#secret === undefined) {
       const kept = await this.keptSecret().catch(() => undefined)

@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import { setTimeout as delay } from 'node:timers/promises'
+import type { Awaitable } from '../awaitable.ts'
 import { asError, type Events } from '../observe/events.ts'
 import { withDeadline } from './guarded-store.ts'
 
@@ -66,17 +67,24 @@ export class Leases {
    *
    * @param isAnswered whether the store has the answer by now
    * @param isOver whether nobody waits any more
+   * @param within waits for the store, but not for longer than the request does in all
    * @returns the lease to be given back; undefined where there is none, but the origin is to be asked all the same
    */
   async agree(
     key: string,
     isAnswered: () => Promise<boolean>,
     isOver: () => boolean,
+    within: <T>(answer: Promise<T>, otherwise: () => T) => Awaitable<T>,
   ): Promise<Held | 'answered' | undefined> {
     const holder = randomUUID()
     const end = performance.now() + MAX_WAIT
     for (;;) {
-      const lease = await this.#take(key, holder)
+      const taking = this.#take(key, holder)
+      const lease = await within(taking, () => {
+        // Nobody needs it any more when it comes.
+        void taking.then((late) => late === 'taken' && this.#held(key, holder).give(false))
+        return 'alone'
+      })
       const held = lease === 'taken' ? this.#held(key, holder) : undefined
       if (lease === 'alone' || lease === 'useless') return undefined
       // Whoever had it before may just have stored the answer.

@@ -1002,6 +1002,11 @@ export class Responses {
     return this.#heads.secret(mayMake)
   }
 
+  /** What stands in for it while it cannot be known. */
+  get standInSecret(): Buffer {
+    return this.#heads.standInSecret
+  }
+
   /** The same, if there is one in the store. @throws where the store fails */
   async keptSecret(): Promise<Buffer | undefined> {
     return this.#heads.keptSecret()

@@ -127,8 +127,8 @@ class SealedStore implements ByteStore {
     }
   }
 
-  get(key: string, deadline?: number): Awaitable<Buffer | undefined> {
-    return after(this.#store.get(key, deadline), (bytes) => this.#read(key, bytes))
+  get(key: string, isMidway?: boolean): Awaitable<Buffer | undefined> {
+    return after(this.#store.get(key, isMidway), (bytes) => this.#read(key, bytes))
   }
 
   #read(key: string, bytes: Buffer | undefined): Awaitable<Buffer | undefined> {
