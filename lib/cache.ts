@@ -139,14 +139,7 @@ export class HttpCache {
    * @throws TypeError where an option is malformed or unknown; Error where the store cannot be opened
    */
   constructor(options: HttpCacheOptions = {}, isOnlyRead = false) {
-    const unknown = Object.keys(options).find(
-      (name) => !HTTP_CACHE_OPTIONS.includes(name as 'store'),
-    )
-    if (unknown !== undefined) {
-      throw new TypeError(
-        `HttpCache: unknown option "${unknown}"; the options are ${HTTP_CACHE_OPTIONS.join(', ')}`,
-      )
-    }
+    checkNames('HttpCache', options, HTTP_CACHE_OPTIONS)
     // What is malformed leaves no file behind.
     const { shared, leases, deadlines, sealing, ...limits } = parseCacheOptions(options)
     this.shared = shared

@@ -40,7 +40,7 @@ import { agreesWithHead, conditionalFields, confirmed, isNamed } from './rfc9111
 import { forbidsUse, type RequestTerms, type Rules } from './rules.ts'
 import { type ContentReader, LostContentError } from './storage/content.ts'
 import type { Entry, NewEntry } from './storage/entry.ts'
-import type { Leases } from './storage/leases.ts'
+import { type Leases, MAX_LEASE } from './storage/leases.ts'
 import type { Recording } from './storage/responses.ts'
 import type { StorePatience } from './storage/store-patience.ts'
 import { takeTurn } from './storage/turns.ts'
@@ -215,8 +215,7 @@ export class CachedRequest implements ToldRequest {
   #identify(content: Buffer | undefined): void | Promise<void> {
     const { cache } = this.#caching
     const pass = (error: unknown): void | Promise<void> => {
-      // A function of the user's threw.
-      if (!this.#onPreview) cache.events.error('rule', error)
+      this.#tellRuleFailed(error)
       if (!this.#control.finished) return this.#bypass('rule-failed')
     }
     let identity: Awaitable<Identity>
@@ -354,7 +353,11 @@ export class CachedRequest implements ToldRequest {
       return action === 'reuse' || action === 'reuse-and-validate'
     }
     const within = this.#within.bind(this)
-    const held = await leases.agree(digest([this.#flightKey]), isAnswered, isOver, within)
+    const key = digest([this.#flightKey])
+    const held = await leases.agree(key, isAnswered, isOver, within).catch((error: unknown) => {
+      flight.settle('failed')
+      throw error
+    })
     if (held === 'answered') {
       this.#isCollapsed = true
       flight.settle('answered')
@@ -363,7 +366,7 @@ export class CachedRequest implements ToldRequest {
     const settle = (outcome: FlightOutcome) => {
       flight.settle(outcome)
       if (outcome !== 'answered') held?.give(outcome === 'unusable')
-      else void responses.quiet(this.#cacheKey).then(() => held?.give(false))
+      else void responses.quiet(this.#cacheKey, MAX_LEASE).then(() => held?.give(false))
     }
     if (isOver()) settle('aborted')
     return isOver() ? undefined : { ...flight, settle }
@@ -402,7 +405,7 @@ export class CachedRequest implements ToldRequest {
       const { cacheKey } = await identities.identify(asked, this.#terms, undefined, secret)
       return await cache.responses.find(cacheKey, this.#request)
     } catch (error) {
-      cache.events.error('rule', error)
+      this.#tellRuleFailed(error)
       return []
     }
   }
@@ -423,9 +426,14 @@ export class CachedRequest implements ToldRequest {
     try {
       return !filter || (await askFilter(filter, this.#request.fields, entry, isStored))
     } catch (error) {
-      this.#caching.cache.events.error('rule', error)
+      this.#tellRuleFailed(error)
       return false
     }
+  }
+
+  /** A function of the user's threw. */
+  #tellRuleFailed(error: unknown): void {
+    if (!this.#onPreview) this.#caching.cache.events.error('rule', error)
   }
 
   /** A stored response as it is once it has been used. */

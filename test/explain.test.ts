@@ -313,6 +313,23 @@ suite('to explain a request changes nothing', () => {
     assert.equal(await body.toArray().then((all) => all.join('')), 'content')
   })
 
+  for (const name of ['filter', 'cacheKey', 'tags'] as const) {
+    test(`nor is a function of the user’s that fails told: ${name}`, async (t) => {
+      const { url } = await origin(t, answering())
+      const agent = testAgent(t, { expireAfter: '1h' })
+      const failing = agent.with({
+        [name]: () => {
+          throw new Error('cannot tell')
+        },
+      })
+      await get(agent, url)
+      await agent.cache.responses.settled()
+      await failing.explain(url)
+      await failing.explain(url, { method: 'HEAD' })
+      assert.equal(agent.cache.stats().errors, 0)
+    })
+  }
+
   test('what is explained is evicted no later', async (t) => {
     const { url } = await origin(t, answering())
     const agent = testAgent(t, { expireAfter: '1h', maxEntries: 3 })

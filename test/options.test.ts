@@ -222,6 +222,14 @@ suite('Options: checkCacheOptions and checkAgentOptions', () => {
     })
   })
 
+  for (const options of [null, 'memory:', ['memory:']]) {
+    test(`a cache has an object of options, not ${JSON.stringify(options)}`, () => {
+      assert.throws(() => new HttpCache(options as object), {
+        message: /^HttpCache: expected an object of options, got /,
+      })
+    })
+  }
+
   // biome-ignore format: one rule a row
   const refusedByAgent: [rule: string, options: unknown, message: RegExp][] = [
     ['an unknown name', { dispacher: {} }, /^cachingAgent: unknown option "dispacher"; the options are .*dispatcher$/],

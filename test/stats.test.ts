@@ -81,6 +81,28 @@ const anyStep = fc.record({
 })
 
 suite('statistics', () => {
+  for (const method of ['GET', 'POST']) {
+    test(`what has come from the origin counts once, also where the handler of a ${method} throws`, async (t) => {
+      const { url } = await origin(t, (_, response) => response.end('x'.repeat(1000)))
+      const agent = testAgent(t)
+      await new Promise<void>((resolve) => {
+        agent.dispatch(
+          { origin: url, path: '/', method: method as 'GET' },
+          {
+            onRequestStart() {},
+            onResponseStart() {},
+            onResponseData() {},
+            onResponseEnd() {
+              throw new Error('the handler throws')
+            },
+            onResponseError: () => resolve(),
+          },
+        )
+      })
+      assert.equal(agent.cache.stats().bytesFromOrigin, 1000)
+    })
+  }
+
   test('are what the events tell, whatever happens', async (t) => {
     t.mock.timers.enable({ apis: ['Date'], now: 1_800_000_000_000 })
     const { url } = await varied(t)

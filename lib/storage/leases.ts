@@ -25,8 +25,8 @@ export interface LeaseStore {
   give(key: string, holder: string, uselessFor: number): Promise<void>
 }
 
-/** How long a request waits for the answer to one of another process, in milliseconds; as long a lease lasts. */
-const MAX_WAIT = 2000
+/** How long a lease lasts, and how long a request waits for what another process asks for, in milliseconds. */
+export const MAX_LEASE = 2000
 
 /** How long it waits until it looks again, in milliseconds. */
 const POLL = 25
@@ -77,7 +77,7 @@ export class Leases {
     within: <T>(answer: Promise<T>, otherwise: () => T) => Awaitable<T>,
   ): Promise<Held | 'answered' | undefined> {
     const holder = randomUUID()
-    const end = performance.now() + MAX_WAIT
+    const end = performance.now() + MAX_LEASE
     for (;;) {
       const taking = this.#take(key, holder)
       const lease = await within(taking, () => {
@@ -100,7 +100,7 @@ export class Leases {
   async #take(key: string, holder: string): Promise<Lease> {
     if (performance.now() < this.#restsUntil) return 'alone'
     try {
-      return await withDeadline(this.#store.take(key, holder, MAX_WAIT), this.#deadline, 'answer')
+      return await withDeadline(this.#store.take(key, holder, MAX_LEASE), this.#deadline, 'answer')
     } catch (error) {
       this.#restsUntil = performance.now() + REST
       this.#events.error('write', asError(error))

@@ -958,9 +958,15 @@ export class Responses {
     this.#laterTurn.come()
   }
 
-  /** Waits until nothing is being received or written for a cache key. */
-  async quiet(cacheKey: string): Promise<void> {
+  /**
+   * Waits until nothing is being received or written for a cache key.
+   *
+   * @param patience how long at most, in milliseconds
+   */
+  async quiet(cacheKey: string, patience: number): Promise<void> {
+    const end = performance.now() + patience
     while (this.#recent.has(cacheKey) || this.#exclusive.isBusy(cacheKey)) {
+      if (performance.now() > end) return
       await this.#exclusive.settled(cacheKey)
       if (this.#recent.has(cacheKey)) await delay(QUIET_POLL)
     }
