@@ -1,5 +1,8 @@
 import assert from 'node:assert/strict'
+import { randomBytes } from 'node:crypto'
 import { suite, test } from 'node:test'
+import { setTimeout as delay } from 'node:timers/promises'
+import { type Dispatcher, request } from 'undici'
 import { get, testAgent } from './helpers/agent.ts'
 import { origin } from './helpers/origin.ts'
 
@@ -394,6 +397,52 @@ suite('an answer that is late', () => {
     const { info, response } = await get(agent, url)
     assert.deepEqual([info?.status, response.headers.get('x-method')], ['hit', 'HEAD'])
   })
+})
+
+suite('what is confirmed while another request still receives it, and then does not come to its end', () => {
+  type Response = import('node:http').ServerResponse
+  type Way = (received: Dispatcher.ResponseData, sent: Response, rest: Buffer) => unknown
+  const ways: [what: string, way: Way][] = [
+    ['its caller aborts it', ({ body }) => body.destroy()],
+    ['the origin cuts it off', (_, response) => response.destroy()],
+    ['it turns out to be too large', (_, response, rest) => response.end(rest)],
+  ]
+  for (const [what, way] of ways) {
+    for (const store of ['memory:', 'sqlite://:memory:']) {
+      for (const length of [40_000, 2_000_000]) {
+        test(`is received all the same: ${what}, ${length} bytes, ${store}`, async (t) => {
+          const content = randomBytes(length)
+          const [half, validation] = [length / 2, Promise.withResolvers<() => void>()]
+          let sent: Response | undefined
+          const { url } = await origin(t, (request, response) => {
+            response.setHeader('ETag', '"1"').setHeader('Cache-Control', 'max-age=60')
+            if (request.headers['if-none-match']) {
+              validation.resolve(() => response.writeHead(304).end())
+            } else if (sent === undefined) {
+              sent = response
+              response.write(content.subarray(0, half))
+            } else response.end(content)
+          })
+          const agent = testAgent(t, { store, maxContentSize: 0.75 * length })
+          const errors: string[] = []
+          agent.cache.on('error', ({ operation }) => errors.push(operation))
+          const receiving = await request(url, { dispatcher: agent })
+          receiving.body.on('error', () => {}).resume()
+          const headers = { 'cache-control': 'no-cache' }
+          const asked = request(url, { dispatcher: agent, headers })
+          const confirm = await validation.promise
+          way(receiving, sent as unknown as Response, content.subarray(half))
+          await delay(50)
+          confirm()
+          const { statusCode, body } = await asked
+          assert.equal(statusCode, 200)
+          assert.ok(Buffer.from(await body.arrayBuffer()).equals(content))
+          assert.deepEqual(errors, [])
+          receiving.body.destroy()
+        })
+      }
+    }
+  }
 })
 
 suite('retention', () => {

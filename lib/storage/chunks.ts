@@ -319,6 +319,8 @@ export class Chunks {
     const remove = async () => {
       // Written afterwards, a chunk would be left of what nobody knows of.
       await this.#writing.get(generation)
+      // Its last reader removes it.
+      if (doomed && this.#readers.has(generation)) return void this.#doomed.set(generation, doomed)
       const mayBeRead = this.#isShared && !doomed?.isUnknown
       if (this.#store.expire && mayBeRead) await this.#store.expire(keys, READERS_GRACE)
       else await this.#store.delete(keys)

@@ -6,6 +6,7 @@ import {
   type ChunksRecord,
   type Content,
   type ContentReader,
+  GivenUpError,
   inlineContent,
   TooLargeError,
   TooSlowError,
@@ -34,6 +35,8 @@ const NO_BYTES = Buffer.alloc(0)
 
 interface GrowingReader {
   position: number
+  /** Whether it has been given something. */
+  hasBegun: boolean
 }
 
 /**
@@ -271,7 +274,7 @@ export class GrowingContent implements Content {
   }
 
   open(position = 0): ContentReader {
-    const reader: GrowingReader = { position }
+    const reader: GrowingReader = { position, hasBegun: false }
     this.#readers.add(reader)
     this.#store.retain(this.generation)
     this.onReader?.()
@@ -287,9 +290,13 @@ export class GrowingContent implements Content {
   }
 
   async #read(reader: GrowingReader): Promise<Buffer | null> {
+    if (!reader.hasBegun && !this.#reaches(reader)) {
+      throw new GivenUpError('the content is neither stored nor received to its end')
+    }
     for (;;) {
       if (reader.position < this.received) {
         const bytes = await this.#bytesAt(reader.position)
+        reader.hasBegun = true
         reader.position += bytes.length
         this.#afterReading()
         return bytes
@@ -300,6 +307,14 @@ export class GrowingContent implements Content {
       this.#hurry()
       await more
     }
+  }
+
+  /** Whether a reader that begins now may get to the end: of what is given up there may be parts left. */
+  #reaches({ position }: GrowingReader): boolean {
+    if (this.#state === 'failed') return false
+    if (this.#givenUp === undefined) return true
+    const index = Math.floor(position / CHUNK_SIZE)
+    return this.#chunks.slice(index).every((chunk) => chunk !== undefined)
   }
 
   #afterReading(): void {

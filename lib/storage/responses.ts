@@ -367,6 +367,7 @@ export class Responses {
 
   /** Stores a response whose fields have been freshened, unless another one has taken its place. */
   freshen(entry: Entry): void {
+    if (isGivenUp(entry)) return
     const same = [...(this.#recent.get(entry.cacheKey) ?? [])].filter((recent) =>
       isSameVariant(recent.entry.nominated, entry.nominated),
     )
@@ -1064,6 +1065,11 @@ function nearest(all: readonly Nominated[], request: RequestMessage): readonly N
 /** Whether a response is an answer to no more than the ranges or conditions of its request. */
 function isPart({ status }: Entry): boolean {
   return fieldsAbout(status).length > 0
+}
+
+/** Whether a response is not going to be stored after all. */
+function isGivenUp({ content }: Entry): boolean {
+  return content instanceof GrowingContent && content.givenUp !== undefined
 }
 
 /** How long a response of unknown length may be on its way before it seems endless, in milliseconds. */
