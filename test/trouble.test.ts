@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict'
 import { randomBytes } from 'node:crypto'
-import { suite, test } from 'node:test'
+import { suite, type TestContext, test } from 'node:test'
 import { setTimeout as delay } from 'node:timers/promises'
-import { type CacheError, HttpCache, type KeyvAdapterLike } from 'caching-agent'
+import { type CacheError, disabled, HttpCache, type KeyvAdapterLike } from 'caching-agent'
 import { Keyv } from 'keyv'
 import * as undici from 'undici'
 import { adapter } from './helpers/adapter.ts'
@@ -374,6 +374,112 @@ suite('a store that fails never fails a request', () => {
     await delay(5)
     assert.match(errors.map(({ error }) => error.message).join(), /slower than the network/)
     assert.equal((await get(agent, url)).info?.status, 'miss')
+  })
+})
+
+suite('what a store could not delete or replace is not used any more, however long it fails', () => {
+  /** An origin with a resource that changes, and an agent whose store can be read only, until it is told to. */
+  async function readOnlyForNow(t: TestContext, memory: false | undefined) {
+    let version = 1
+    const { url } = await origin(t, ({ method }, response) => {
+      if (method === 'POST') version += 1
+      response.setHeader('Cache-Control', 'max-age=3600').end(`version ${version}`)
+    })
+    let isFull = false
+    const map = new Map<string, unknown>()
+    const refused = <T>(change: () => T) => {
+      if (isFull) throw new Error('the disk is full')
+      return change()
+    }
+    const store = adapter(
+      {
+        set: async (key: string, value: unknown) => refused(() => map.set(key, value) && true),
+        delete: async (key: string) => refused(() => map.delete(key)),
+        clear: async () => refused(() => map.clear()),
+      },
+      map,
+    )
+    const agent = testAgent(t, { store, ...(memory === false && { memory }) })
+    await get(agent, url)
+    await agent.cache.responses.settled()
+    isFull = true
+    return {
+      url,
+      agent,
+      change: () => get(agent, url, { method: 'POST', body: '' }),
+      body: async () => (await get(agent, url)).body,
+      recover: async () => {
+        await agent.cache.responses.settled()
+        isFull = false
+      },
+    }
+  }
+  type Place = Awaited<ReturnType<typeof readOnlyForNow>>
+  // biome-ignore format: one way a row
+  const ways: [what: string, happens: (place: Place) => unknown][] = [
+    ['the resource is changed', ({ change }) => change()],
+    ['another answer comes', async ({ url, agent, change }) => {
+      await disabled(change)
+      await get(agent, url, { headers: { 'cache-control': 'no-cache' } })
+    }],
+    ['it is deleted', ({ url, agent, change }) => disabled(change).then(() => agent.cache.delete(url).catch(() => {}))],
+    ['all is cleared', ({ agent, change }) => disabled(change).then(() => agent.cache.clear().catch(() => {}))],
+  ]
+  for (const [what, happens] of ways) {
+    for (const memory of [undefined, false] as const) {
+      const where = memory === false ? ', without a memory tier' : ''
+      test(`${what}${where}`, async (t) => {
+        const place = await readOnlyForNow(t, memory)
+        assert.equal(await place.body(), 'version 1')
+        await happens(place)
+        await place.recover()
+        for (let time = 0; time < 3; time++) assert.equal(await place.body(), 'version 2')
+      })
+    }
+  }
+
+  test('and is removed as soon as the store works again', async (t) => {
+    t.mock.timers.enable({ apis: ['Date'], now: Date.now() })
+    const place = await readOnlyForNow(t, undefined)
+    await place.change()
+    await place.recover()
+    t.mock.timers.tick(20_000)
+    const { cache } = place.agent
+    const only = (headers: Record<string, string> = {}) =>
+      get(place.agent, place.url, { headers: { 'cache-control': 'only-if-cached', ...headers } })
+    assert.equal((await only()).status, 504)
+    await cache.responses.settled()
+    assert.equal(await cache.has(place.url), false)
+    assert.equal(await place.body(), 'version 2')
+    await cache.responses.settled()
+    assert.equal((await only()).body, 'version 2')
+  })
+
+  test('but what other variants are stored is', async (t) => {
+    const { url } = await origin(t, ({ headers }, response) => {
+      response.setHeader('Vary', 'Accept-Language').setHeader('Cache-Control', 'max-age=60')
+      response.end(String(headers['accept-language']))
+    })
+    const map = new Map<string, unknown>()
+    let isFull = false
+    const set = async (key: string, value: unknown) => {
+      if (isFull) throw new Error('the disk is full')
+      map.set(key, value)
+      return true
+    }
+    const agent = testAgent(t, { store: adapter({ set }, map) })
+    const ask = (language: string, more = {}) =>
+      get(agent, url, { headers: { 'accept-language': language, ...more } })
+    for (const language of ['de', 'fr']) {
+      await ask(language)
+      await agent.cache.responses.settled()
+    }
+    isFull = true
+    await ask('de', { 'cache-control': 'no-cache' })
+    await agent.cache.responses.settled()
+    isFull = false
+    assert.equal((await ask('fr')).info?.status, 'hit')
+    assert.equal((await ask('de')).info?.status, 'miss')
   })
 })
 

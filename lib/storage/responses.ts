@@ -35,6 +35,7 @@ import {
 } from './heads.ts'
 import { type LimitOptions, Limits } from './limits.ts'
 import { MemoryTier } from './memory-tier.ts'
+import { Outdated } from './outdated.ts'
 import { type Sealing, sealStores } from './sealed-store.ts'
 import type { Inspection } from './sqlite/inspect.ts'
 import { type Summary, summaryOf } from './summary.ts'
@@ -122,6 +123,7 @@ export class Responses {
   readonly #removing = new Set<string>()
   /** What has been deleted or invalidated since a request was sent. */
   readonly deletions: Deletions = new Deletions()
+  readonly #outdated = new Outdated()
   #clearing: Promise<void> | undefined
   /** How much waits to be written, in bytes. */
   #backlog = 0
@@ -204,6 +206,7 @@ export class Responses {
       head = this.#heads.known(this.#heads.variantKey(cacheKey, only.nominated), cacheKey)
     }
     if (head?.kind !== 'response' || this.#removing.has(head.entry.generation)) return undefined
+    if (this.#outdated.has(head.entry)) return undefined
     return nominatedMatch(head.entry.nominated, request) ? head.entry : undefined
   }
 
@@ -238,6 +241,17 @@ export class Responses {
   }
 
   #load(cacheKey: string, request?: RequestMessage): Awaitable<Entry[]> {
+    return after(this.#loadAll(cacheKey, request), (all) => {
+      const outdated = all.filter((entry) => this.#outdated.has(entry))
+      if (outdated.length === 0) return all
+      if (this.#outdated.isDue(cacheKey)) {
+        for (const entry of outdated) void this.remove(entry, 'superseded')
+      }
+      return all.filter((entry) => !outdated.includes(entry))
+    })
+  }
+
+  #loadAll(cacheKey: string, request?: RequestMessage): Awaitable<Entry[]> {
     return after(this.#heads.read(cacheKey, cacheKey), (head) => {
       if (head === undefined) return []
       if (head.kind === 'response') return [head.entry]
@@ -427,6 +441,11 @@ export class Responses {
         // What the store refused has been told already.
         const isWanted = error instanceof TooLargeError || error instanceof ClearedError
         const isTrouble = error instanceof GivenUpError && !isWanted
+        const isReplacement = !isFirst && !isPart(recent.entry)
+        if (isReplacement && isOfStore(error)) {
+          const { cacheKey, responseTime, nominated } = recent.entry
+          this.#outdated.add(cacheKey, responseTime - 1, nominated)
+        }
         if (isTrouble) this.#events.error('write', error)
         if (content.givenUp === undefined) {
           // What may be written after all needs its content: it goes with the process, or in its time.
@@ -478,7 +497,7 @@ export class Responses {
           return 'done'
         }),
       )
-      .catch(() => {})
+      .catch(() => this.#outdated.add(cacheKey, entry.responseTime, entry.nominated))
     this.#removing.delete(generation)
   }
 
@@ -692,6 +711,7 @@ export class Responses {
    */
   delete(cacheKey: string, cause: DeletionCause = 'management'): Promise<number> {
     this.deletions.add(cacheKey)
+    const asked = Date.now()
     const forgotten = this.#forget(cacheKey)
     const deletion = this.#exclusive.run([cacheKey], async () => {
       const gone = new Set(forgotten)
@@ -713,7 +733,7 @@ export class Responses {
     const settled = deletion
       .then(
         () => {},
-        () => {},
+        () => this.#outdated.add(cacheKey, asked),
       )
       .finally(() => {
         if (this.#deleting.get(cacheKey) === settled) this.#deleting.delete(cacheKey)
@@ -725,6 +745,7 @@ export class Responses {
   /** Deletes all responses. @throws where the store fails */
   async clear(): Promise<void> {
     this.deletions.addAll()
+    const asked = Date.now()
     for (const cacheKey of [...this.#recent.keys()]) this.#forget(cacheKey)
     const clearing = (async () => {
       await this.settled()
@@ -734,9 +755,11 @@ export class Responses {
         await this.#chunks.clear()
         await this.#afterClearing()
       }
+      this.#outdated.clear()
       this.#events.deleted(undefined, 'management')
     })()
     this.#clearing = clearing
+    clearing.catch(() => this.#outdated.addAll(asked))
     await clearing.finally(() => {
       if (this.#clearing === clearing) this.#clearing = undefined
     })
@@ -1065,6 +1088,11 @@ function nearest(all: readonly Nominated[], request: RequestMessage): readonly N
 /** Whether a response is an answer to no more than the ranges or conditions of its request. */
 function isPart({ status }: Entry): boolean {
   return fieldsAbout(status).length > 0
+}
+
+/** Whether it is the store that failed, or was too slow; not what came from the origin or what the user wants. */
+function isOfStore(error: unknown): boolean {
+  return error instanceof TooSlowError || !(error instanceof GivenUpError)
 }
 
 /** Whether a response is not going to be stored after all. */
