@@ -2,7 +2,7 @@ import type { Events } from '../observe/events.ts'
 import { DeadlineError } from './guarded-store.ts'
 
 /** What part of the deadline each answer is given at least: what took so long may have been the program itself. */
-const LEAST = 0.1
+const LEAST = 0.05
 
 const LATE = Symbol('late')
 
