@@ -94,7 +94,7 @@ export class CachedRequest implements ToldRequest {
   readonly #control: RequestControl
   readonly #caching: Caching
   readonly #terms: RequestTerms
-  readonly #beginning = Date.now()
+  readonly #beginning = performance.now()
   /** The request as it was made. */
   #asked: Request
   /** The request as the cache compares and keeps it. */

@@ -219,6 +219,30 @@ suite('the memory tier', () => {
     assert.equal((await get(agent, url)).info?.status, 'hit')
   })
 
+  test('keeps no content a second time that is in memory anyway', async (t) => {
+    const { url } = await origin(t, (_, response) => response.end(Buffer.alloc(2_000_000)))
+    const agent = testAgent(t, { expireAfter: '1h' })
+    setFlagsFromString('--expose-gc')
+    const collect = runInNewContext('gc') as () => void
+    const held = () => {
+      collect()
+      return process.memoryUsage().arrayBuffers
+    }
+    const read = async (path: string) => {
+      const { body } = await undici.request(url + path, { dispatcher: agent })
+      for await (const _ of body);
+    }
+    const paths = Array.from({ length: 10 }, (_, number) => `/${number}`)
+    for (const path of paths) await read(path)
+    await agent.cache.responses.settled()
+    await delay(50)
+    const before = held()
+    for (const path of paths) await read(path)
+    await delay(50)
+    const more = held() - before
+    assert.ok(more < 5_000_000, `${more} bytes more`)
+  })
+
   test('memory: false leaves it out', async (t) => {
     const { url } = await origin(t, (_, response) => response.end('content'))
     const { store, counts } = counting()

@@ -2,7 +2,13 @@ import assert from 'node:assert/strict'
 import { randomBytes } from 'node:crypto'
 import { suite, type TestContext, test } from 'node:test'
 import { setTimeout as delay } from 'node:timers/promises'
-import { type CacheError, disabled, HttpCache, type KeyvAdapterLike } from 'caching-agent'
+import {
+  type CacheError,
+  disabled,
+  HttpCache,
+  type KeyvAdapterLike,
+  NEVER_EXPIRE,
+} from 'caching-agent'
 import { Keyv } from 'keyv'
 import * as undici from 'undici'
 import { adapter } from './helpers/adapter.ts'
@@ -293,6 +299,44 @@ suite('a store that fails never fails a request', () => {
     t.mock.timers.tick(11_000)
     await get(agent, url)
     assert.equal(await agent.cache.has(url), true)
+  })
+
+  test('what fails together counts once: a lock of a moment is no reason to leave a store alone', async (t) => {
+    const { url } = await origin(t, (_, response) => response.end('content'))
+    const map = new Map<string, unknown>()
+    let isLocked = false
+    const fetch = async (key: string) => {
+      await delay(20)
+      return isLocked ? throws() : map.get(key)
+    }
+    const agent = testAgent(t, {
+      ...{ expireAfter: '1h', memory: false, store: adapter({ get: fetch }, map) },
+    })
+    await get(agent, url)
+    await agent.cache.responses.settled()
+    isLocked = true
+    const asked = Array.from({ length: 8 }, (_, number) => get(agent, `${url}/${number}`))
+    await Promise.all(asked)
+    isLocked = false
+    assert.equal((await get(agent, url)).info?.status, 'hit')
+  })
+
+  test('a clock that is put back does not keep a store from being used again', async (t) => {
+    t.mock.timers.enable({ apis: ['Date'], now: 1_800_000_000_000 })
+    const { url } = await origin(t, (_, response) => response.end('content'))
+    const map = new Map<string, unknown>()
+    let isDown = true
+    const fetch = async (key: string) => (isDown ? throws() : map.get(key))
+    const agent = testAgent(t, {
+      ...{ expireAfter: NEVER_EXPIRE, memory: false, store: adapter({ get: fetch }, map) },
+    })
+    for (let index = 0; index < 6; index++) await get(agent, url)
+    await agent.cache.responses.settled()
+    isDown = false
+    t.mock.timers.setTime(1_800_000_000_000 - 3_600_000)
+    await get(agent, url)
+    await agent.cache.responses.settled()
+    assert.equal((await get(agent, url)).info?.status, 'hit')
   })
 
   test('an error that nobody listens to is no crash, nor is a Keyv that loses its connection', async (t) => {

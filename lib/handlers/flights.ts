@@ -61,11 +61,11 @@ export class Flights {
 
   /**
    * The outcome of the request that is under way for a key, to be waited for; undefined where there is
-   * none, or where the one who asks has waited long enough since `beginning`.
+   * none, or where the one who asks has waited long enough since `beginning`, in milliseconds of `performance.now()`.
    */
   underWay(key: string, beginning: number): Promise<FlightOutcome | 'late'> | undefined {
     const flight = this.#flights.get(key)
-    const left = beginning + MAX_WAIT - Date.now()
+    const left = beginning + MAX_WAIT - performance.now()
     if (flight === undefined || left <= 0) return undefined
     const { promise: late, resolve } = Promise.withResolvers<'late'>()
     const timer = setTimeout(resolve, left, 'late')

@@ -165,6 +165,8 @@ export interface Stores {
   readonly loaded?: Promise<unknown>
   /** What others may do to them. Without it: change them unnoticed. */
   readonly coherence?: Coherence
+  /** Whether it is in memory already what is in them, so that their chunks need not be kept there once more. */
+  readonly isInMemory?: boolean
   /** Whether what is in them may be seen nowhere else, not even in a temporary file. */
   readonly isSecret?: boolean
   /**

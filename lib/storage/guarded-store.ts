@@ -32,10 +32,13 @@ export class StoreAtRestError extends Error {
 /** Leaves alone for a while what hangs or keeps failing. */
 export class CircuitBreaker {
   #failures = 0
+  #lastFailure = -Infinity
   #restUntil = 0
 
   get isAtRest(): boolean {
-    return Date.now() < this.#restUntil
+    const left = this.#restUntil - Date.now()
+    // A clock that has been put back does not prolong it.
+    return left > 0 && left <= REST
   }
 
   /** Whether it was at rest, and has not succeeded since. */
@@ -47,7 +50,10 @@ export class CircuitBreaker {
     this.#failures = this.#restUntil = 0
   }
 
-  fail(isLate: boolean): void {
+  /** @param began when the call did, in milliseconds of `performance.now()`: those that fail together fail once */
+  fail(isLate: boolean, began: number): void {
+    if (!isLate && began < this.#lastFailure) return
+    this.#lastFailure = performance.now()
     this.#failures += 1
     if (!isLate && this.#failures < MAX_FAILURES) return
     this.#restUntil = Date.now() + REST
@@ -103,6 +109,7 @@ export function guardStore(
       hasAnswered = true
       breaker.succeed()
     }
+    const began = performance.now()
     let answer: Promise<T> | undefined
     try {
       answer = call()
@@ -112,7 +119,7 @@ export function guardStore(
       return result
     } catch (error) {
       const isLate = error instanceof DeadlineError
-      breaker.fail(isLate)
+      breaker.fail(isLate, began)
       // A request waits for less than the store may take.
       const isCutShort = operation === 'write' && deadline < deadlines.write
       if (isLate && (!hasAnswered || isCutShort)) answer?.then(welcome, () => {})

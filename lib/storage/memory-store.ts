@@ -84,6 +84,7 @@ export function openMemory(): Stores {
     },
     index: heads,
     coherence: { kind: 'own' },
+    isInMemory: true,
     prune,
     close: async () => undefined,
   }

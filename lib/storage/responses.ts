@@ -135,7 +135,8 @@ export class Responses {
     const { coherence = { kind: 'unnoticed' }, usage, isWaitedFor } = sealed
     this.#stores = sealed
     const tier = memory > 0 ? new MemoryTier(memory, coherence) : undefined
-    this.#chunks = new Chunks(sealed.chunks, tier, sealed, isWaitedFor)
+    const isKeptTwice = sealed.isInMemory && sealing.compression === undefined
+    this.#chunks = new Chunks(sealed.chunks, isKeptTwice ? undefined : tier, sealed, isWaitedFor)
     this.#heads = new Heads(sealed.heads, this.#chunks, events, tier, sealing.encryption)
     this.#events = events
     this.#maxVariants = maxVariants
