@@ -690,6 +690,8 @@ export class HttpCache {
 
   /** Waits until all that has been received is written, and closes the store if it was opened by its URL. */
   async close(): Promise<void> {
+    await this.responses.settled()
+    await this.leases?.close()
     await this.responses.close()
   }
 

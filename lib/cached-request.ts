@@ -115,6 +115,8 @@ export class CachedRequest implements ToldRequest {
   #onPreview: ((preview: Preview) => void) | undefined
   /** When it was sent to the origin. */
   #sent = 0
+  /** Whether the answer is for requests with the fields that its `Vary` names only. */
+  #isForSome = false
   /** Made once there is something to be waited for. */
   #patience: StorePatience | undefined
 
@@ -365,8 +367,12 @@ export class CachedRequest implements ToldRequest {
     }
     const settle = (outcome: FlightOutcome) => {
       flight.settle(outcome)
-      if (outcome !== 'answered') held?.give(outcome === 'unusable')
-      else void responses.quiet(this.#cacheKey, MAX_LEASE).then(() => held?.give(false))
+      if (outcome === 'aborted') held?.give('everybody')
+      else if (outcome !== 'answered') held?.give('nobody')
+      else {
+        const use = this.#isForSome ? 'some' : 'everybody'
+        void responses.quiet(this.#cacheKey, MAX_LEASE).then(() => held?.give(use))
+      }
     }
     if (isOver()) settle('aborted')
     return isOver() ? undefined : { ...flight, settle }
@@ -641,6 +647,7 @@ export class CachedRequest implements ToldRequest {
     const agree = async (complete: Entry) =>
       // It may take a while.
       (await this.#agrees(complete, false)) && !this.#isOutdated
+    this.#isForSome = entry.fields.vary !== undefined
     const recording = cache.responses.record(entry, maxContentSize, filter && agree, isFirst)
     if (mode === 'record') cache.used.add(recording.entry.generation)
     return recording

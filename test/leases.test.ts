@@ -21,7 +21,8 @@ const PROGRAM = `
   const agent = cachingAgent(JSON.parse(process.argv[2]))
   await agent.cache.has('http://nowhere.invalid/')
   process.on('message', async (url) => {
-    const response = await request(url, { dispatcher: agent })
+    const headers = { 'x-process': String(process.pid) }
+    const response = await request(url, { dispatcher: agent, headers })
     const body = await response.body.text()
     process.send({ body, info: cacheInfo(response) })
   })
@@ -102,6 +103,26 @@ for (const [name, storeOf, skip] of stores) {
       assert.equal(seen.length, 2)
     })
 
+    test('ask at the same time where the answer to the first is not for the others', async (t) => {
+      let [underWay, most] = [0, 0]
+      const { url, seen } = await origin(t, async ({ headers }, response) => {
+        underWay += 1
+        most = Math.max(most, underWay)
+        await delay(500)
+        underWay -= 1
+        response.setHeader('Vary', 'X-Process').end(String(headers['x-process']))
+      })
+      const { ask, children } = await processes(t, { store: await storeOf(), expireAfter: '1h' })
+      const answers = await ask(url)
+      const own = children.map(({ pid }) => String(pid))
+      assert.deepEqual(
+        answers.map(({ body }) => body),
+        own,
+      )
+      assert.equal(seen.length, 4)
+      assert.ok(most > 1, 'one after the other')
+    })
+
     test('all make their own where the answer is for one alone', async (t) => {
       const { url, seen } = await origin(t, async (_, response, count) => {
         await delay(100)
@@ -169,6 +190,34 @@ suite('leases of an SQLite file', () => {
     assert.equal(await other.leases.take('key', 'other', 60_000), 'useless')
     await one.close()
     await other.close()
+  })
+
+  test('are given back when a cache is closed, so that nobody waits for it', async () => {
+    const store = `sqlite://${join(folder(), 'cache.sqlite')}`
+    const [first, second] = [open(store), open(store)]
+    await first.heads.get('')
+    await second.heads.get('')
+    const agree = (leases: Leases) =>
+      leases.agree(
+        'key',
+        async () => false,
+        () => false,
+        (answer) => answer,
+      )
+    const [one, other] = [first, second].map(
+      ({ leases }) => new Leases(leases, new Events(), 20_000),
+    ) as [Leases, Leases]
+    assert.ok(await agree(one))
+    const start = performance.now()
+    const waiting = agree(other)
+    await delay(100)
+    await one.close()
+    await waiting
+    const took = performance.now() - start
+    assert.ok(took < 1500, `${took} ms`)
+    await other.close()
+    await first.close()
+    await second.close()
   })
 
   test('are not needed by one that is alone, be it since others have closed the file', async () => {

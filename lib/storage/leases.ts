@@ -31,16 +31,21 @@ export const MAX_LEASE = 2000
 /** How long it waits until it looks again, in milliseconds. */
 const POLL = 25
 
-/** How long it is remembered that an answer was of no use to others, in milliseconds. */
-const USELESS = 10_000
+/**
+ * For whom an answer is, and for how long others that ask are told that they need not wait for one another, in
+ * milliseconds. They look for the answer first.
+ */
+const USELESS_FOR = { everybody: 0, some: 500, nobody: 10_000 } as const
+
+export type Use = keyof typeof USELESS_FOR
 
 /** How long a store that failed is not asked for leases, in milliseconds. */
 const REST = 10_000
 
 /** A lease that this process has. */
 export interface Held {
-  /** Lets others ask, too. */
-  give(isUseless: boolean): void
+  /** Lets others ask, too. @param use for whom the answer is, or would have been */
+  give(use: Use): void
 }
 
 /** The leases of a store. A store that fails has none, and is asked for none for a while. */
@@ -49,6 +54,8 @@ export class Leases {
   readonly #events: Events
   readonly #deadline: number
   #restsUntil = 0
+  readonly #held = new Set<Held>()
+  readonly #giving = new Set<Promise<void>>()
 
   /** @param deadline how long the store may take, in milliseconds */
   constructor(store: LeaseStore, events: Events, deadline: number) {
@@ -82,19 +89,25 @@ export class Leases {
       const taking = this.#take(key, holder)
       const lease = await within(taking, () => {
         // Nobody needs it any more when it comes.
-        void taking.then((late) => late === 'taken' && this.#held(key, holder).give(false))
+        void taking.then((late) => late === 'taken' && this.#hold(key, holder).give('everybody'))
         return 'alone'
       })
-      const held = lease === 'taken' ? this.#held(key, holder) : undefined
-      if (lease === 'alone' || lease === 'useless') return undefined
+      const held = lease === 'taken' ? this.#hold(key, holder) : undefined
+      if (lease === 'alone') return undefined
       // Whoever had it before may just have stored the answer.
       if (await isAnswered()) {
-        held?.give(false)
+        held?.give('everybody')
         return 'answered'
       }
-      if (held || performance.now() > end || isOver()) return held
+      if (held || lease === 'useless' || performance.now() > end || isOver()) return held
       await delay(POLL)
     }
+  }
+
+  /** Gives back what is held: nobody is to wait for a process that has ended, but to look for its answer. */
+  async close(): Promise<void> {
+    for (const held of [...this.#held]) held.give('some')
+    await Promise.all(this.#giving)
   }
 
   async #take(key: string, holder: string): Promise<Lease> {
@@ -108,15 +121,19 @@ export class Leases {
     }
   }
 
-  #held(key: string, holder: string): Held {
-    let isGiven = false
-    return {
-      give: (isUseless) => {
-        if (isGiven) return
-        isGiven = true
-        // Otherwise it runs out.
-        this.#store.give(key, holder, isUseless ? USELESS : 0).catch(() => {})
+  #hold(key: string, holder: string): Held {
+    const held: Held = {
+      give: (use) => {
+        if (!this.#held.delete(held)) return
+        const given = this.#store.give(key, holder, USELESS_FOR[use])
+        const giving = withDeadline(given, this.#deadline, 'answer')
+          // Otherwise it runs out.
+          .catch(() => {})
+          .finally(() => this.#giving.delete(giving))
+        this.#giving.add(giving)
       },
     }
+    this.#held.add(held)
+    return held
   }
 }
