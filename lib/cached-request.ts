@@ -348,7 +348,11 @@ export class CachedRequest implements ToldRequest {
   async #holdLease(leases: Leases, flight: Flight): Promise<Flight | undefined> {
     const { responses } = this.#caching.cache
     const isOver = () => this.#control.finished
+    let hasLooked = false
     const isAnswered = async () => {
+      // It is another process that is waited for, not the store.
+      if (hasLooked) this.#patience = undefined
+      hasLooked = true
       responses.forgetMemory(this.#cacheKey)
       const found = await this.#candidates()
       const { action } = reuse(this.#request, found, Date.now(), this.#terms)

@@ -305,6 +305,16 @@ suite('Leases: a store that fails', () => {
     assert.deepEqual([asked, errors], [1, ['broken']])
   })
 
+  test('is asked no more once the answer is there, also if whoever brought it has gone', async () => {
+    const found = ['held', 'alone'] as const
+    let asked = 0
+    const { leases } = failing(async () => found[asked++] ?? 'alone')
+    const within = <T>(answer: Promise<T>) => answer
+    const isAnswered = async () => asked === 2
+    assert.equal(await leases.agree('key', isAnswered, () => false, within), 'answered')
+    assert.equal(asked, 2)
+  })
+
   test('is waited for by its deadline', async () => {
     const { errors, leases } = failing(() => new Promise(() => {}))
     assert.equal(await agree(leases), undefined)

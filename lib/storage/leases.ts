@@ -85,23 +85,28 @@ export class Leases {
   ): Promise<Held | 'answered' | undefined> {
     const holder = randomUUID()
     const end = performance.now() + MAX_LEASE
-    for (;;) {
+    for (let hasWaited = false; ; hasWaited = true) {
       const taking = this.#take(key, holder)
-      const lease = await within(taking, () => {
-        // Nobody needs it any more when it comes.
-        void taking.then((late) => late === 'taken' && this.#hold(key, holder).give('everybody'))
-        return 'alone'
-      })
+      // Once another process is waited for, it is not the store.
+      const lease = await (hasWaited
+        ? taking
+        : within(taking, () => this.#forgo(taking, key, holder)))
       const held = lease === 'taken' ? this.#hold(key, holder) : undefined
-      if (lease === 'alone') return undefined
-      // Whoever had it before may just have stored the answer.
+      if (lease === 'alone' && !hasWaited) return undefined
+      // Whoever had it before may just have stored the answer, and be gone.
       if (await isAnswered()) {
         held?.give('everybody')
         return 'answered'
       }
-      if (held || lease === 'useless' || performance.now() > end || isOver()) return held
+      if (lease !== 'held' || performance.now() > end || isOver()) return held
       await delay(POLL)
     }
+  }
+
+  /** Does without a lease for which the store takes too long: when it comes, nobody needs it any more. */
+  #forgo(taking: Promise<Lease>, key: string, holder: string): Lease {
+    void taking.then((late) => late === 'taken' && this.#hold(key, holder).give('everybody'))
+    return 'alone'
   }
 
   /** Gives back what is held: nobody is to wait for a process that has ended, but to look for its answer. */
