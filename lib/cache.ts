@@ -592,7 +592,7 @@ export class HttpCache {
    * @throws Error where the store fails
    */
   async vacuum(): Promise<void> {
-    await this.responses.vacuum()
+    await this.responses.freed()
   }
 
   /**

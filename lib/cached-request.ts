@@ -94,7 +94,7 @@ export class CachedRequest implements ToldRequest {
   readonly #control: RequestControl
   readonly #caching: Caching
   readonly #terms: RequestTerms
-  readonly #beginning = performance.now()
+  readonly #started = performance.now()
   /** The request as it was made. */
   #asked: Request
   /** The request as the cache compares and keeps it. */
@@ -105,16 +105,15 @@ export class CachedRequest implements ToldRequest {
   #isCollapsed = false
   /** Whether nobody waits for the answer: it is for the cache alone. */
   #isInBackground = false
-  /** The moment at which the request was sent to the origin. */
-  #sentAt = 0
+  /** When it was sent to the origin: a moment of the deletions, and in milliseconds of `performance.now()`. */
+  #sentMoment = 0
+  #sentTime = 0
   /** Set when what is stored turned out to be unreadable. */
   #isUnreadable = false
   /** Set where the user's filter lets something not be used that is stored. */
   #isFiltered = false
   /** Set where it is only asked what would become of the request. */
   #onPreview: ((preview: Preview) => void) | undefined
-  /** When it was sent to the origin. */
-  #sent = 0
   /** Whether the answer is for requests with the fields that its `Vary` names only. */
   #isForSome = false
   /** Made once there is something to be waited for. */
@@ -315,7 +314,7 @@ export class CachedRequest implements ToldRequest {
     const { cache } = this.#caching
     this.#mayWait ??= mayCollapse(this.#request, this.#terms)
     const underWay = this.#mayWait
-      ? cache.flights.underWay(this.#flightKey, this.#beginning)
+      ? cache.flights.underWay(this.#flightKey, this.#started)
       : undefined
     if (underWay === undefined) {
       this.#isCollapsed = false
@@ -592,8 +591,8 @@ export class CachedRequest implements ToldRequest {
   }
 
   #send(options: Options, handler: Handler & Pick<StoringHandler, 'onResponseError'>): void {
-    this.#sentAt = this.#caching.cache.responses.deletions.moment()
-    this.#sent = performance.now()
+    this.#sentMoment = this.#caching.cache.responses.deletions.moment()
+    this.#sentTime = performance.now()
     // An interceptor under the cache may throw; whoever waits for this request must not wait in vain.
     const fail = (error: unknown) => handler.onResponseError(undefined, asError(error))
     try {
@@ -667,7 +666,7 @@ export class CachedRequest implements ToldRequest {
     const { events } = this.#caching.cache
     const { method, url, began } = this
     const asked = { method, url, began, key: this.#cacheKey }
-    events.validated(asked, isConfirmed, this.#isInBackground, answer, this.#sent)
+    events.validated(asked, isConfirmed, this.#isInBackground, answer, this.#sentTime)
   }
 
   /** The values of the request that are neither stored nor told. */
@@ -737,7 +736,7 @@ export class CachedRequest implements ToldRequest {
   get #isOutdated(): boolean {
     const { cacheKey, url } = this.#identity
     const expected = { cacheKey, url, method: this.#request.method }
-    return this.#caching.cache.responses.deletions.hasSince(expected, this.#sentAt)
+    return this.#caching.cache.responses.deletions.hasSince(expected, this.#sentMoment)
   }
 
   /** §4.3.3: a stale response ends where the origin has answered otherwise, with something that is not stored. */

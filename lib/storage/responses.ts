@@ -932,11 +932,6 @@ export class Responses {
     return count
   }
 
-  /** Gives space that is free back to the file system. @throws where the store fails */
-  async vacuum(): Promise<void> {
-    await this.freed()
-  }
-
   /** What is wrong in the store; undefined where nothing can be found out. @throws where the store fails */
   async inspect(): Promise<Inspection | undefined> {
     const { upkeep } = this.#stores

@@ -4,7 +4,8 @@ import { Pace } from './pace.ts'
 import type { Summary } from './summary.ts'
 
 /** How many summaries are sorted in memory, and how many are written at a time where there are more. */
-const IN_MEMORY = 1000
+const MOST_IN_MEMORY = 2000
+const STEP = 500
 
 /** What is sorted by: one summary always has the same. */
 const SORT_KEYS: { readonly [Name in SortOrder]: (summary: Summary) => number | string } = {
@@ -40,8 +41,8 @@ export class SortedSummaries {
 
   add(summary: Summary): void {
     const { length } = this.#some
-    if (length >= (this.#spool ? IN_MEMORY / 2 : 2 * IN_MEMORY)) {
-      if (this.#limit <= IN_MEMORY) this.#some = this.#sort().slice(0, this.#limit)
+    if (length >= (this.#spool ? STEP : MOST_IN_MEMORY)) {
+      if (this.#limit <= MOST_IN_MEMORY / 2) this.#some = this.#sort().slice(0, this.#limit)
       else this.#flush()
     }
     this.#some.push(summary)
