@@ -259,13 +259,26 @@ suite('limits', () => {
         message: /^max\w+: only an SQLite or a memory store can be limited here/,
       })
     }
-    assert.ok(new HttpCache({ store: new Keyv(), maxVariants: 10 }))
+    for (const limitless of [
+      { maxSize: Infinity },
+      { maxEntries: Infinity },
+      { maxVariants: 10 },
+    ]) {
+      assert.ok(new HttpCache({ store: new Keyv(), ...limitless }))
+    }
   })
 
   // biome-ignore format: one rule a row
   const refused: [options: object, message: RegExp][] = [
     [{ maxSize: 0 }, /^maxSize: expected a number of bytes/],
     [{ maxSize: '1 furlong' }, /^maxSize: .*got '1 furlong'$/],
+    [{ maxSize: 0.5 }, /^maxSize: expected a number of bytes \(1 or more, .*got 0\.5$/],
+    [{ maxSize: '0.1B' }, /^maxSize: .*got '0\.1B'$/],
+    [{ maxSize: null }, /^maxSize: .*got null$/],
+    [{ maxEntries: null }, /^maxEntries: .*got null$/],
+    [{ maxVariants: null }, /^maxVariants: .*got null$/],
+    [{ memory: [] }, /^memory: expected \{ maxSize \} or false, got \[\]$/],
+    [{ memory: { maxSize: 0.3 } }, /^memory\.maxSize: .*got 0\.3$/],
     [{ maxEntries: 0 }, /^maxEntries: expected a whole number above 0/],
     [{ maxEntries: 1.5 }, /^maxEntries: .*got 1\.5$/],
     [{ maxEntries: '10' }, /^maxEntries: .*got '10'$/],
