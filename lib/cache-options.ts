@@ -38,7 +38,8 @@ export interface HttpCacheOptions {
   readonly memory?: MemoryOptions | false
   /**
    * How many bytes the store may take, as a number or a size such as `'1GiB'`; what was used least
-   * recently goes first. For SQLite and memory stores.
+   * recently goes first. What comes faster than room can be made for it waits, or is not stored. For SQLite
+   * and memory stores.
    *
    * @default '1GiB'
    */
