@@ -349,6 +349,25 @@ for (const [name, storeIn] of Object.entries(STORES)) {
       })
     }
 
+    test('maxVariants: what is not stored any more is in the place of no other', async (t) => {
+      const { url } = await origin(t, (request, response) => {
+        response.setHeader('Vary', 'Accept').end(String(request.headers.accept))
+      })
+      const agent = testAgent(t, { store: storeIn(), expireAfter: '1h', maxVariants: 3 })
+      const { cache } = agent
+      const variant = async (number: number) => {
+        const { info } = await get(agent, url, { headers: { accept: `a/${number}` } })
+        await cache.responses.settled()
+        await delay(5)
+        return info?.status
+      }
+      for (let number = 0; number < 3; number++) await variant(number)
+      assert.equal(await cache.delete({ sort: 'storedAt', descending: true, limit: 2 }), 2)
+      await variant(3)
+      assert.equal(await cache.count(), 2)
+      assert.equal(await variant(0), 'hit')
+    })
+
     test('maxVariants: the least recently stored goes first', async (t) => {
       const { url } = await origin(t, (request, response) => {
         response.setHeader('Vary', 'Accept').end(String(request.headers.accept))

@@ -543,7 +543,9 @@ export class Responses {
     const isNew = others.length === variants.length
     if (isNew) await this.#deleteVariant(cacheKey, nominated)
     const overwritten = isNew ? NOTHING_FOUND : await this.#heads.look(key, cacheKey)
-    const kept = [{ nominated, until: keptUntil(entry) }, ...others].slice(0, this.#maxVariants)
+    const all = [{ nominated, until: keptUntil(entry) }, ...others]
+    const kept = await this.#keptOf(cacheKey, all)
+    const dropped = others.filter((variant) => !kept.includes(variant))
     if (!(await this.#heads.writeVariants(cacheKey, kept, found))) {
       if (previous.kind === 'response') {
         const { entry: copied } = previous
@@ -552,7 +554,7 @@ export class Responses {
       return false
     }
     await this.#heads.write(key, entry)
-    await tidy(() => this.#tidyVariants(entry, previous, overwritten, others))
+    await tidy(() => this.#tidyVariants(entry, previous, overwritten, dropped))
     return true
   }
 
@@ -561,7 +563,7 @@ export class Responses {
     entry: Entry,
     previous: Head,
     overwritten: Found,
-    others: readonly Variant[],
+    dropped: readonly Variant[],
   ): Promise<void> {
     const { cacheKey, nominated } = entry
     if (previous.kind === 'response') await this.#chunks.refer(previous.entry.content.chunks, false)
@@ -570,11 +572,21 @@ export class Responses {
       const left = await this.#leaveUnlisted(cacheKey, nominated, entry.generation)
       if (left) await this.#dispose(cacheKey, { kind: 'response', entry: left })
     }
-    for (const { nominated: last } of others.slice(this.#maxVariants - 1)) {
-      for (const variant of await this.#deleteVariant(cacheKey, last)) {
+    for (const { nominated: least } of dropped) {
+      for (const variant of await this.#deleteVariant(cacheKey, least)) {
         this.#events.evicted(variant, 'maxVariants')
       }
     }
+  }
+
+  /** Which of some variants are kept: where they are too many, those that are not there any more take no place. */
+  async #keptOf(cacheKey: string, [newest, ...others]: Variant[]): Promise<Variant[]> {
+    const all = newest ? [newest, ...others] : []
+    if (all.length <= this.#maxVariants) return all
+    const there = await this.#heads.variantsThere(cacheKey, others, this.#stores.usage)
+    return all
+      .filter((variant) => variant === newest || there.has(variant))
+      .slice(0, this.#maxVariants)
   }
 
   /** The variants at a cache key; a response that is alone there is copied to where it makes room for more. */
