@@ -611,6 +611,31 @@ suite('limits', () => {
     assert.equal((await usage?.totals())?.size, 1000)
   })
 
+  for (const end of ['soon', 'when it is closed'] as const) {
+    test(`a file from which much has been evicted shrinks ${end}`, async (t) => {
+      const path = join(folder(), 'cache.sqlite')
+      const store = `sqlite://${path}`
+      const save = (cache: HttpCache, name: string) =>
+        cache.save(
+          `http://site.invalid/${name}`,
+          { body: randomBytes(50_000) },
+          { expireAfter: '1h' },
+        )
+      const full = new HttpCache({ store })
+      for (let number = 0; number < 300; number++) await save(full, `${number}`)
+      await full.close()
+      const size = statSync(path).size
+      assert.ok(size > 15_000_000, `${size} bytes`)
+      const smaller = new HttpCache({ store, maxSize: '1MB' })
+      t.after(() => smaller.close())
+      await save(smaller, 'one more')
+      await smaller.responses.limitsKept()
+      if (end === 'when it is closed') await smaller.close()
+      for (let tries = 0; statSync(path).size > size / 3 && tries < 200; tries++) await delay(100)
+      assert.ok(statSync(path).size < size / 3, `${size} bytes became ${statSync(path).size}`)
+    })
+  }
+
   test('a file that was full shrinks', async (t) => {
     t.mock.timers.enable({ apis: ['Date'], now: Date.now() })
     const { url } = await sized(t)

@@ -23,11 +23,16 @@ const REMOVE = `DELETE FROM ${TABLES.heads} WHERE namespace = '' AND key IN (SEL
 /** How much there is of what is noted to be unreferenced, and of what is only there for those who are reading it. */
 const UNREFERENCED_SIZE = `SELECT (SELECT coalesce(sum(length(value)), 0) FROM ${UNREFERENCED} CROSS JOIN ${TABLES.chunks} ON key > generation || '.' AND key < generation || '/') + (SELECT coalesce(sum(length(value)), 0) FROM ${TABLES.chunks} WHERE expires IS NOT NULL AND expires <= ? AND ${GENERATION} NOT IN (SELECT generation FROM ${UNREFERENCED})) AS size`
 
-/** How much there is in a database, and what has not been used for long, as triggers keep account of it. */
+/**
+ * How much there is in a database, and what has not been used for long, as triggers keep account of it.
+ *
+ * @param onRemoved called when something has been removed
+ */
 export function sqliteUsage(
   database: SqliteDatabase,
   connect: () => Promise<unknown>,
   connectToWrite: () => Promise<unknown>,
+  onRemoved: () => void,
 ): Usage {
   return {
     async totals() {
@@ -57,6 +62,7 @@ export function sqliteUsage(
         removals.push(database.query(REMOVE, JSON.stringify(known.slice(index, index + STEP))))
       }
       const rows = await Promise.all(removals)
+      onRemoved()
       return new Set(rows.flat().map(({ key }) => key))
     },
     async unreferencedSize() {
