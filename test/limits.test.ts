@@ -349,6 +349,25 @@ for (const [name, storeIn] of Object.entries(STORES)) {
       })
     }
 
+    test('what waits for room keeps no other variant of its URL from being evicted', async (t) => {
+      const { url } = await origin(t, (_, response) => {
+        response.setHeader('Vary', 'Accept').end('content')
+      })
+      const agent = testAgent(t, { store: storeIn(), expireAfter: '1h', maxEntries: 20 })
+      const { cache } = agent
+      const all = Array.from({ length: 300 }, (_, number) => number)
+      await Promise.all(
+        all.map((number) =>
+          get(agent, `${url}/${number % 5}`, { headers: { accept: `a/${number}` } }),
+        ),
+      )
+      await cache.responses.settled()
+      await cache.responses.limitsKept()
+      const count = await cache.count()
+      assert.ok(count > 10 && count <= 20, `${count} responses`)
+      assert.equal(cache.stats().stored, 300)
+    })
+
     test('maxVariants: what is not stored any more is in the place of no other', async (t) => {
       const { url } = await origin(t, (request, response) => {
         response.setHeader('Vary', 'Accept').end(String(request.headers.accept))

@@ -114,26 +114,17 @@ export class Limits {
   }
 
   /**
-   * Stores something, as soon as there is room for it: what comes faster than others can be evicted waits.
+   * To be called before something is stored: what comes faster than others can be evicted waits.
    *
    * @param size of what is stored, in bytes
+   * @returns what is to be waited for, if anything is; then {@link end} is to be called
    */
-  async store<T>(size: number, write: () => Promise<T>): Promise<T> {
-    if (!this.isFull && this.#waiting.length === 0) this.#begin(size)
-    else {
-      const { promise, resolve } = Promise.withResolvers<void>()
-      this.#waiting.push(() => {
-        this.#begin(size)
-        resolve()
-      })
-      this.#lookAfter()
-      await promise
-    }
-    try {
-      return await write()
-    } finally {
-      this.#end(size)
-    }
+  begin(size: number): Promise<void> | undefined {
+    if (!this.isFull && this.#waiting.length === 0) return this.#enter(size)
+    const { promise, resolve } = Promise.withResolvers<void>()
+    this.#waiting.push(() => resolve(this.#enter(size)))
+    this.#lookAfter()
+    return promise
   }
 
   /** Whether there is so much more than may be that what is to be stored waits. */
@@ -143,15 +134,19 @@ export class Limits {
     return size > maxSize * HIGH_WATER || count > maxEntries * HIGH_WATER + ALWAYS_STORED
   }
 
-  #begin(size: number): void {
+  #enter(size: number): undefined {
     for (const amount of [this.#known, this.#storing]) {
       amount.size += size
       amount.count += 1
     }
   }
 
-  /** Looks after the limits, now that something has been written. A store that fails has told so already. */
-  #end(size: number): void {
+  /**
+   * Looks after the limits, now that something has been stored. A store that fails has told so already.
+   *
+   * @param size as it was begun
+   */
+  end(size: number): void {
     this.#storing.size -= size
     this.#storing.count -= 1
     this.#room.size -= size
@@ -188,10 +183,10 @@ export class Limits {
   async #keep(): Promise<void> {
     let there = await this.#look(1)
     let limit = this.#exceeded(there, 1)
+    // What is found may have been used just now, or tell of variants: then others are found the next time.
     for (let attempt = 1; limit !== undefined && attempt <= MAX_ATTEMPTS; attempt++) {
       await this.flush(0)
       const candidates = await this.#choose(there)
-      if (candidates.length === 0) return
       if ((await this.#eviction.evict(candidates, limit)) > 0) attempt = 0
       await nextTurn()
       there = await this.#look(LOW_WATER)

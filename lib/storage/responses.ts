@@ -124,6 +124,8 @@ export class Responses {
   readonly #asking = new Set<Promise<unknown>>()
   /** Changes to one cache key happen one after the other. */
   readonly #exclusive = new Exclusive()
+  /** What is not written before there is room for it, by its cache key. */
+  readonly #waiting = new Exclusive()
   readonly #catalogue: Catalogue
   readonly #bulk: Bulk
   readonly #deleting = new Map<string, Promise<unknown>>()
@@ -397,12 +399,15 @@ export class Responses {
     } else if (this.#backlog + size > MAX_BACKLOG) content.giveUp(new TooSlowError())
     this.#backlog += size
     if (this.#backlog > MAX_WAITING) this.hurry()
-    return this.#exclusive.run([recent.entry.cacheKey], async () => {
+    const { cacheKey } = recent.entry
+    const limits = content.givenUp ? undefined : this.#limits
+    const whole = OVERHEAD + content.received
+    const room = limits?.begin(whole)
+    if (room) await this.#waiting.run([cacheKey], () => room)
+    return this.#exclusive.run([cacheKey], async () => {
       try {
         await turn
-        const store = () => this.#store(recent, content, isFirst)
-        if (this.#limits === undefined || content.givenUp) await store()
-        else await this.#limits.store(OVERHEAD + content.received, store)
+        await this.#store(recent, content, isFirst)
         return undefined
       } catch (error) {
         // What the store refused has been told already.
@@ -416,6 +421,7 @@ export class Responses {
         return asError(error)
       } finally {
         this.#backlog -= size
+        limits?.end(whole)
         this.#chunks.finish(content.generation)
         this.#remove(recent)
       }
@@ -777,6 +783,7 @@ export class Responses {
 
   /** All stored responses for a cache key. */
   async all(cacheKey: string): Promise<Entry[]> {
+    await this.#waiting.settled(cacheKey)
     await this.#exclusive.settled(cacheKey)
     return this.#load(cacheKey)
   }
@@ -992,6 +999,7 @@ export class Responses {
   /** Waits until all that has been received by now is written. */
   async settled(): Promise<void> {
     await Promise.all(this.#asking)
+    await this.#waiting.settled()
     await this.#exclusive.settled()
   }
 
