@@ -71,7 +71,8 @@ export class Eviction {
     const keys = variants.map(({ nominated }) => this.#heads.variantKey(cacheKey, nominated))
     const usedAt = [...(await this.#usage.usedAt(keys)).values()]
     if (usedAt.length === 0) return false
-    await this.#usage.touch([{ key: cacheKey, usedAt: Math.max(...usedAt) + 1 }], 0)
+    // Nothing waits for it: if it comes to nothing, it is done the next time.
+    this.#usage.touch([{ key: cacheKey, usedAt: Math.max(...usedAt) + 1 }], 0).catch(() => {})
     return true
   }
 
