@@ -38,7 +38,8 @@ export interface HttpCacheOptions {
   readonly memory?: MemoryOptions | false
   /**
    * How many bytes the store may take, as a number or a size such as `'1GiB'`; what was used least
-   * recently goes first. For SQLite and memory stores.
+   * recently goes first. What comes faster than room can be made for it waits, or is not stored. For SQLite
+   * and memory stores.
    *
    * @default '1GiB'
    */
@@ -126,7 +127,7 @@ const MAX_DEADLINE = 2 ** 31 - 1
  */
 function memorySize(memory: HttpCacheOptions['memory'] = {}): number {
   if (memory === false) return 0
-  if (typeof memory !== 'object' || memory === null) {
+  if (typeof memory !== 'object' || memory === null || Array.isArray(memory)) {
     throw new TypeError(`memory: expected { maxSize } or false, got ${inspect(memory)}`)
   }
   const unknown = Object.keys(memory).find((name) => name !== 'maxSize')
@@ -148,13 +149,15 @@ export function parseCacheOptions(options: HttpCacheOptions): ResponsesOptions &
   readonly deadlines: Deadlines
 } {
   const { shared = false, leases = true } = options
+  const { maxSize = DEFAULT_MAX_SIZE, maxEntries = Infinity } = options
+  const { maxVariants = DEFAULT_MAX_VARIANTS } = options
   return {
     shared: parseBoolean(shared, 'shared'),
     leases: parseBoolean(leases, 'leases'),
     memory: memorySize(options.memory),
-    maxSize: parseSize(options.maxSize ?? DEFAULT_MAX_SIZE, 'maxSize'),
-    maxEntries: parseCount(options.maxEntries ?? Infinity, 'maxEntries'),
-    maxVariants: parseCount(options.maxVariants ?? DEFAULT_MAX_VARIANTS, 'maxVariants'),
+    maxSize: parseSize(maxSize, 'maxSize'),
+    maxEntries: parseCount(maxEntries, 'maxEntries'),
+    maxVariants: parseCount(maxVariants, 'maxVariants'),
     deadlines: parseDeadlines(options.deadlines),
     sealing: parseSealing(options),
   }

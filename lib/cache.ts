@@ -160,7 +160,9 @@ export class HttpCache {
       this.events,
       sealing.encryption,
     )
-    const limit = (['maxSize', 'maxEntries'] as const).find((name) => options[name] !== undefined)
+    const limit = (['maxSize', 'maxEntries'] as const).find(
+      (name) => (options[name] ?? Infinity) !== Infinity,
+    )
     if (limit !== undefined && !this.responses.isLimited) {
       void this.responses.close()
       throw new TypeError(

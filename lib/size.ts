@@ -24,9 +24,9 @@ const UNITS: Readonly<Record<string, number>> = {
  */
 export function parseSize(value: unknown, option: string): number {
   const bytes = typeof value === 'string' ? sizeOf(value) : value
-  if (typeof bytes === 'number' && bytes > 0) return Math.floor(bytes)
+  if (typeof bytes === 'number' && bytes >= 1) return Math.floor(bytes)
   throw new TypeError(
-    `${option}: expected a number of bytes (more than 0, Infinity for no limit) or a size such as "64MiB" or "1 GB", got ${inspect(value)}`,
+    `${option}: expected a number of bytes (1 or more, Infinity for no limit) or a size such as "64MiB" or "1 GB", got ${inspect(value)}`,
   )
 }
 

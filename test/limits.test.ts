@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
+import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
 import { statSync } from 'node:fs'
 import type { ServerResponse } from 'node:http'
@@ -7,6 +8,7 @@ import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { suite, type TestContext, test } from 'node:test'
 import { setTimeout as delay, setImmediate as nextTurn } from 'node:timers/promises'
+import { inspect } from 'node:util'
 import { type CachingAgent, HttpCache, type HttpCacheOptions, NEVER_EXPIRE } from 'caching-agent'
 import { Keyv } from 'keyv'
 import { Events } from '../lib/observe/events.ts'
@@ -222,6 +224,169 @@ for (const [name, storeIn] of Object.entries(STORES)) {
       assert.ok((await cache.size()) < 1000)
     })
 
+    test('what is larger by its fields or its chunks than all that may be held evicts nothing', async (t) => {
+      for (const [maxSize, size, fieldSize] of [
+        [100_000, 96_000, 5000],
+        [20_000_000, 19_997_900, 0],
+      ] as const) {
+        const cache = new HttpCache({ store: storeIn(), maxSize })
+        t.after(() => cache.close())
+        const evicted: unknown[] = []
+        cache.on('evict', (event) => evicted.push(event))
+        const save = (name: string, body: Buffer, field = '') =>
+          cache.save(
+            `http://site.invalid/${name}`,
+            { headers: { 'x-field': field }, body },
+            { expireAfter: '1h' },
+          )
+        for (let number = 0; number < 5; number++) await save(`${number}`, Buffer.alloc(100))
+        await assert.rejects(
+          save('large', Buffer.alloc(size), 'x'.repeat(fieldSize)),
+          /larger than|too-large/,
+        )
+        await cache.responses.limitsKept()
+        assert.deepEqual([evicted, await cache.count()], [[], 5])
+      }
+    })
+
+    test('what fits takes the place of others, and stays, however many these are', async (t) => {
+      const { url } = await sized(t)
+      for (const others of [18, 19, 20, 39]) {
+        const agent = testAgent(t, { store: storeIn(), expireAfter: '1h', maxSize: 1_000_000 })
+        const small = Array.from({ length: others }, (_, n) => `${url}/4500?${n}`)
+        await fetchAll(agent, [...small, `${url}/920000`])
+        assert.deepEqual(await agent.cache.urls(), [`${url}/920000`])
+      }
+    })
+
+    for (const [limits, sizes] of [
+      [{ maxEntries: 1 }, [100, 100]],
+      [{ maxSize: 100_000 }, [50_000, 93_000]],
+    ] as const) {
+      test(`of two variants the last one stays, with ${inspect(limits)}`, async (t) => {
+        const { url } = await origin(t, (request, response) => {
+          response.setHeader('Vary', 'X-Size').end('x'.repeat(Number(request.headers['x-size'])))
+        })
+        const agent = testAgent(t, { store: storeIn(), expireAfter: '1h', ...limits })
+        const as = (number: number) => ({
+          headers: { 'x-size': `${sizes[number]}${'.0'.repeat(number)}` },
+        })
+        for (let number = 0; number < 2; number++) {
+          await get(agent, url, as(number))
+          await agent.cache.responses.settled()
+          await agent.cache.responses.limitsKept()
+          await delay(5)
+        }
+        assert.equal(await agent.cache.count(), 1)
+        assert.equal((await get(agent, url, as(1))).info?.status, 'hit')
+      })
+    }
+
+    test('of many variants those are evicted that were used least recently, and the last of them with what tells of them', async (t) => {
+      const { url } = await origin(t, (request, response) => {
+        if (request.url === '/variants') response.setHeader('Vary', 'Accept')
+        response.end('content')
+      })
+      const agent = testAgent(t, { store: storeIn(), expireAfter: '1h', maxEntries: 10 })
+      const { cache } = agent
+      const as = (number: number) => ({ headers: { accept: `a/${number}` } })
+      const variant = (number: number) => get(agent, `${url}/variants`, as(number))
+      for (let number = 0; number < 10; number++) await variant(number)
+      await cache.responses.settled()
+      await delay(5)
+      for (const number of [0, 1]) assert.equal((await variant(number)).info?.status, 'hit')
+      await fetchAll(agent, [`${url}/1`, `${url}/2`])
+      const left: number[] = []
+      const only = agent.with({ onlyIfCached: true })
+      for (let number = 0; number < 10; number++) {
+        if ((await get(only, `${url}/variants`, as(number))).status === 200) left.push(number)
+      }
+      assert.deepEqual(
+        [left.slice(0, 2), left.includes(2), left.includes(9)],
+        [[0, 1], false, true],
+      )
+      await delay(5)
+      await fetchAll(
+        agent,
+        Array.from({ length: 30 }, (_, number) => `${url}/more/${number}`),
+      )
+      const heads: string[] = []
+      for await (const { url: each } of cache.entries()) heads.push(each)
+      assert.ok(!heads.includes(`${url}/variants`))
+      assert.equal((await variant(9)).info?.status, 'miss')
+    })
+
+    for (const [limits, body, most] of [
+      [{ maxEntries: 200 }, 'content', { count: 300, size: Infinity }],
+      [{ maxSize: 2_000_000 }, 'x'.repeat(20_000), { count: Infinity, size: 3_000_000 }],
+    ] as const) {
+      test(`the store stays near its limits however fast is stored, with ${inspect(limits)}`, async (t) => {
+        const { url } = await origin(t, (_, response) => response.end(body))
+        const agent = testAgent(t, { store: storeIn(), expireAfter: '1h', ...limits })
+        const { cache } = agent
+        let [number, evicted] = [0, 0]
+        cache.on('evict', () => {
+          evicted += 1
+        })
+        const highest = { count: 0, size: 0 }
+        const fetchSome = async () => {
+          while (number < 4000) await get(agent, `${url}/${number++}`)
+        }
+        const watch = async () => {
+          for (; number < 4000; await delay(20)) {
+            const { count = 0, size = 0 } = (await cache.responses.totals()) ?? {}
+            highest.count = Math.max(highest.count, count)
+            highest.size = Math.max(highest.size, size)
+          }
+        }
+        await Promise.all([watch(), ...Array.from({ length: 20 }, fetchSome)])
+        await cache.responses.settled()
+        await cache.responses.limitsKept()
+        assert.ok(highest.count < most.count, `${highest.count} responses`)
+        assert.ok(highest.size < most.size, `${highest.size} bytes`)
+        const { stored } = cache.stats()
+        assert.deepEqual(await cache.count(), stored - evicted)
+      })
+    }
+
+    test('what waits for room keeps no other variant of its URL from being evicted', async (t) => {
+      const { url } = await origin(t, (_, response) => {
+        response.setHeader('Vary', 'Accept').end('content')
+      })
+      const agent = testAgent(t, { store: storeIn(), expireAfter: '1h', maxEntries: 20 })
+      const { cache } = agent
+      const all = Array.from({ length: 300 }, (_, number) => number)
+      await Promise.all(
+        all.map((number) =>
+          get(agent, `${url}/${number % 5}`, { headers: { accept: `a/${number}` } }),
+        ),
+      )
+      await cache.responses.settled()
+      await cache.responses.limitsKept()
+      const count = await cache.count()
+      assert.ok(count > 10 && count <= 20, `${count} responses`)
+      assert.equal(cache.stats().stored, 300)
+    })
+
+    test('maxVariants: what is not stored any more is in the place of no other', async (t) => {
+      const { url } = await origin(t, (request, response) => {
+        response.setHeader('Vary', 'Accept').end(String(request.headers.accept))
+      })
+      const agent = testAgent(t, { store: storeIn(), expireAfter: '1h', maxVariants: 3 })
+      const { cache } = agent
+      const variant = async (number: number) => {
+        const { info } = await get(agent, url, { headers: { accept: `a/${number}` } })
+        await cache.responses.settled()
+        await delay(5)
+        return info?.status
+      }
+      for (let number = 0; number < 3; number++) await variant(number)
+      assert.equal(await cache.delete({ sort: 'storedAt', descending: true, limit: 2 }), 2)
+      await variant(3)
+      assert.equal(await cache.count(), 2)
+      assert.equal(await variant(0), 'hit')
+    })
+
     test('maxVariants: the least recently stored goes first', async (t) => {
       const { url } = await origin(t, (request, response) => {
         response.setHeader('Vary', 'Accept').end(String(request.headers.accept))
@@ -240,16 +405,57 @@ for (const [name, storeIn] of Object.entries(STORES)) {
 }
 
 suite('limits', () => {
-  test('what is evicted is gone soon where no other process can be reading it', async (t) => {
+  for (const [name, storeIn] of Object.entries(STORES)) {
+    test(`${name} what is evicted is gone soon where no other process can be reading it`, async (t) => {
+      const { url } = await sized(t)
+      const agent = testAgent(t, { store: storeIn(), expireAfter: '1h', maxSize: 2_000_000 })
+      await fetchAll(
+        agent,
+        Array.from({ length: 40 }, (_, n) => `${url}/100000?${n}`),
+      )
+      for (let tries = 0; (await sizeOf(agent)) > 2_000_000 && tries < 80; tries++) await delay(100)
+      const size = await sizeOf(agent)
+      assert.ok(size <= 2_000_000, `${size} bytes`)
+    })
+
+    test(`${name} what has been replaced or used since it was found is not removed`, async (t) => {
+      const { heads, usage, close } = openStore(storeIn(), new Events())
+      t.after(() => close())
+      const keys = ['kept', 'used', 'replaced', 'encrypted', 'encrypted and replaced']
+      // An encrypted record has no checksum, and is told from another one by its end.
+      const record = (key: string, version: number) => {
+        const isEncrypted = key.startsWith('encrypted')
+        const bytes = randomBytes(100).fill(0, 0, 9)
+        bytes[0] = isEncrypted ? 3 : 1
+        if (!isEncrypted) bytes.writeUInt32LE(version, 1)
+        return bytes
+      }
+      for (const key of keys) await heads.set(key, record(key, 1), undefined)
+      const found = (await usage?.oldest(10)) ?? []
+      assert.deepEqual(found.map(({ key }) => key).sort(), [...keys].sort())
+      await usage?.touch([{ key: 'used', usedAt: Date.now() + 1 }], 0)
+      for (const key of keys.filter((key) => key.endsWith('replaced'))) {
+        await heads.set(key, record(key, 2), undefined)
+      }
+      assert.deepEqual([...((await usage?.remove(found)) ?? [])].sort(), ['encrypted', 'kept'])
+      const left = keys.filter((key) => heads.get(key) !== undefined)
+      assert.deepEqual(left, ['used', 'replaced', 'encrypted and replaced'])
+    })
+  }
+
+  test('what is evicted is left for a while where another process may be reading it', async (t) => {
     const { url } = await sized(t)
-    const agent = testAgent(t, { expireAfter: '1h', maxSize: 2_000_000 })
+    const store = `sqlite://${join(folder(), 'cache.sqlite')}`
+    const other = testAgent(t, { store, expireAfter: '1h' })
+    assert.equal(await other.cache.count(), 0)
+    const agent = testAgent(t, { store, expireAfter: '1h', maxSize: 2_000_000 })
     await fetchAll(
       agent,
-      Array.from({ length: 40 }, (_, n) => `${url}/100000?${n}`),
+      Array.from({ length: 30 }, (_, n) => `${url}/100000?${n}`),
     )
-    await delay(1500)
+    await delay(3000)
     const size = await sizeOf(agent)
-    assert.ok(size <= 2_000_000, `${size} bytes`)
+    assert.ok(size > 3_000_000, `${size} bytes`)
   })
 
   test('a store that cannot be limited here refuses them', () => {
@@ -259,13 +465,26 @@ suite('limits', () => {
         message: /^max\w+: only an SQLite or a memory store can be limited here/,
       })
     }
-    assert.ok(new HttpCache({ store: new Keyv(), maxVariants: 10 }))
+    for (const limitless of [
+      { maxSize: Infinity },
+      { maxEntries: Infinity },
+      { maxVariants: 10 },
+    ]) {
+      assert.ok(new HttpCache({ store: new Keyv(), ...limitless }))
+    }
   })
 
   // biome-ignore format: one rule a row
   const refused: [options: object, message: RegExp][] = [
     [{ maxSize: 0 }, /^maxSize: expected a number of bytes/],
     [{ maxSize: '1 furlong' }, /^maxSize: .*got '1 furlong'$/],
+    [{ maxSize: 0.5 }, /^maxSize: expected a number of bytes \(1 or more, .*got 0\.5$/],
+    [{ maxSize: '0.1B' }, /^maxSize: .*got '0\.1B'$/],
+    [{ maxSize: null }, /^maxSize: .*got null$/],
+    [{ maxEntries: null }, /^maxEntries: .*got null$/],
+    [{ maxVariants: null }, /^maxVariants: .*got null$/],
+    [{ memory: [] }, /^memory: expected \{ maxSize \} or false, got \[\]$/],
+    [{ memory: { maxSize: 0.3 } }, /^memory\.maxSize: .*got 0\.3$/],
     [{ maxEntries: 0 }, /^maxEntries: expected a whole number above 0/],
     [{ maxEntries: 1.5 }, /^maxEntries: .*got 1\.5$/],
     [{ maxEntries: '10' }, /^maxEntries: .*got '10'$/],
@@ -410,6 +629,31 @@ suite('limits', () => {
     await delay(6000)
     assert.equal((await usage?.totals())?.size, 1000)
   })
+
+  for (const end of ['soon', 'when it is closed'] as const) {
+    test(`a file from which much has been evicted shrinks ${end}`, async (t) => {
+      const path = join(folder(), 'cache.sqlite')
+      const store = `sqlite://${path}`
+      const save = (cache: HttpCache, name: string) =>
+        cache.save(
+          `http://site.invalid/${name}`,
+          { body: randomBytes(50_000) },
+          { expireAfter: '1h' },
+        )
+      const full = new HttpCache({ store })
+      for (let number = 0; number < 300; number++) await save(full, `${number}`)
+      await full.close()
+      const size = statSync(path).size
+      assert.ok(size > 15_000_000, `${size} bytes`)
+      const smaller = new HttpCache({ store, maxSize: '1MB' })
+      t.after(() => smaller.close())
+      await save(smaller, 'one more')
+      await smaller.responses.limitsKept()
+      if (end === 'when it is closed') await smaller.close()
+      for (let tries = 0; statSync(path).size > size / 3 && tries < 200; tries++) await delay(100)
+      assert.ok(statSync(path).size < size / 3, `${size} bytes became ${statSync(path).size}`)
+    })
+  }
 
   test('a file that was full shrinks', async (t) => {
     t.mock.timers.enable({ apis: ['Date'], now: Date.now() })

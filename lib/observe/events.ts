@@ -158,7 +158,7 @@ export class Events {
   }
 
   /** A stored response had to go. */
-  evicted(response: ToldResponse, limit: EvictEvent['limit']): void {
+  evicted(response: DescribedResponse, limit: EvictEvent['limit']): void {
     this.#statistics.evicted += 1
     if (this.#isWanted('evict')) this.#emit('evict', { ...described(response), limit })
   }

@@ -82,6 +82,19 @@ export interface Use {
   readonly usedAt: number
 }
 
+/** What is at the key of a head that was used less recently than others. */
+export interface LeastUsed {
+  readonly key: string
+  /** The length of its record, in bytes. */
+  readonly size: number
+  /** In milliseconds since the epoch. */
+  readonly usedAt: number
+  /** By what its record is told from another one at the same key. */
+  readonly mark: string
+  /** Of the response that it is; undefined where it is none, or only its record tells. */
+  readonly summary: Summary | undefined
+}
+
 /** What a store knows of how much it holds, and of what has not been used for long. */
 export interface Usage {
   /** How many responses there are, and how many bytes they take, without looking at each. */
@@ -92,13 +105,19 @@ export interface Usage {
    * @param age how much earlier its last use must have been, in milliseconds, where noting it takes something
    */
   touch(uses: readonly Use[], age: number): Promise<void>
-  /** The keys of the heads that were used least recently. */
-  oldest(limit: number): Promise<string[]>
+  /** The heads that were used least recently, in that order. */
+  oldest(limit: number): Promise<LeastUsed[]>
+  /**
+   * Removes heads that are still what they were, and have not been used since.
+   *
+   * @returns the keys of those
+   */
+  remove(heads: readonly LeastUsed[]): Promise<ReadonlySet<string>>
   /** How many bytes the contents take that no head refers to yet, or any more: they come to nothing, or are not for long. */
   unreferencedSize(): Promise<number>
   /** How many bytes some chunks take. */
   sizeOf(chunks: readonly string[]): Promise<number>
-  /** When what is at some keys of heads was last used, in milliseconds since the epoch. */
+  /** When what is at some keys of heads was last used, in milliseconds since the epoch: of those that there are. */
   usedAt(keys: readonly string[]): Promise<ReadonlyMap<string, number>>
 }
 
@@ -114,6 +133,8 @@ export interface Unreferenced {
 export interface Readership {
   begin(generation: string): Promise<void>
   end(generation: string): Promise<void>
+  /** Whether there are any. */
+  hasOthers(): Promise<boolean>
 }
 
 /** Finds stored responses without reading them. */

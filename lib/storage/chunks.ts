@@ -37,6 +37,8 @@ interface Doomed {
   readonly timer: NodeJS.Timeout | undefined
   /** Whether no head has ever referred to them, so that no other process can be reading them. */
   readonly isUnknown?: boolean
+  /** Whether it has to make room for others. */
+  readonly isEvicted?: boolean
 }
 
 /** The chunks of all contents in a store: reads and writes them, and keeps count of their readers. */
@@ -268,17 +270,27 @@ export class Chunks {
    * after a while, in which those that have found it already begin to read. Readers in other processes
    * get as long again from a store that can be told so.
    *
+   * @param isEvicted whether room is needed for others: then it is removed sooner, and at once where no other
+   * process is known of, as those are not that can only read
    * @returns when it has been noted that they count no more
    */
-  async remove(record: ChunksRecord): Promise<void> {
+  async remove(record: ChunksRecord, isEvicted = false): Promise<void> {
     const { generation } = record
-    const grace = this.#isShared ? READERS_GRACE : OWN_GRACE
+    const grace = this.#isShared && !isEvicted ? READERS_GRACE : OWN_GRACE
     const timer = setTimeout(() => void this.#remove(record), grace).unref()
     clearTimeout(this.#doomed.get(generation)?.timer)
-    this.#doomed.set(generation, { record, timer })
+    this.#doomed.set(generation, { record, timer, isEvicted })
     // After the end of this process the next one removes them, or they expire.
     if (this.isClearedBlindly) this.#store.expire?.(chunkKeys(record), DOOMED_TIME).catch(() => {})
     await this.#unreferenced?.add(generation, 2 * READERS_GRACE).catch(() => {})
+  }
+
+  /** Whether other processes may be reading what is to be removed. */
+  async #mayBeReadElsewhere(doomed: Doomed | undefined): Promise<boolean> {
+    if (!this.#isShared || doomed?.isUnknown) return false
+    if (!doomed?.isEvicted || this.#readership === undefined) return true
+    // Who has opened the store since then has not found it there any more.
+    return this.#readership.hasOthers().catch(() => true)
   }
 
   /** Removes what no head has ever referred to, after its last reader here. */
@@ -319,9 +331,9 @@ export class Chunks {
     const remove = async () => {
       // Written afterwards, a chunk would be left of what nobody knows of.
       await this.#writing.get(generation)
+      const mayBeRead = await this.#mayBeReadElsewhere(doomed)
       // Its last reader removes it.
       if (doomed && this.#readers.has(generation)) return void this.#doomed.set(generation, doomed)
-      const mayBeRead = this.#isShared && !doomed?.isUnknown
       if (this.#store.expire && mayBeRead) await this.#store.expire(keys, READERS_GRACE)
       else await this.#store.delete(keys)
       await this.#unreferenced?.remove(generation, false)

@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto'
 import { type Awaitable, after } from '../awaitable.ts'
 import type { Events } from '../observe/events.ts'
 import type { Nominated } from '../rfc9111/message.ts'
-import type { About, ByteStore } from './byte-store.ts'
+import type { About, ByteStore, Usage } from './byte-store.ts'
 import { type Chunks, chunkedContent } from './chunks.ts'
 import { type ChunksRecord, inlineContent, readAll } from './content.ts'
 import type { Encryption } from './encryption.ts'
@@ -109,6 +109,26 @@ export class Heads {
   variantKey(cacheKey: string, nominated: Nominated): string {
     const key = variantKey(cacheKey, nominated)
     return this.#index?.indexed(key) ?? key
+  }
+
+  /** Which of several variants are there; where the store cannot tell without reading them, those whose time is not over. */
+  async variantsThere(
+    cacheKey: string,
+    variants: readonly Variant[],
+    usage: Usage | undefined,
+  ): Promise<ReadonlySet<Variant>> {
+    const keys = variants.map(({ nominated }) => this.variantKey(cacheKey, nominated))
+    const those = async (are: readonly Awaitable<boolean>[]) => {
+      const known = await Promise.all(are)
+      return new Set(variants.filter((_, index) => known[index]))
+    }
+    if (usage) {
+      const usedAt = await usage.usedAt(keys)
+      return those(keys.map((key) => usedAt.has(key)))
+    }
+    const hasAll = this.#store.hasAll?.bind(this.#store)
+    if (hasAll) return those(keys.map((key) => hasAll([key])))
+    return those(variants.map((variant) => Date.now() < variant.until))
   }
 
   /** Forgets what is known of a cache key without asking the store: another process may have changed it. */

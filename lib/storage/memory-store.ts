@@ -1,5 +1,5 @@
 import { type Conditions, matches } from '../query.ts'
-import type { About, ByteStore, ResponseIndex, Stores, Usage } from './byte-store.ts'
+import type { About, ByteStore, LeastUsed, ResponseIndex, Stores, Usage } from './byte-store.ts'
 import { chunkKey } from './chunks.ts'
 import { SECRET_KEY, tellsVariants } from './heads.ts'
 import { Pace } from './pace.ts'
@@ -12,6 +12,8 @@ interface Row {
   /** Of a response. */
   readonly summary: Summary | undefined
   readonly usedAt: number
+  /** Which one it is, of all that there have been. */
+  readonly mark: string
 }
 
 /** How many summaries are found at a time. */
@@ -45,15 +47,29 @@ export function openMemory(): Stores {
       for (const { key, usedAt } of uses) heads.touch(key, usedAt)
     },
     async usedAt(keys) {
-      return new Map(keys.map((key) => [key, heads.rows.get(key)?.usedAt ?? 0]))
+      const now = Date.now()
+      const there = keys.flatMap((key) => {
+        const row = heads.rows.get(key)
+        return row && now < row.expires ? [[key, row.usedAt] as const] : []
+      })
+      return new Map(there)
     },
     async oldest(limit) {
-      const oldest: string[] = []
-      for (const key of heads.rows.keys()) {
+      const oldest: LeastUsed[] = []
+      for (const [key, { bytes, usedAt, mark, summary }] of heads.rows) {
         if (oldest.length === limit) break
-        if (key !== SECRET_KEY) oldest.push(key)
+        if (key !== SECRET_KEY) oldest.push({ key, size: bytes.length, usedAt, mark, summary })
       }
       return oldest
+    },
+    async remove(all) {
+      const same = all.filter(({ key, usedAt, mark }) => {
+        const row = heads.rows.get(key)
+        return row?.mark === mark && row.usedAt === usedAt
+      })
+      const keys = same.map(({ key }) => key)
+      await heads.delete(keys)
+      return new Set(keys)
     },
     async unreferencedSize() {
       let size = 0
@@ -96,6 +112,7 @@ class Rows implements ByteStore, ResponseIndex {
   /** The number of bytes, and of rows that are responses. */
   size = 0
   count = 0
+  #written = 0
   readonly #onSet: (() => void) | undefined
 
   constructor(onSet?: () => void) {
@@ -113,11 +130,13 @@ class Rows implements ByteStore, ResponseIndex {
   async set(key: string, bytes: Buffer, timeToLive = Infinity, about: About = {}): Promise<void> {
     this.#remove(key)
     const usedAt = Date.now()
+    this.#written += 1
     this.rows.set(key, {
       bytes,
       expires: usedAt + timeToLive,
       summary: about.summary?.(),
       usedAt,
+      mark: String(this.#written),
     })
     this.size += bytes.length
     if (isResponse(key, bytes)) this.count += 1

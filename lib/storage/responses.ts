@@ -1,7 +1,7 @@
 import { setTimeout as delay, setImmediate as nextTurn } from 'node:timers/promises'
 import { type Awaitable, after } from '../awaitable.ts'
 import { asError, type Events } from '../observe/events.ts'
-import type { DeletionCause, EvictEvent } from '../observe/payloads.ts'
+import type { DeletionCause } from '../observe/payloads.ts'
 import { matches, mayMeanNew, type ParsedQuery } from '../query.ts'
 import { expirationTime } from '../rfc9111/freshness.ts'
 import type { Nominated, RequestMessage } from '../rfc9111/message.ts'
@@ -10,7 +10,7 @@ import { differingFields, nominatedMatch } from '../rfc9111/vary.ts'
 import { Bulk } from './bulk.ts'
 import type { Stores } from './byte-store.ts'
 import { Catalogue } from './catalogue.ts'
-import { CHUNK_SIZE, Chunks, chunkKeys } from './chunks.ts'
+import { CHUNK_SIZE, Chunks } from './chunks.ts'
 import { ClearedError, GivenUpError, readAll, TooLargeError, TooSlowError } from './content.ts'
 import { Deletions } from './deletions.ts'
 import {
@@ -21,6 +21,7 @@ import {
   type NewEntry,
   STALE_RETENTION,
 } from './entry.ts'
+import { Eviction } from './eviction.ts'
 import { Exclusive, untilDone } from './exclusive.ts'
 import { GrowingContent } from './growing-content.ts'
 import { DeadlineError } from './guarded-store.ts'
@@ -66,6 +67,12 @@ const MAX_WAITING = MAX_BACKLOG / 8
 /** What is taken for a response without its content, in bytes. */
 const OVERHEAD = 2048
 
+/** What is taken for a record beside its metadata and its content, also if it is encrypted, in bytes. */
+const RECORD_OVERHEAD = 128
+
+/** Metadata is never as long, in bytes. */
+const MOST_METADATA = 2 ** 20
+
 /** How many variants for other requests are looked at, where none is for the request. */
 const MAX_OTHERS = 8
 
@@ -109,6 +116,8 @@ export class Responses {
   readonly #events: Events
   readonly #maxVariants: number
   readonly #limits: Limits | undefined
+  /** How much there may be in the store, in bytes. */
+  readonly #maxSize: number
   /** With more content than this, in bytes, a response would be evicted at once, and all others before it. */
   readonly maxContentSize: number
   readonly #recent = new Map<string, Set<Recent>>()
@@ -116,6 +125,8 @@ export class Responses {
   readonly #asking = new Set<Promise<unknown>>()
   /** Changes to one cache key happen one after the other. */
   readonly #exclusive = new Exclusive()
+  /** What is not written before there is room for it, by its cache key. */
+  readonly #waiting = new Exclusive()
   readonly #catalogue: Catalogue
   readonly #bulk: Bulk
   readonly #deleting = new Map<string, Promise<unknown>>()
@@ -145,35 +156,13 @@ export class Responses {
       new Limits(
         usage,
         limits,
-        (key, limit) => this.#evict(key, limit),
+        new Eviction(usage, this.#heads, this.#chunks, this.#exclusive, events),
         ({ cacheKey, nominated }) => this.#heads.variantKey(cacheKey, nominated),
       )
-    this.maxContentSize = usage ? limits.maxSize - OVERHEAD : Infinity
+    this.#maxSize = usage ? limits.maxSize : Infinity
+    this.maxContentSize = contentWithin(this.#maxSize)
     this.#catalogue = new Catalogue(this.#heads, sealed)
     this.#bulk = new Bulk(this.#heads, this.#chunks, this.#catalogue, this.#exclusive, events)
-  }
-
-  /** Removes what is at the key of a head, and tells how many bytes of content will follow it. */
-  async #evict(key: string, limit: EvictEvent['limit']): Promise<number> {
-    const at = await this.#heads.at(key)
-    if (at === undefined) {
-      // It cannot be read: it goes all the same.
-      await this.#heads.delete(key)
-      return 0
-    }
-    const { cacheKey } = at
-    return this.#exclusive.run([cacheKey], async () => {
-      const found = await this.#heads.look(key, cacheKey)
-      const { head } = found
-      const before = key === cacheKey ? await this.#vacate(cacheKey, head) : []
-      // What another process has just put there has been used more recently than anything else.
-      const isDeleted = await this.#heads.deleteFound(key, found)
-      const evicted = [...before, ...(isDeleted ? await this.#dispose(cacheKey, head) : [])]
-      for (const entry of evicted) this.#events.evicted(entry, limit)
-      const chunks = evicted.flatMap(({ content }) => content.chunks ?? [])
-      if (chunks.length === 0) return 0
-      return (await this.#stores.usage?.sizeOf(chunks.flatMap(chunkKeys))) ?? 0
-    })
   }
 
   /**
@@ -416,27 +405,24 @@ export class Responses {
     isLater = false,
   ): Promise<Error | undefined> {
     const turn = isLater ? this.#laterTurn.wait() : undefined
-    const size = OVERHEAD + (content.chunks ? 0 : content.received)
-    if (this.#backlog + size > MAX_BACKLOG) content.giveUp(new TooSlowError())
+    const isWaiting = this.#limits?.isFull ?? false
+    // Of content in chunks the last one waits with it, if it has to.
+    const inMemory = Math.min(content.received, CHUNK_SIZE)
+    const size = OVERHEAD + (content.chunks && !isWaiting ? 0 : inMemory)
+    if (this.#isTooLarge(recent.entry, content)) {
+      content.giveUp(new TooLargeError(`the response is larger than ${this.#maxSize} bytes`))
+    } else if (this.#backlog + size > MAX_BACKLOG) content.giveUp(new TooSlowError())
     this.#backlog += size
     if (this.#backlog > MAX_WAITING) this.hurry()
-    return this.#exclusive.run([recent.entry.cacheKey], async () => {
+    const { cacheKey } = recent.entry
+    const limits = content.givenUp ? undefined : this.#limits
+    const whole = OVERHEAD + content.received
+    const room = limits?.begin(whole)
+    if (room) await this.#waiting.run([cacheKey], () => room)
+    return this.#exclusive.run([cacheKey], async () => {
       try {
         await turn
-        const saved = await content.saved()
-        if (recent.isObsolete) this.#discard(content)
-        else {
-          const entry = { ...recent.entry, content: saved }
-          await this.#write(entry, isFirst)
-          // While it was written, all was cleared: what it refers to is not there any more.
-          if (content.givenUp) void this.remove(entry)
-          else if (saved.chunks) {
-            await tidy(() => this.#chunks.refer(saved.chunks, true))
-            await tidy(() => this.#secure(entry))
-          }
-          this.#events.stored(entry, expirationTime(entry))
-          this.#limits?.check(OVERHEAD + (saved.length ?? 0))
-        }
+        await this.#store(recent, content, isFirst)
         return undefined
       } catch (error) {
         // What the store refused has been told already.
@@ -455,10 +441,34 @@ export class Responses {
         return asError(error)
       } finally {
         this.#backlog -= size
+        limits?.end(whole)
         this.#chunks.finish(content.generation)
         this.#remove(recent)
       }
     })
+  }
+
+  /** @throws where it cannot be stored */
+  async #store(recent: Recent, content: GrowingContent, isFirst: boolean): Promise<void> {
+    const saved = await content.saved()
+    if (recent.isObsolete) return this.#discard(content)
+    const entry = { ...recent.entry, content: saved }
+    await this.#write(entry, isFirst)
+    // While it was written, all was cleared: what it refers to is not there any more.
+    if (content.givenUp) void this.remove(entry)
+    else if (saved.chunks) {
+      await tidy(() => this.#chunks.refer(saved.chunks, true))
+      await tidy(() => this.#secure(entry))
+    }
+    this.#events.stored(entry, expirationTime(entry))
+  }
+
+  /** Whether a response is by itself larger than all that may be held, so that others would be evicted in vain. */
+  #isTooLarge({ url, fields, nominated, tags }: Entry, { received }: GrowingContent): boolean {
+    if (received + sizeOfChunks(received) + MOST_METADATA < this.#maxSize) return false
+    const metadata = Buffer.byteLength(JSON.stringify({ url, fields, nominated, tags }))
+    const size = received + sizeOfChunks(received) + metadata + 4 * RECORD_OVERHEAD
+    return size > this.#maxSize
   }
 
   async #rewrite(recent: Recent): Promise<void> {
@@ -559,7 +569,9 @@ export class Responses {
     const isNew = others.length === variants.length
     if (isNew) await this.#deleteVariant(cacheKey, nominated)
     const overwritten = isNew ? NOTHING_FOUND : await this.#heads.look(key, cacheKey)
-    const kept = [{ nominated, until: keptUntil(entry) }, ...others].slice(0, this.#maxVariants)
+    const all = [{ nominated, until: keptUntil(entry) }, ...others]
+    const kept = await this.#keptOf(cacheKey, all)
+    const dropped = others.filter((variant) => !kept.includes(variant))
     if (!(await this.#heads.writeVariants(cacheKey, kept, found))) {
       if (previous.kind === 'response') {
         const { entry: copied } = previous
@@ -568,7 +580,7 @@ export class Responses {
       return false
     }
     await this.#heads.write(key, entry)
-    await tidy(() => this.#tidyVariants(entry, previous, overwritten, others))
+    await tidy(() => this.#tidyVariants(entry, previous, overwritten, dropped))
     return true
   }
 
@@ -577,7 +589,7 @@ export class Responses {
     entry: Entry,
     previous: Head,
     overwritten: Found,
-    others: readonly Variant[],
+    dropped: readonly Variant[],
   ): Promise<void> {
     const { cacheKey, nominated } = entry
     if (previous.kind === 'response') await this.#chunks.refer(previous.entry.content.chunks, false)
@@ -586,11 +598,21 @@ export class Responses {
       const left = await this.#leaveUnlisted(cacheKey, nominated, entry.generation)
       if (left) await this.#dispose(cacheKey, { kind: 'response', entry: left })
     }
-    for (const { nominated: last } of others.slice(this.#maxVariants - 1)) {
-      for (const variant of await this.#deleteVariant(cacheKey, last)) {
+    for (const { nominated: least } of dropped) {
+      for (const variant of await this.#deleteVariant(cacheKey, least)) {
         this.#events.evicted(variant, 'maxVariants')
       }
     }
+  }
+
+  /** Which of some variants are kept: where they are too many, those that are not there any more take no place. */
+  async #keptOf(cacheKey: string, [newest, ...others]: Variant[]): Promise<Variant[]> {
+    const all = newest ? [newest, ...others] : []
+    if (all.length <= this.#maxVariants) return all
+    const there = await this.#heads.variantsThere(cacheKey, others, this.#stores.usage)
+    return all
+      .filter((variant) => variant === newest || there.has(variant))
+      .slice(0, this.#maxVariants)
   }
 
   /** The variants at a cache key; a response that is alone there is copied to where it makes room for more. */
@@ -785,6 +807,7 @@ export class Responses {
 
   /** All stored responses for a cache key. */
   async all(cacheKey: string): Promise<Entry[]> {
+    await this.#waiting.settled(cacheKey)
     await this.#exclusive.settled(cacheKey)
     return this.#load(cacheKey)
   }
@@ -995,6 +1018,7 @@ export class Responses {
   /** Waits until all that has been received by now is written. */
   async settled(): Promise<void> {
     await Promise.all(this.#asking)
+    await this.#waiting.settled()
     await this.#exclusive.settled()
   }
 
@@ -1042,6 +1066,16 @@ export class Responses {
   async adoptSecret(secret: Buffer): Promise<void> {
     await this.#heads.adoptSecret(secret)
   }
+}
+
+/** How much content a response may have so that it takes no more than so many bytes. */
+function contentWithin(maxSize: number): number {
+  return maxSize === Infinity ? Infinity : maxSize - OVERHEAD - sizeOfChunks(maxSize)
+}
+
+/** What the chunks of some content take beside it, at most, in bytes. */
+function sizeOfChunks(length: number): number {
+  return Math.ceil(length / CHUNK_SIZE) * RECORD_OVERHEAD
 }
 
 /** What is stored is stored, even if what is in vain by now cannot be removed: that has been told, and expires. */

@@ -96,7 +96,10 @@ export function openSqlite(path: string, events: Events, isOnlyRead = false): St
         return summaries.replace(key, expected, bytes, until, about?.summary)
       },
     }),
-    delete: async (keys) => (await connectToWrite())[name].delete(keys),
+    delete: async (keys) => {
+      await (await connectToWrite())[name].delete(keys)
+      if (name === 'chunks') maintenance.shrinkSoon()
+    },
     expire: async (keys, timeToLive) => {
       await connectToWrite()
       await maintenance.expire(TABLES[name], keys, timeToLive)
@@ -130,7 +133,7 @@ export function openSqlite(path: string, events: Events, isOnlyRead = false): St
   return {
     heads: storeNamed('heads'),
     chunks: storeNamed('chunks'),
-    usage: sqliteUsage(database, connect, connectToWrite),
+    usage: sqliteUsage(database, connect, connectToWrite, () => maintenance.shrinkSoon()),
     unreferenced: sqliteUnreferenced(database, connectToWrite),
     readership: sqliteReadership(database, connect),
     index: summaries,
@@ -166,7 +169,7 @@ export function openSqlite(path: string, events: Events, isOnlyRead = false): St
         ? { kind: 'own' }
         : { kind: 'versioned', version: () => database.version() },
     close: async () => {
-      maintenance.stop()
+      await maintenance.stop().catch(() => {})
       await database.close()
     },
   }

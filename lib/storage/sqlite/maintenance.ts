@@ -28,6 +28,9 @@ const PRUNE_INTERVAL = 10 * 60_000
 /** What expires within so long after the next row is removed together with that, in milliseconds. */
 const TOGETHER = 2000
 
+/** How long after the last removal the space is given back that nothing else has needed by then, in milliseconds. */
+const SHRINK_DELAY = 5000
+
 /** How many rows are removed or changed at a time, so that nothing else waits for long. */
 const STEP = 50
 
@@ -37,8 +40,9 @@ const SCAN_STEP = 500
 /** How long rows are removed in one go of small steps, in milliseconds. */
 const WHILE = 1000
 
-/** How many pages are given back at a time. */
+/** How many pages are given back at a time, and how often that is done before a file is closed. */
 const VACUUM_STEP = 256
+const LAST_VACUUM_STEPS = 100
 
 /** Whether a chunk is of content that somebody has been reading for long, as SQL. */
 const IS_READ = `EXISTS (SELECT 1 FROM ${READING} WHERE generation = ${GENERATION})`
@@ -50,6 +54,9 @@ const NOTED_BY = `pid, id, ${isLeased('id')} AS isLeased FROM ${UNREFERENCED} LE
 export class Maintenance {
   readonly #database: SqliteDatabase
   #timer: NodeJS.Timeout | undefined
+  /** Whether something has been removed. */
+  #hasRemoved = false
+  #shrinkTimer: NodeJS.Timeout | undefined
   /** When expired rows are removed the next time, in milliseconds since the epoch. */
   #due = Infinity
 
@@ -62,10 +69,30 @@ export class Maintenance {
     this.#pruneWithin(PRUNE_DELAY)
   }
 
-  /** Does nothing by itself any more. */
-  stop(): void {
+  /** Does nothing by itself any more. What nobody else is going to give back of the file is given back, unless it is very much. */
+  async stop(): Promise<void> {
     clearTimeout(this.#timer)
+    clearTimeout(this.#shrinkTimer)
     this.#due = -Infinity
+    if (!this.#hasRemoved || (await this.#database.hasOthers())) return
+    await this.vacuum(LAST_VACUUM_STEPS)
+  }
+
+  /** To be called when something has been removed whose space nothing may need any more. */
+  shrinkSoon(): void {
+    this.#hasRemoved = true
+    if (this.#due === -Infinity) return
+    this.#shrinkTimer ??= setTimeout(() => {
+      this.#shrinkTimer = undefined
+      void this.#shrinkQuietly().catch(() => {})
+    }, SHRINK_DELAY).unref()
+    this.#shrinkTimer.refresh()
+  }
+
+  /** The file is as long as it was until what has been changed is written to it. */
+  async #shrinkQuietly(): Promise<void> {
+    await this.vacuum()
+    await this.#database.query('PRAGMA wal_checkpoint(PASSIVE)')
   }
 
   #pruneWithin(delay: number): void {
@@ -178,9 +205,9 @@ export class Maintenance {
     }
   }
 
-  /** Gives the pages that are free back, in small steps. */
-  async vacuum(): Promise<void> {
-    for (let before = Infinity; !this.#database.isClosed; ) {
+  /** Gives the pages that are free back, in small steps. @param most how many */
+  async vacuum(most: number = Infinity): Promise<void> {
+    for (let [step, before] = [0, Infinity]; step < most && !this.#database.isClosed; step++) {
       const [row] = await this.#database.query<{ freelist_count: number }>('PRAGMA freelist_count')
       const left = row?.freelist_count ?? 0
       // Where it cannot be done, as in a file without auto_vacuum, nothing changes.

@@ -30,7 +30,8 @@ const MAKE_STEP = 20
 const MARK_START = 1
 const MARK_END = 5
 
-interface Row {
+/** What a summary is made of. */
+export interface Row {
   readonly key: string
   readonly url: string
   readonly cache_key: string | null
@@ -322,7 +323,8 @@ function columnsOf(summary: Summary): readonly unknown[] {
   ]
 }
 
-function summaryOfRow(row: Row): Summary {
+/** The summary in a row. */
+export function summaryOfRow(row: Row): Summary {
   const { key, cache_key: cacheKey, generation, method, url, status, type, stored } = row
   const { expires, size, chunk_size: chunkSize, tags, used } = row
   return {

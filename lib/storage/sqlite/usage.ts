@@ -1,20 +1,38 @@
 import { setImmediate as nextTurn } from 'node:timers/promises'
-import type { Readership, Unreferenced, Usage } from '../byte-store.ts'
+import type { LeastUsed, Readership, Unreferenced, Usage } from '../byte-store.ts'
 import { READERS_GRACE } from '../chunks.ts'
 import type { SqliteDatabase } from './database.ts'
 import { GENERATION, NOW, OWNERS, READING, TABLES, TOTALS, UNREFERENCED, USED } from './schema.ts'
+import { type Row, summaryOfRow } from './summaries.ts'
 
-/** How many heads are touched at a time. */
-const TOUCH_STEP = 100
+/** How many heads are touched or removed at a time. */
+const STEP = 100
+
+/** A head and what is known of it, as SQL: the join keeps to the order of what stands first. */
+const HEAD = `JOIN ${TABLES.heads} ON ${TABLES.heads}.key = ${USED}.key AND namespace = ''`
+
+/** By what a record is told from another one, as SQL: an encrypted one by its end, as it has no checksum. */
+const RECORD = `CAST(${TABLES.heads}.value AS BLOB)`
+const MARK = `coalesce(nullif(record, '00000000'), hex(substr(${RECORD}, 2, 4)) || hex(substr(${RECORD}, -16)))`
+
+const OLDEST = `SELECT ${USED}.*, octet_length(${TABLES.heads}.value) AS length, ${MARK} AS mark FROM ${USED} CROSS ${HEAD} ORDER BY used LIMIT ?`
+
+/** Removes what has neither been replaced nor used since. */
+const REMOVE = `DELETE FROM ${TABLES.heads} WHERE namespace = '' AND key IN (SELECT ${USED}.key FROM json_each(?) AS known CROSS JOIN ${USED} ON ${USED}.key = known.value ->> 0 CROSS ${HEAD} WHERE used = known.value ->> 1 AND ${MARK} = known.value ->> 2) RETURNING key`
 
 /** How much there is of what is noted to be unreferenced, and of what is only there for those who are reading it. */
 const UNREFERENCED_SIZE = `SELECT (SELECT coalesce(sum(length(value)), 0) FROM ${UNREFERENCED} CROSS JOIN ${TABLES.chunks} ON key > generation || '.' AND key < generation || '/') + (SELECT coalesce(sum(length(value)), 0) FROM ${TABLES.chunks} WHERE expires IS NOT NULL AND expires <= ? AND ${GENERATION} NOT IN (SELECT generation FROM ${UNREFERENCED})) AS size`
 
-/** How much there is in a database, and what has not been used for long, as triggers keep account of it. */
+/**
+ * How much there is in a database, and what has not been used for long, as triggers keep account of it.
+ *
+ * @param onRemoved called when something has been removed
+ */
 export function sqliteUsage(
   database: SqliteDatabase,
   connect: () => Promise<unknown>,
   connectToWrite: () => Promise<unknown>,
+  onRemoved: () => void,
 ): Usage {
   return {
     async totals() {
@@ -27,16 +45,25 @@ export function sqliteUsage(
     async touch(uses, age) {
       await connectToWrite()
       const sql = `UPDATE ${USED} SET used = value ->> 'usedAt' FROM json_each(?) AS uses WHERE ${USED}.key = value ->> 'key' AND used < value ->> 'usedAt' - ?`
-      for (let index = 0; index < uses.length; index += TOUCH_STEP) {
-        await database.query(sql, JSON.stringify(uses.slice(index, index + TOUCH_STEP)), age)
+      for (let index = 0; index < uses.length; index += STEP) {
+        await database.query(sql, JSON.stringify(uses.slice(index, index + STEP)), age)
         await nextTurn()
       }
     },
     async oldest(limit) {
       await connect()
-      const sql = `SELECT key FROM ${USED} ORDER BY used LIMIT ?`
-      const rows = await database.query<{ key: string }>(sql, limit)
-      return rows.map(({ key }) => key)
+      return (await database.query<HeadRow>(OLDEST, limit)).map(leastUsedOf)
+    },
+    async remove(heads) {
+      await connectToWrite()
+      const known = heads.map(({ key, usedAt, mark }) => [key, usedAt, mark])
+      const removals: Promise<{ key: string }[]>[] = []
+      for (let index = 0; index < known.length; index += STEP) {
+        removals.push(database.query(REMOVE, JSON.stringify(known.slice(index, index + STEP))))
+      }
+      const rows = await Promise.all(removals)
+      onRemoved()
+      return new Set(rows.flat().map(({ key }) => key))
     },
     async unreferencedSize() {
       await connect()
@@ -54,11 +81,23 @@ export function sqliteUsage(
     },
     async usedAt(keys) {
       await connect()
-      const sql = `SELECT key, used FROM ${USED} WHERE key IN (SELECT value FROM json_each(?))`
+      const sql = `SELECT ${USED}.key, used FROM ${USED} ${HEAD} WHERE ${USED}.key IN (SELECT value FROM json_each(?)) AND (${TABLES.heads}.expires IS NULL OR ${TABLES.heads}.expires > ${NOW})`
       const rows = await database.query<{ key: string; used: number }>(sql, JSON.stringify(keys))
       return new Map(rows.map(({ key, used }) => [key, used]))
     },
   }
+}
+
+/** What is known of a head, if it is a response that has been summed up, and its record. */
+interface HeadRow extends Omit<Row, 'url'> {
+  readonly url: string | null
+  readonly length: number
+  readonly mark: string
+}
+
+function leastUsedOf({ url, length, mark, ...row }: HeadRow): LeastUsed {
+  const summary = url ? summaryOfRow({ ...row, url }) : undefined
+  return { key: row.key, size: length, usedAt: row.used, mark, summary }
 }
 
 /** The contents in a database that no head refers to yet, or any more. */
@@ -101,6 +140,10 @@ export function sqliteReadership(
       await connect()
       const sql = `DELETE FROM ${READING} WHERE generation = ? AND id = ?`
       await database.note(sql, generation, database.id)
+    },
+    async hasOthers() {
+      await connect()
+      return database.hasOthers()
     },
   }
 }
