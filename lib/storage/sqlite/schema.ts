@@ -78,6 +78,21 @@ export const SUMMARY_COLUMNS: Readonly<Record<string, string>> = {
   tags: 'TEXT',
 }
 
+/** The columns that every release has made: a table without them is of another program. */
+export const COLUMNS: Readonly<Record<string, readonly string[]>> = {
+  ...Object.fromEntries(
+    Object.values(TABLES).map((table) => [table, ['key', 'value', 'namespace', 'expires']]),
+  ),
+  [TOTALS]: ['name', 'count', 'size'],
+  [USED]: ['key', 'used'],
+  [UNREFERENCED]: ['generation', 'pid', 'since'],
+  [OWNERS]: ['generation', 'id'],
+  [CHANGES]: ['id', 'number'],
+  [PROCESSES]: ['id', 'pid'],
+  [READING]: ['generation', 'id', 'pid'],
+  [LEASES]: ['key', 'holder', 'until'],
+}
+
 const SUMMARY_DEFINITION = Object.entries(SUMMARY_COLUMNS)
   .map(([name, type]) => `${name} ${type}`)
   .join(', ')

@@ -103,4 +103,6 @@ parentPort?.on('message', (batch: Batch | 'close') => {
   Atomics.notify(state, 2)
   parentPort?.postMessage(outcomes)
 })
+// As long as nothing has been read, SQLite would go on to the log of whatever is at the path by then.
+count()
 parentPort?.postMessage('ready')
