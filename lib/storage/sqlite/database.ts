@@ -3,7 +3,6 @@ import { existsSync, mkdirSync, statSync } from 'node:fs'
 import { dirname } from 'node:path'
 import type { DatabaseSync, StatementSync } from 'node:sqlite'
 import { setTimeout as delay } from 'node:timers/promises'
-import { pathToFileURL } from 'node:url'
 import type { Awaitable } from '../../awaitable.ts'
 import type { Events } from '../../observe/events.ts'
 import type { FileAccess } from '../byte-store.ts'
@@ -20,6 +19,7 @@ import {
   MovedError,
 } from './errors.ts'
 import {
+  addressOf,
   createPrivately,
   type FileIdentity,
   identityOf,
@@ -338,7 +338,8 @@ export class SqliteDatabase {
       this.#findAnew()
       return true
     }
-    const isDamage = !this.isOnlyRead && this.#isDamage(error)
+    // Who reads without locks sees what somebody is just writing.
+    const isDamage = !this.isOnlyRead && this.#stamp === undefined && this.#isDamage(error)
     if (isDamage) {
       // What made the tables is damaged as well: who wants them has to make them.
       if (this.#isSchemaDamage(error)) this.#schema = []
@@ -563,9 +564,18 @@ export class SqliteDatabase {
       // Where there is no space for the index of a log, what is in that cannot be seen.
       const mayRead = isReadOnly(error) || isUnopenable(error) || isOfDisk(error)
       if (!mayRead || (isOfDisk(error) && this.#isInUse())) throw error
-      const database = this.#openReadOnly(error)
+      const database = this.#openUnwritable(error)
       this.#cannotWrite(error)
       return database
+    }
+  }
+
+  #openUnwritable(reason: unknown): DatabaseSync {
+    try {
+      return this.#openReadOnly(reason)
+    } catch (error) {
+      // What looks damaged may be what somebody is just writing.
+      throw isNoDatabase(error) && this.#mayPass(reason) ? reason : error
     }
   }
 
@@ -611,11 +621,9 @@ export class SqliteDatabase {
     try {
       return this.#whereTables(this.#use(this.#path, { readOnly: true }), reason)
     } catch (error) {
-      if (error instanceof ForeignTableError) throw error
-      const url = pathToFileURL(this.#path)
-      url.search = 'immutable=1'
+      if (error instanceof ForeignTableError || isNoDatabase(error)) throw error
       const stamp = stampOf(this.#path)
-      const database = this.#use(url, { readOnly: true })
+      const database = this.#use(addressOf(this.#path, 'immutable=1'), { readOnly: true })
       this.#stamp = stamp
       return this.#whereTables(database, reason)
     }
@@ -640,7 +648,9 @@ export class SqliteDatabase {
 
   #connect(path: string | URL, options: object): DatabaseSync {
     const { DatabaseSync } = process.getBuiltinModule('node:sqlite')
-    return new DatabaseSync(path, { timeout: BUSY_TIMEOUT, ...options })
+    // What is not there any more is not to be made by SQLite, which asks nobody.
+    const existing = path === this.#path && path !== ':memory:' ? addressOf(path, 'mode=rw') : path
+    return new DatabaseSync(existing, { timeout: BUSY_TIMEOUT, ...options })
   }
 
   #use(path: string | URL, options: object, pragmas: readonly string[] = []): DatabaseSync {
@@ -648,10 +658,11 @@ export class SqliteDatabase {
     const file = isFile ? identityOf(this.#path) : undefined
     // As long as nothing has been read, SQLite would go on to the log of whatever is at the path by then.
     const isOther = () => isFile && !isSameFile(identityOf(this.#path), file)
-    const database = this.#connect(path, options)
     this.#isWritable = isFile && !this.isOnlyRead && !('readOnly' in options)
     if (isFile) this.#file = file
+    let database: DatabaseSync | undefined
     try {
+      database = this.#connect(path, options)
       refuseForeignTables(database, this.#path)
       if (isOther()) throw new MovedError(this.#path)
       for (const statement of pragmas) database.exec(statement)
@@ -659,7 +670,7 @@ export class SqliteDatabase {
         database.exec(['BEGIN IMMEDIATE', ...this.#schema, 'COMMIT'].join(';'))
       }
     } catch (error) {
-      database.close()
+      database?.close()
       throw isOther() ? new MovedError(this.#path, error) : error
     }
     this.#database = database

@@ -16,6 +16,7 @@ import {
   statSync,
 } from 'node:fs'
 import { basename, dirname, join, resolve } from 'node:path'
+import { pathToFileURL } from 'node:url'
 import { BeginningError } from './errors.ts'
 
 /** By what a file is told from another one, wherever it is. */
@@ -85,6 +86,13 @@ export function stampOf(path: string): string {
     .join(' ')
 }
 
+/** The address of a file as SQLite wants it, with a parameter (https://www.sqlite.org/uri.html). */
+export function addressOf(path: string, parameter: 'mode=rw' | 'immutable=1'): URL {
+  const url = pathToFileURL(path)
+  url.search = parameter
+  return url
+}
+
 /** Whether a file may be written, and what SQLite needs beside it be made. */
 export function mayBeWritten(path: string): boolean {
   try {
@@ -151,7 +159,7 @@ function exclusively<T>(path: string, work: () => T): T {
     mkdirSync(lock)
   } catch (error) {
     if ((error as { code?: unknown }).code !== 'EEXIST') throw error
-    const begun = statSync(lock, { throwIfNoEntry: false })?.mtimeMs ?? 0
+    const begun = statSync(lock, { throwIfNoEntry: false })?.mtimeMs ?? Date.now()
     // It was killed meanwhile. The next attempt does it.
     if (Math.abs(Date.now() - begun) > LONGEST_BEGINNING) unlock()
     throw new BeginningError(`another process is making or setting aside ${path}`)
