@@ -17,6 +17,7 @@ import {
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { suite, type TestContext, test } from 'node:test'
+import { setTimeout as delay } from 'node:timers/promises'
 import { promisify } from 'node:util'
 import { type CachingAgent, cachingAgent } from 'caching-agent'
 import { get, outcomes, testAgent } from './helpers/agent.ts'
@@ -280,6 +281,39 @@ console.log(JSON.stringify(statuses))`
   })
 })
 
+test('a file that cannot be written is written once it can be', async (t) => {
+  const user = await unprivileged(t)
+  if (!user) return
+  const { url, inside, path, store } = await stored(t)
+  chmodSync(path, 0o666)
+  chmodSync(inside, 0o555)
+  const code = `
+    const [store, url, begun] = args
+    const agent = cachingAgent({ store, expireAfter: '1h' })
+    const statusOf = async () => {
+      const response = await fetch(url + '/new', { dispatcher: agent })
+      await response.text()
+      return cacheInfo(response).status
+    }
+    const first = await statusOf()
+    fs.writeFileSync(begun, '')
+    let last
+    // It is not tried at each request, and not at all for a while after several failures.
+    for (let tries = 0; tries < 20 && last !== 'hit'; tries++) {
+      await new Promise((resolve) => setTimeout(resolve, 1100))
+      last = await statusOf()
+    }
+    await agent.close()
+    console.log(JSON.stringify([first, last]))`
+  const other = folder()
+  chmodSync(other, 0o777)
+  const begun = join(other, 'begun')
+  const running = program(code, [store, url, begun], user)
+  while (!existsSync(begun)) await delay(20)
+  chmodSync(inside, 0o777)
+  assert.deepEqual(await running, ['miss', 'hit'])
+})
+
 test('what is stored is found while somebody else is writing, from the beginning', async (t) => {
   const { url, path, store } = await stored(t)
   const other = new DatabaseSync(path)
@@ -296,7 +330,7 @@ test('what is stored is found while somebody else is writing, from the beginning
 })
 
 suite('a database of another program', () => {
-  for (const name of ['responses_1', 'totals_1', 'leases_1', 'processes_1']) {
+  for (const name of ['responses_1', 'totals_1', 'leases_1', 'processes_1', 'summed_up_1']) {
     for (const kind of ['table', 'view']) {
       test(`that has a ${kind} named ${name} is left as it is`, async (t) => {
         const { url } = await origin(t, (_, response) => response.end('content'))

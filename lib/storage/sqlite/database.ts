@@ -293,12 +293,12 @@ export class SqliteDatabase {
     if (this.#closed || this.isOnlyRead || now - this.#foundAt < FIND_INTERVAL) return
     if (this.#unwritable === undefined && !(this.#file && this.#isWritable)) return
     this.#foundAt = now
-    const isTried = this.#unwritable !== undefined
-    if (isTried ? !mayBeWritten(this.#path) : this.#isThere()) return
+    const wasRefused = this.#unwritable !== undefined
+    if (wasRefused ? !mayBeWritten(this.#path) : this.#isThere()) return
     // Another file may have other tables.
     this.#schema = []
     this.#findAnew()
-    if (isTried) return
+    if (wasRefused) return
     this.#open()
     this.#events.error(
       'open',
