@@ -648,8 +648,9 @@ export class SqliteDatabase {
 
   #connect(path: string | URL, options: object): DatabaseSync {
     const { DatabaseSync } = process.getBuiltinModule('node:sqlite')
+    const mayMake = path === this.#path && path !== ':memory:' && !('readOnly' in options)
     // What is not there any more is not to be made by SQLite, which asks nobody.
-    const existing = path === this.#path && path !== ':memory:' ? addressOf(path, 'mode=rw') : path
+    const existing = mayMake ? addressOf(this.#path, 'mode=rw') : path
     return new DatabaseSync(existing, { timeout: BUSY_TIMEOUT, ...options })
   }
 
