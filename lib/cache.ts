@@ -27,6 +27,7 @@ import { nominatedMatch } from './rfc9111/vary.ts'
 import { compileRules, type Rules } from './rules.ts'
 import { type SavedRequest, type SavedResponse, save } from './save.ts'
 import { sortStrings } from './sort-strings.ts'
+import type { FileAccess } from './storage/byte-store.ts'
 import type { Entry } from './storage/entry.ts'
 import { Leases } from './storage/leases.ts'
 import { DEFAULT_STORE, openStore } from './storage/open-store.ts'
@@ -135,16 +136,16 @@ export class HttpCache {
   readonly identities: Identities
 
   /**
-   * @param isOnlyRead for internal use: whether a cache file is left as it is until there is something to be written
+   * @param access for internal use: what is done with a cache file
    * @throws TypeError where an option is malformed or unknown; Error where the store cannot be opened
    */
-  constructor(options: HttpCacheOptions = {}, isOnlyRead = false) {
+  constructor(options: HttpCacheOptions = {}, access: FileAccess = 'write') {
     checkNames('HttpCache', options, HTTP_CACHE_OPTIONS)
     // What is malformed leaves no file behind.
     const { shared, leases, deadlines, sealing, ...limits } = parseCacheOptions(options)
     this.shared = shared
-    const stores = openStore(options.store ?? DEFAULT_STORE, this.events, deadlines, isOnlyRead)
-    const kept = { ...limits, sealing: { ...sealing, isOnlyRead } }
+    const stores = openStore(options.store ?? DEFAULT_STORE, this.events, deadlines, access)
+    const kept = { ...limits, sealing: { ...sealing, isOnlyRead: access !== 'write' } }
     this.responses = new Responses(stores, this.events, kept)
     this.#storeDeadline = deadlines.read
     const loaded = () => {

@@ -11,7 +11,8 @@ import { type CacheStatus, formatCacheStatus } from './observe/cache-status.ts'
 import { type CacheOptions, checkCacheOptions } from './options.ts'
 import { passing, refusePassing, tellPassing, whyPassBy } from './passing.ts'
 import { readRequest, withRereadableHeaders } from './request.ts'
-import { compileRules, type RequestTerms } from './rules.ts'
+import { compileRules, type RequestTerms, type Rules } from './rules.ts'
+import type { FileAccess } from './storage/byte-store.ts'
 import { nestTerms, type ParsedTerms } from './terms.ts'
 
 type Dispatch = Dispatcher['dispatch']
@@ -44,8 +45,7 @@ export function createCaching(options: CacheOptions): Caching {
   // Rules first: where they are malformed no file must be left behind.
   const rules = compileRules(options)
   const { cache: given, cacheStatus = true } = options
-  const isOnlyRead = rules.termsFor(undefined, undefined).readOnly
-  const cache = given ?? new HttpCache(httpCacheOptions(options), isOnlyRead)
+  const cache = given ?? new HttpCache(httpCacheOptions(options), fileAccess(rules))
   cache.attach(rules)
   cache.identities.learn(rules)
   return {
@@ -55,6 +55,13 @@ export function createCaching(options: CacheOptions): Caching {
     cacheStatus,
     active: new ActiveRequests(() => cache.responses.hurry()),
   }
+}
+
+/** What requests do with a cache file, but for those with terms of their own. */
+function fileAccess(rules: Rules): FileAccess {
+  const { readOnly, mode } = rules.termsFor(undefined, undefined)
+  if (mode === 'replay') return 'replay'
+  return readOnly ? 'read' : 'write'
 }
 
 /** The options that are those of the cache itself. */

@@ -231,6 +231,54 @@ await Promise.all([0, 1, 2, 3].map(work))`
   })
 })
 
+suite('what a crash has left is removed', () => {
+  /** A cache with some content that somebody is said to have been storing who is no more. */
+  async function broken(t: TestContext, body: string) {
+    const path = join(folder(), 'cache.sqlite')
+    const cache = new HttpCache({ store: `sqlite://${path}` })
+    t.after(() => cache.close())
+    await cache.save('http://site.invalid/large', { body: 'x'.repeat(400_000) })
+    await cache.save('http://site.invalid/small', { body })
+    const database = new DatabaseSync(path)
+    t.after(() => database.close())
+    const generation = () =>
+      String(
+        database.prepare("SELECT substr(key, 1, instr(key, '.') - 1) AS g FROM chunks_1").get()?.g,
+      )
+    const chunks = () => database.prepare('SELECT count(*) AS n FROM chunks_1').get()?.n
+    const note = (of: string) =>
+      database.prepare('INSERT INTO unreferenced_1 VALUES (?, -1, 0)').run(of)
+    return { cache, database, generation, chunks, note }
+  }
+
+  test('also where a response speaks of it', async (t) => {
+    const orphan = 'ffffffffffffffffffffffff'
+    const { cache, database, chunks, note } = await broken(t, `there was ${orphan}`)
+    const before = chunks()
+    database.prepare('INSERT INTO chunks_1 (key, value) VALUES (?, ?)').run(`${orphan}.0`, 'x')
+    note(orphan)
+    await cache.prune()
+    assert.equal(chunks(), before)
+  })
+
+  for (const [how, change] of [
+    ['as its summary says', ''],
+    ['as it says itself, which has no summary', 'DELETE FROM used_1'],
+  ] as const) {
+    test(`but for what a response refers to, ${how}`, async (t) => {
+      const { cache, database, generation, chunks, note } = await broken(t, 'content')
+      const before = chunks()
+      assert.notEqual(before, 0)
+      database.exec(change)
+      database.exec('DELETE FROM unreferenced_1')
+      note(generation())
+      await cache.prune()
+      assert.equal(chunks(), before)
+      assert.equal(database.prepare('SELECT count(*) AS n FROM unreferenced_1').get()?.n, 0)
+    })
+  }
+})
+
 suite('vacuum', () => {
   test('gives the space of what was deleted back', async (t) => {
     const { url } = await origin(t, (_, response) => response.end(Buffer.alloc(100_000, 'x')))

@@ -7,6 +7,12 @@ import type { Coherence } from './memory-tier.ts'
 import type { Inspection } from './sqlite/inspect.ts'
 import type { Summary } from './summary.ts'
 
+/**
+ * What a cache does with a file: it writes it; it reads it, and leaves it as it is until there is something to be
+ * written; or it replays it, with nothing else to answer from, so that the file has to be sound.
+ */
+export type FileAccess = 'write' | 'read' | 'replay'
+
 /** What a record is about, for stores that do more with it than to keep it. */
 export interface About {
   /** The fields of the response whose content is in the record. */

@@ -2,7 +2,7 @@ import { homedir } from 'node:os'
 import { resolve } from 'node:path'
 import { inspect } from 'node:util'
 import type { Events } from '../observe/events.ts'
-import type { Stores } from './byte-store.ts'
+import type { FileAccess, Stores } from './byte-store.ts'
 import { ErrorListeners } from './error-listeners.ts'
 import { CircuitBreaker, DEFAULT_DEADLINES, type Deadlines, guardStore } from './guarded-store.ts'
 import {
@@ -31,18 +31,18 @@ export const DEFAULT_STORE = 'sqlite://http_cache.sqlite'
 /**
  * Opens the stores of a cache.
  *
- * @param isOnlyRead whether a file is left as it is until there is something to be written
+ * @param access what is done with a file
  * @throws TypeError where the option is no store; Error where there can be no file at its path
  */
 export function openStore(
   option: StoreOption,
   events: Events,
   deadlines: Deadlines = DEFAULT_DEADLINES,
-  isOnlyRead = false,
+  access: FileAccess = 'write',
 ): Stores {
   const store = option instanceof URL ? textOf(option) : option
   const stores =
-    typeof store === 'string' ? openUrl(store, events, isOnlyRead) : openKeyv(store, events)
+    typeof store === 'string' ? openUrl(store, events, access) : openKeyv(store, events)
   const { loaded, leases } = stores
   const reading = new CircuitBreaker()
   const heads = guardStore(stores.heads, events, deadlines, loaded, reading)
@@ -59,7 +59,7 @@ function textOf({ protocol, host, pathname, href }: URL): string {
   return protocol === 'sqlite:' ? `sqlite://${host}${decodeURIComponent(pathname)}` : href
 }
 
-function openUrl(url: string, events: Events, isOnlyRead: boolean): Stores {
+function openUrl(url: string, events: Events, access: FileAccess): Stores {
   if (url === 'memory:' || url === 'memory://') return openMemory()
   const server = openServer(url, events)
   if (server !== undefined) return server
@@ -73,7 +73,7 @@ function openUrl(url: string, events: Events, isOnlyRead: boolean): Stores {
   }
   const file = path === ':memory:' ? path : resolve(path.replace(/^~(?=\/|$)/, homedir()))
   try {
-    return openSqlite(file, events, isOnlyRead)
+    return openSqlite(file, events, access)
   } catch (error) {
     const reason = error instanceof Error ? error.message : String(error)
     throw new Error(`store: cannot use ${inspect(url)} as a cache file: ${reason}`, {

@@ -1,5 +1,5 @@
 import type { Events } from '../observe/events.ts'
-import type { ByteStore, Stores } from './byte-store.ts'
+import type { ByteStore, FileAccess, Stores } from './byte-store.ts'
 import { KeyvSqlite } from './keyv-sqlite.ts'
 import { bytesKeyv, KeyvErrors, keyvStore } from './keyv-store.ts'
 import { SqliteDatabase } from './sqlite/database.ts'
@@ -14,16 +14,17 @@ type StoreName = keyof typeof TABLES
 /**
  * Opens the two stores of a cache in an SQLite file, through Keyv and its SQLite adapter.
  *
- * @param isOnlyRead whether the file is left as it is until there is something to be written
- * @throws Error where there can be no such file
+ * @throws Error where there can be no such file, or where it is damaged and to be replayed
  */
-export function openSqlite(path: string, events: Events, isOnlyRead = false): Stores {
-  const database = new SqliteDatabase(path, events, isOnlyRead)
+export function openSqlite(path: string, events: Events, access: FileAccess = 'write'): Stores {
+  const database = new SqliteDatabase(path, events, access)
   const maintenance = new Maintenance(database)
   const summaries = new SqliteSummaries(database, connect, connectToWrite)
   let connection: Promise<Record<StoreName, ByteStore>> | undefined
   /** Whether {@link connection} has made them, or found them there. */
   let hasTables = false
+  /** Done when others have been told that the file is open: who reads need not wait for that. */
+  let introduction: Promise<void> | undefined
 
   function connect(): Promise<Record<StoreName, ByteStore>> {
     // The file has been begun anew, and its tables are to be made again.
@@ -37,10 +38,12 @@ export function openSqlite(path: string, events: Events, isOnlyRead = false): St
   }
 
   /** As {@link connect}, for what writes. */
-  function connectToWrite(): Promise<Record<StoreName, ByteStore>> {
+  async function connectToWrite(): Promise<Record<StoreName, ByteStore>> {
     database.findFile()
     if (database.beginWriting()) connection = undefined
-    return connect()
+    const stores = await connect()
+    await introduction
+    return stores
   }
 
   async function createTables(): Promise<Record<StoreName, ByteStore>> {
@@ -50,7 +53,7 @@ export function openSqlite(path: string, events: Events, isOnlyRead = false): St
     await database.learnSchema()
     hasTables = true
     if (database.isOnlyRead) return stores
-    await database.introduce()
+    introduction = database.introduce()
     maintenance.start()
     return stores
   }

@@ -1,31 +1,43 @@
 import { randomUUID } from 'node:crypto'
-import {
-  accessSync,
-  chmodSync,
-  closeSync,
-  constants,
-  existsSync,
-  lstatSync,
-  mkdirSync,
-  openSync,
-  readlinkSync,
-  realpathSync,
-  renameSync,
-  rmSync,
-  type Stats,
-  statSync,
-} from 'node:fs'
-import { basename, dirname, join, resolve } from 'node:path'
+import { existsSync, mkdirSync, statSync } from 'node:fs'
+import { dirname } from 'node:path'
 import type { DatabaseSync, StatementSync } from 'node:sqlite'
 import { setTimeout as delay } from 'node:timers/promises'
-import { pathToFileURL } from 'node:url'
 import type { Awaitable } from '../../awaitable.ts'
 import type { Events } from '../../observe/events.ts'
+import type { FileAccess } from '../byte-store.ts'
+import {
+  isBusy,
+  isCutOff,
+  isMissing,
+  isMoved,
+  isNoDatabase,
+  isOfDisk,
+  isPassing,
+  isReadOnly,
+  isUnopenable,
+  MovedError,
+} from './errors.ts'
+import {
+  addressOf,
+  createPrivately,
+  type FileIdentity,
+  identityOf,
+  isSameFile,
+  mayBeWritten,
+  refuseOtherThanFile,
+  refuseTooLong,
+  replaceByEmpty,
+  setAside,
+  stampOf,
+  withoutLinks,
+} from './file.ts'
 import { type Inspection, inspect } from './inspect.ts'
 import { inspectFile } from './inspect-file.ts'
 import { begin, end, isAlive, type Opener, tellingOfLife } from './is-alive.ts'
 import {
   CHANGES,
+  COLUMNS,
   isLeased,
   OLDER_VERSION,
   OWN_NAMES,
@@ -58,25 +70,11 @@ const FIND_INTERVAL = 1000
 /** How much is written until that is left to a thread of its own, in bytes: short programs need none. */
 const MUCH = 2 ** 20
 
+/** How often it is tried to open a file that others replace meanwhile. */
+const MAX_ATTEMPTS = 3
+
 /** How many prepared statements are kept. */
 const MAX_STATEMENTS = 64
-
-/** Result codes of SQLite: https://www.sqlite.org/rescode.html */
-const SQLITE_BUSY = 5
-const SQLITE_READONLY = 8
-const SQLITE_CORRUPT = 11
-const SQLITE_CANTOPEN = 14
-const SQLITE_NOTADB = 26
-const SQLITE_IOERR = 10
-const SQLITE_FULL = 13
-/** What a file says that ends too early. */
-const SQLITE_IOERR_SHORT_READ = 522
-
-/** How SQLite says that a schema is not what it was: it has no code of its own for that. */
-const MISSING = /^no such | has no column named /
-
-/** What may be over the next time. */
-const PASSING = new Set([SQLITE_BUSY, SQLITE_IOERR, SQLITE_FULL])
 
 type Table = (typeof TABLES)[keyof typeof TABLES]
 
@@ -109,7 +107,8 @@ export class SqliteDatabase {
     (error, isLate) => this.#mayTryAgain(error, isLate),
   )
   #database: DatabaseSync | undefined
-  #file: { readonly dev: number; readonly ino: number } | undefined
+  /** Which file it is that is open, or was to be. */
+  #file: FileIdentity | undefined
   /** Why the file cannot be opened, and until when it is not tried again, by the clock of `performance`. */
   #failure: { readonly error: unknown; readonly until: number; readonly pause: number } | undefined
   /** When it was last looked whether it is where it was, by the clock of `performance`. */
@@ -137,30 +136,36 @@ export class SqliteDatabase {
   #mayHaveThread = true
   /** How many are about to begin a new file. */
   #beginning = 0
-  #isOnlyRead: boolean
+  /** Until there is something to be written. */
+  #access: FileAccess
   /** By what it is seen that others have changed the file after all, of which SQLite takes no notice. */
   #stamp: string | undefined
-  /** Whether somebody has been told that the file cannot be written. */
-  #isTold = false
-  /** Whether there is no file to be read yet. */
-  #isStandIn = false
+  /** Why nothing can be written, although it is to be. */
+  #unwritable: unknown
+  /** What of that has been told last. */
+  #told: string | undefined
+  /** By what it is seen that there may be a file to be read in the place of an empty database in memory. */
+  #standIn: string | undefined
 
-  constructor(path: string, events: Events, isOnlyRead: boolean) {
+  constructor(path: string, events: Events, access: FileAccess) {
     this.#given = this.#path = path
     this.#events = events
-    this.#isOnlyRead = isOnlyRead
-    this.#resolve()
-    refuseOtherThanFile(this.#path)
+    this.#access = access
+    if (path !== ':memory:') refuseOtherThanFile(path)
     try {
       this.#open()
     } catch (error) {
-      const code = resultCode(error)
       // A lock passes, and so may what ails the disk; the next call opens the file.
-      if (code === undefined || !PASSING.has(code)) throw error
+      if (!this.#mayPass(error)) throw error
       // Who waits for a lock in vain will say so.
-      if (code !== SQLITE_BUSY) events.error('open', error)
+      if (!isBusy(error)) events.error('open', error)
     }
     begin(this.id)
+  }
+
+  #mayPass(error: unknown): boolean {
+    // SQLite does not tell that there are too many files, but that the file itself may be opened is known.
+    return isPassing(error) || (isUnopenable(error) && mayBeWritten(this.#path))
   }
 
   /** Finds out where the file is, and makes its folder if there is to be one. */
@@ -168,10 +173,11 @@ export class SqliteDatabase {
     if (this.#given === ':memory:') return
     try {
       this.#path = withoutLinks(this.#given)
-      if (!this.#isOnlyRead) mkdirSync(dirname(this.#path), { recursive: true })
+      refuseTooLong(this.#path)
+      if (!this.isOnlyRead) mkdirSync(dirname(this.#path), { recursive: true })
     } catch (error) {
       // Where nothing can be, there is nothing to be read.
-      if (!this.#isOnlyRead) throw error
+      if (!this.isOnlyRead) throw error
     }
   }
 
@@ -188,7 +194,7 @@ export class SqliteDatabase {
   get(
     table: Table,
     key: string,
-    isLasting: boolean = this.#isOnlyRead,
+    isLasting: boolean = this.isOnlyRead,
   ): Awaitable<Buffer | undefined> {
     const read = () => {
       const [value, expires] = this.#firstRow(READ[table], key)
@@ -210,30 +216,35 @@ export class SqliteDatabase {
 
   /** Whether the file is left as it is: until {@link beginWriting}. */
   get isOnlyRead(): boolean {
-    return this.#isOnlyRead
+    return this.#access !== 'write'
+  }
+
+  /** Whether what is to be written can be. */
+  get isWritable(): boolean {
+    return this.#unwritable === undefined
   }
 
   /** Opens the file anew if it was only read. @returns whether it was */
   beginWriting(): boolean {
-    if (!this.#isOnlyRead) return false
-    this.#isOnlyRead = this.#isStandIn = false
+    if (!this.isOnlyRead) return false
+    this.#access = 'write'
     this.#findAnew()
     return true
   }
 
-  /** Lets the file be opened anew, wherever its path leads by now. */
+  /** Lets the file be opened anew, whether or not that has failed just now. */
   #findAnew(): void {
     this.#letGo()
     this.#failure = undefined
-    this.#resolve()
   }
 
-  /** Lets the file be opened anew. */
+  /** Lets the file be opened anew, wherever its path leads by then. */
   #letGo(): void {
+    this.#writes.writer?.stop()
+    this.#writes.writer = undefined
     this.#statements.clear()
     this.#database?.close()
-    this.#database = undefined
-    this.#stamp = undefined
+    this.#database = this.#stamp = this.#standIn = this.#unwritable = undefined
     this.#walIndex?.close()
     this.#walIndex = undefined
     this.#version = Number.NaN
@@ -244,6 +255,7 @@ export class SqliteDatabase {
     if (/^\s*(INSERT|DELETE|UPDATE|PRAGMA incremental_vacuum)/.test(sql)) {
       if (this.#closed) throw new Error('the store is closed')
       this.#count(parameters)
+      if (this.#unwritable !== undefined) throw this.#unwritable
       return this.#writes.write(sql, parameters, WRITE_PATIENCE) as Promise<Row[]>
     }
     return this.#patiently(READ_PATIENCE, () => this.#run(sql, parameters) as Row[])
@@ -272,17 +284,22 @@ export class SqliteDatabase {
     }
   }
 
-  /** Begins anew where the file has been removed, or another one is in its place: nobody else would see what is written. */
+  /**
+   * Begins anew where the file has been removed, or another one is in its place: nobody else would see what is
+   * written; and where it could not be written, but may be by now.
+   */
   findFile(): void {
     const now = performance.now()
-    if (this.#closed || !this.#file || !this.#isWritable || now - this.#foundAt < FIND_INTERVAL)
-      return
+    if (this.#closed || this.isOnlyRead || now - this.#foundAt < FIND_INTERVAL) return
+    if (this.#unwritable === undefined && !(this.#file && this.#isWritable)) return
     this.#foundAt = now
-    if (this.#isThere()) return
+    const wasRefused = this.#unwritable !== undefined
+    if (wasRefused ? !mayBeWritten(this.#path) : this.#isThere()) return
     // Another file may have other tables.
     this.#schema = []
     this.#findAnew()
-    this.#startAnew(undefined)
+    if (wasRefused) return
+    this.#open()
     this.#events.error(
       'open',
       new Error(`the cache file ${this.#given} was removed or replaced; it is opened anew`),
@@ -291,8 +308,7 @@ export class SqliteDatabase {
 
   /** Whether the file that is open is where it was, by whatever links. */
   #isThere(): boolean {
-    const file = statSync(this.#given, { throwIfNoEntry: false })
-    return file?.ino === this.#file?.ino && file?.dev === this.#file?.dev
+    return isSameFile(identityOf(this.#given), this.#file)
   }
 
   /** Leaves the writing to a thread from the moment on at which it is worth while. */
@@ -318,11 +334,12 @@ export class SqliteDatabase {
   /** Whether what failed may succeed before long: damage is mended, and locks pass. */
   #mayTryAgain(error: unknown, isLate: boolean): boolean {
     if (isLate) return false
-    if (this.#isOnlyRead && this.#file && !this.#isThere()) {
+    if (this.isOnlyRead && this.#file && !this.#isThere()) {
       this.#findAnew()
       return true
     }
-    const isDamage = !this.#isOnlyRead && this.#isDamage(error)
+    // Who reads without locks sees what somebody is just writing.
+    const isDamage = !this.isOnlyRead && this.#stamp === undefined && this.#isDamage(error)
     if (isDamage) {
       // What made the tables is damaged as well: who wants them has to make them.
       if (this.#isSchemaDamage(error)) this.#schema = []
@@ -332,19 +349,16 @@ export class SqliteDatabase {
         // The next attempt opens it, or tells why that cannot be.
       }
     }
-    return isDamage || resultCode(error) === SQLITE_BUSY
+    return isDamage || isBusy(error)
   }
 
   #isDamage(error: unknown): boolean {
-    const code = resultCode(error)
-    if (isNoDatabase(error)) return true
-    if (code === SQLITE_IOERR) return extendedCode(error) === SQLITE_IOERR_SHORT_READ
-    return this.#isSchemaDamage(error)
+    return isNoDatabase(error) || isCutOff(error) || this.#isSchemaDamage(error)
   }
 
   /** Whether what was there is not any more, or has another name: the file is damaged where its schema is. */
   #isSchemaDamage(error: unknown): boolean {
-    return this.#isWritable && this.#schema.length > 0 && MISSING.test((error as Error).message)
+    return this.#isWritable && this.#schema.length > 0 && isMissing(error)
   }
 
   /** Tells other processes that this one has the file open. A file that cannot be written has no need of it. */
@@ -356,7 +370,7 @@ export class SqliteDatabase {
 
   /** Does so for one that only reads, when it reads what others might remove. */
   introduceReader(): void {
-    if (!this.#isOnlyRead || this.#isIntroduced || !this.#isInUse()) return
+    if (!this.isOnlyRead || this.#isIntroduced || !this.#isInUse()) return
     const introduce = () => {
       // What cannot be written need not be.
       this.note(INTRODUCTION, this.id, process.pid).catch(() => {})
@@ -372,7 +386,7 @@ export class SqliteDatabase {
 
   /** Writes for others what they need not know: a file that is only read is changed only if others change it, too. */
   async note(sql: string, ...parameters: readonly unknown[]): Promise<void> {
-    if (!this.#isOnlyRead) {
+    if (!this.isOnlyRead) {
       if (this.#isWritable) await this.query(sql, ...parameters)
       return
     }
@@ -410,7 +424,9 @@ export class SqliteDatabase {
    * @returns whether there is a new one
    */
   async beginNew(mayBegin: () => boolean): Promise<boolean> {
-    if (!this.#isWritable || (await this.hasOthers())) return false
+    // What cannot be written for lack of space can still be removed, which gives some back.
+    const mayRemove = this.#isWritable || (this.#standIn === undefined && this.#isFull)
+    if (!mayRemove || (await this.hasOthers())) return false
     if (!isAllOurs(this.#database ?? this.#open())) return false
     const { writer } = this.#writes
     // A thread that began now could have the file open that is removed.
@@ -424,8 +440,40 @@ export class SqliteDatabase {
     }
   }
 
+  get #isFull(): boolean {
+    return this.#unwritable !== undefined && this.#mayPass(this.#unwritable)
+  }
+
   #replaceFile(mayBegin: () => boolean): boolean {
+    if (this.#isFull) {
+      // A connection that has the file for itself from the beginning makes nothing beside it.
+      this.#letGo()
+      this.#database = this.#connect(this.#path, {})
+    }
     const database = this.#database ?? this.#open()
+    let isRemoved = false
+    try {
+      isRemoved = this.#isRemoved(database, mayBegin)
+    } finally {
+      // What has been removed stays locked.
+      if (isRemoved) this.#database = undefined
+      this.#letGo()
+    }
+    if (!isRemoved) return false
+    try {
+      this.#openFile()
+    } catch (error) {
+      // The space of what was removed is free only then. The next call makes the new file.
+      database.close()
+      if (!this.#mayPass(error)) throw error
+    }
+    // Who was just opening what has been removed would go on to the log of the new file, were it not locked.
+    setTimeout(() => database.isOpen && database.close(), LOCKED_OUT).unref()
+    return true
+  }
+
+  /** Removes the file, and leaves an empty one in its place, if nobody needs it. @returns whether that was so */
+  #isRemoved(database: DatabaseSync, mayBegin: () => boolean): boolean {
     if (!this.#isThere()) {
       // Another one is in its place, which the next call opens.
       this.#foundAt = -Infinity
@@ -433,26 +481,10 @@ export class SqliteDatabase {
     }
     const { mode, nlink } = statSync(this.#path)
     // By another name, what is removed would still be there.
-    if (nlink > 1) return false
-    if (!lockOthersOut(database)) return false
+    if (nlink > 1 || !lockOthersOut(database)) return false
     // Somebody may have put something there just before.
-    if (!isAllOurs(database) || !mayBegin()) {
-      this.#letGo()
-      return false
-    }
-    try {
-      rmSync(this.#path)
-    } catch (error) {
-      // A folder may not let files be removed.
-      this.#letGo()
-      throw error
-    }
-    this.#database = undefined
-    this.#letGo()
-    this.#openFile()
-    chmodSync(this.#path, mode)
-    // Who was just opening what has been removed would go on to the log of the new file, were it not locked.
-    setTimeout(() => database.close(), LOCKED_OUT).unref()
+    if (!isAllOurs(database) || !mayBegin()) return false
+    replaceByEmpty(this.#path, mode)
     return true
   }
 
@@ -477,8 +509,8 @@ export class SqliteDatabase {
 
   /** @param isInArrays whether each row is an array: always the same for the same statement */
   #statement(sql: string, isInArrays = false): StatementSync {
-    // Somebody else may have made the file meanwhile.
-    if (this.#isStandIn && existsSync(this.#given)) this.#findAnew()
+    // Somebody else may have made the file meanwhile, or mended it.
+    if (this.#standIn !== undefined && this.#standIn !== stampOf(this.#given)) this.#findAnew()
     if (this.#stamp !== undefined && this.#stamp !== stampOf(this.#path)) this.#letGo()
     const database = this.#database ?? this.#open()
     let statement = this.#statements.get(sql)
@@ -497,7 +529,8 @@ export class SqliteDatabase {
     const { error, until = -Infinity, pause = SHORTEST_PAUSE / 2 } = this.#failure ?? {}
     if (performance.now() < until) throw error
     try {
-      const database = this.#openSomehow()
+      this.#resolve()
+      const database = this.#openSomehow(MAX_ATTEMPTS)
       this.#failure = undefined
       return database
     } catch (error) {
@@ -507,112 +540,168 @@ export class SqliteDatabase {
     }
   }
 
-  #openSomehow(): DatabaseSync {
-    if (this.#isOnlyRead) return this.#openUntouched()
+  #openSomehow(attempts: number): DatabaseSync {
     try {
-      return this.#openFile()
+      return this.isOnlyRead ? this.#openUntouched() : this.#openToWrite()
     } catch (error) {
-      const code = resultCode(error)
-      if (isNoDatabase(error)) return this.#startAnew(error)
-      const isReadOnly = code === SQLITE_READONLY || code === SQLITE_CANTOPEN
-      if (!isReadOnly || !existsSync(this.#path)) throw error
-      const database = this.#openReadOnly()
-      if (!this.#isTold) this.#events.error('open', error)
-      this.#isTold = true
+      // What is replayed is all that there is to answer from.
+      if (this.#access === 'replay') throw error
+      if (error instanceof ForeignTableError) return this.#standInFor(error)
+      if (isNoDatabase(error)) return this.#startAnew(error, attempts - 1)
+      if (isMoved(error) && attempts > 1) return this.#openSomehow(attempts - 1)
+      throw error
+    }
+  }
+
+  /** Opens the file to write it; only to read it where that is all that can be done. */
+  #openToWrite(): DatabaseSync {
+    try {
+      const database = this.#openFile()
+      this.#told = undefined
+      return database
+    } catch (error) {
+      if (isMoved(error) || !existsSync(this.#path)) throw error
+      // Where there is no space for the index of a log, what is in that cannot be seen.
+      const mayRead = isReadOnly(error) || isUnopenable(error) || isOfDisk(error)
+      if (!mayRead || (isOfDisk(error) && this.#isInUse())) throw error
+      const database = this.#openUnwritable(error)
+      this.#cannotWrite(error)
       return database
     }
   }
 
-  #openFile(): DatabaseSync {
-    const isFile = this.#path !== ':memory:'
-    if (isFile) createPrivately(this.#path)
-    return this.#use(
-      this.#path,
-      {},
-      // auto_vacuum has an effect only before the first table is made.
-      [
-        'PRAGMA auto_vacuum = INCREMENTAL',
-        'PRAGMA journal_mode = WAL',
-        'PRAGMA synchronous = NORMAL',
-      ],
-    )
+  #openUnwritable(reason: unknown): DatabaseSync {
+    try {
+      return this.#openReadOnly(reason)
+    } catch (error) {
+      // What looks damaged may be what somebody is just writing.
+      throw isNoDatabase(error) && this.#mayPass(reason) ? reason : error
+    }
   }
 
-  /** Opens the file so that not one byte of it is changed. While there is none, nothing is stored. */
+  /** Whatever is to be written from now on fails as it has to. */
+  #cannotWrite(error: unknown): void {
+    this.#unwritable = error
+    const told = (error as Error).message
+    if (told !== this.#told) this.#events.error('open', error)
+    this.#told = told
+  }
+
+  #openFile(): DatabaseSync {
+    if (this.#path === ':memory:') return this.#use(this.#path, {})
+    createPrivately(this.#path)
+    return this.#use(this.#path, {}, [
+      // It has an effect only before the first table is made, and else would only wait for those who write.
+      ...(statSync(this.#path).size === 0 ? ['PRAGMA auto_vacuum = INCREMENTAL'] : []),
+      'PRAGMA journal_mode = WAL',
+      'PRAGMA synchronous = NORMAL',
+    ])
+  }
+
+  /** Opens the file so that not one byte of it is changed. */
   #openUntouched(): DatabaseSync {
-    this.#isStandIn = !existsSync(this.#path)
-    if (this.#isStandIn) return this.#use(':memory:', {})
+    if (!existsSync(this.#path)) return this.#standInFor(undefined)
+    // One who may write can also look after the files that SQLite needs beside this one.
+    if (!mayBeWritten(this.#path)) return this.#openReadOnly(undefined)
     try {
-      // One who may write can also look after the files that SQLite needs beside this one.
-      accessSync(this.#path, constants.W_OK)
-      accessSync(dirname(this.#path), constants.W_OK)
-      return this.#use(this.#path, {}, ['PRAGMA query_only = ON'])
+      return this.#whereTables(this.#use(this.#path, {}, ['PRAGMA query_only = ON']), undefined)
     } catch (error) {
-      if (resultCode(error) !== undefined) throw error
-      return this.#openReadOnly()
+      if (!isOfDisk(error) || this.#isInUse()) throw error
+      return this.#openReadOnly(undefined)
     }
   }
 
   /**
    * Where the folder cannot be written either, SQLite insists on being told that nobody changes the file: who does
    * so is seen by its {@link stampOf stamp}.
+   *
+   * @param reason why it is not written; undefined where it is not to be
    */
-  #openReadOnly(): DatabaseSync {
+  #openReadOnly(reason: unknown): DatabaseSync {
     try {
-      return this.#use(this.#path, { readOnly: true })
-    } catch {
-      const url = pathToFileURL(this.#path)
-      url.search = 'immutable=1'
+      return this.#whereTables(this.#use(this.#path, { readOnly: true }), reason)
+    } catch (error) {
+      if (error instanceof ForeignTableError || isNoDatabase(error)) throw error
       const stamp = stampOf(this.#path)
-      const database = this.#use(url, { readOnly: true })
+      const database = this.#use(addressOf(this.#path, 'immutable=1'), { readOnly: true })
       this.#stamp = stamp
-      return database
+      return this.#whereTables(database, reason)
     }
   }
 
-  #use(path: string | URL, options: object, pragmas: readonly string[] = []): DatabaseSync {
-    const { DatabaseSync } = process.getBuiltinModule('node:sqlite')
-    const database = new DatabaseSync(path, { timeout: BUSY_TIMEOUT, ...options })
-    this.#isWritable = this.#path !== ':memory:' && !this.#isOnlyRead && !('readOnly' in options)
-    try {
-      for (const statement of pragmas) database.exec(statement)
-      if (!this.#isOnlyRead && this.#schema.length > 0) {
-        database.exec(['BEGIN IMMEDIATE', ...this.#schema, 'COMMIT'].join(';'))
-      }
-      database.prepare('SELECT count(*) FROM sqlite_master').get()
-    } catch (error) {
-      database.close()
-      throw error
-    }
-    this.#database = database
-    this.#walIndex = this.#path === ':memory:' ? undefined : WalIndex.of(this.#path)
-    this.#opened += 1
-    this.#file = statSync(this.#path, { throwIfNoEntry: false })
+  /** A file in which there is nothing of ours, and in which nothing can be made, is as good as none. */
+  #whereTables(database: DatabaseSync, reason: unknown): DatabaseSync {
+    if (hasTables(database)) return database
+    this.#letGo()
+    return this.#standInFor(reason)
+  }
+
+  /** Begins with nothing, in memory, for as long as the file stays as it is. */
+  #standInFor(reason: unknown): DatabaseSync {
+    const standIn = stampOf(this.#given)
+    const database = this.#use(':memory:', {})
+    if (!existsSync(this.#path)) this.#file = undefined
+    this.#standIn = standIn
+    if (reason !== undefined) this.#cannotWrite(reason)
     return database
   }
 
-  /** Sets a damaged file aside, unless another process has done so already, and begins a new one. */
-  #startAnew(error: unknown): DatabaseSync {
-    this.#writes.writer?.stop()
-    this.#writes.writer = undefined
-    this.#letGo()
-    const file = statSync(this.#path, { throwIfNoEntry: false })
-    const isSameFile = !this.#file || (file?.ino === this.#file.ino && file.dev === this.#file.dev)
-    if (file !== undefined && isSameFile) {
-      const aside = `${this.#path}.corrupt-${new Date().toISOString().replaceAll(':', '-')}`
-      for (const suffix of ['', '-wal', '-shm']) {
-        if (statSync(this.#path + suffix, { throwIfNoEntry: false })) {
-          renameSync(this.#path + suffix, aside + suffix)
-        }
+  #connect(path: string | URL, options: object): DatabaseSync {
+    const { DatabaseSync } = process.getBuiltinModule('node:sqlite')
+    const mayMake = path === this.#path && path !== ':memory:' && !('readOnly' in options)
+    // What is not there any more is not to be made by SQLite, which asks nobody.
+    const existing = mayMake ? addressOf(this.#path, 'mode=rw') : path
+    return new DatabaseSync(existing, { timeout: BUSY_TIMEOUT, ...options })
+  }
+
+  #use(path: string | URL, options: object, pragmas: readonly string[] = []): DatabaseSync {
+    const isFile = path !== ':memory:'
+    const file = isFile ? identityOf(this.#path) : undefined
+    // As long as nothing has been read, SQLite would go on to the log of whatever is at the path by then.
+    const isOther = () => isFile && !isSameFile(identityOf(this.#path), file)
+    this.#isWritable = isFile && !this.isOnlyRead && !('readOnly' in options)
+    if (isFile) this.#file = file
+    let database: DatabaseSync | undefined
+    try {
+      database = this.#connect(path, options)
+      refuseForeignTables(database, this.#path)
+      if (isOther()) throw new MovedError(this.#path)
+      for (const statement of pragmas) database.exec(statement)
+      if (!this.isOnlyRead && this.#schema.length > 0) {
+        database.exec(['BEGIN IMMEDIATE', ...this.#schema, 'COMMIT'].join(';'))
       }
-      this.#events.error(
-        'open',
-        new Error(`the cache file ${this.#path} is damaged; set aside as ${aside}`, {
-          cause: error,
-        }),
-      )
+    } catch (error) {
+      database?.close()
+      throw isOther() ? new MovedError(this.#path, error) : error
     }
-    return this.#openFile()
+    this.#database = database
+    this.#walIndex = isFile ? WalIndex.of(this.#path) : undefined
+    this.#opened += 1
+    return database
+  }
+
+  /** Goes on with a new file in the place of one that is damaged; without any where it cannot be set aside. */
+  #startAnew(error: unknown, attempts = MAX_ATTEMPTS): DatabaseSync {
+    this.#letGo()
+    if (attempts > 0 && this.#isSetAside(error)) return this.#openSomehow(attempts)
+    const how = this.isOnlyRead ? '' : ' and cannot be set aside'
+    const message = `the cache file ${this.#path} is damaged${how}; nothing is stored or found there`
+    return this.#standInFor(new Error(message, { cause: error }))
+  }
+
+  /** Sets a damaged file aside, unless another process has done so already. @returns whether that could be done */
+  #isSetAside(error: unknown): boolean {
+    if (this.isOnlyRead) return false
+    try {
+      const aside = setAside(this.#path, this.#file)
+      if (aside === undefined) return true
+      const message = `the cache file ${this.#path} is damaged; set aside as ${aside}`
+      this.#events.error('open', new Error(message, { cause: error }))
+      return true
+    } catch (failure) {
+      if (isPassing(failure)) throw failure
+      return false
+    }
   }
 
   /**
@@ -653,15 +742,17 @@ export class SqliteDatabase {
   /** Looks through all that is in the file, in a thread of its own if it is one. */
   async inspect(): Promise<Inspection> {
     const now = Date.now()
-    if (this.#path === ':memory:') {
+    const isDamaged = isNoDatabase((this.#unwritable as Error | undefined)?.cause)
+    if (this.#path === ':memory:' || (this.#standIn !== undefined && !isDamaged)) {
       return inspect((sql, ...parameters) => this.#run(sql, parameters) as never, now)
     }
     return inspectFile(this.#path, now)
   }
 
-  /** Sets the file aside, and begins a new one. */
+  /** Sets the file aside, and begins a new one. @throws Error where that cannot be done */
   replace(reason: string): void {
     this.#startAnew(new Error(reason))
+    if (this.#unwritable !== undefined) throw this.#unwritable
   }
 
   get isClosed(): boolean {
@@ -681,6 +772,36 @@ export class SqliteDatabase {
     this.#writes.close(new Error('the store is closed'))
     await this.#writes.writer?.close()
     this.#letGo()
+  }
+}
+
+/** Thrown where a table of another program has a name of ours. */
+class ForeignTableError extends Error {
+  override name = 'ForeignTableError'
+}
+
+/** Whether the tables of the adapter are there. */
+function hasTables(database: DatabaseSync): boolean {
+  const names = JSON.stringify(Object.values(TABLES))
+  const sql = `SELECT count(*) = json_array_length(?1) AS isSo FROM sqlite_schema WHERE name IN (SELECT value FROM json_each(?1))`
+  return database.prepare(sql).get(names)?.isSo === 1
+}
+
+/**
+ * Looks whether what has our names is ours, before anything is made or taken for damaged.
+ *
+ * @throws ForeignTableError where it is not
+ */
+function refuseForeignTables(database: DatabaseSync, path: string): void {
+  // Nobody else has both: what is wrong with their columns is damage.
+  if (hasTables(database)) return
+  for (const [table, columns] of Object.entries(COLUMNS)) {
+    const rows = database.prepare('SELECT name FROM pragma_table_info(?)').all(table)
+    const names = new Set(rows.map(({ name }) => name))
+    if (names.size === 0 || columns.every((column) => names.has(column))) continue
+    throw new ForeignTableError(
+      `the table ${table} in ${path} is of another program: nothing is stored or found there`,
+    )
   }
 }
 
@@ -708,85 +829,11 @@ function lockOthersOut(database: DatabaseSync): boolean {
     database.exec('PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = MEMORY')
     return true
   } catch (error) {
-    database.exec('PRAGMA locking_mode = NORMAL')
-    if (resultCode(error) === SQLITE_BUSY) return false
+    if (isBusy(error)) return false
     throw error
   }
 }
 
-/**
- * Where a path leads to, whether or not there is anything yet.
- *
- * @throws Error where it leads nowhere
- */
-function withoutLinks(path: string): string {
-  try {
-    return realpathSync(path)
-  } catch (error) {
-    if ((error as { code?: unknown }).code !== 'ENOENT') throw error
-  }
-  if (lstatSync(path, { throwIfNoEntry: false })?.isSymbolicLink()) {
-    return withoutLinks(resolve(withoutLinks(dirname(path)), readlinkSync(path)))
-  }
-  const folder = dirname(path)
-  return folder === path ? path : join(withoutLinks(folder), basename(path))
-}
-
-/** What changes when a file is changed, or its log, without a look into them. */
-function stampOf(path: string): string {
-  return ['', '-wal']
-    .map((suffix) => {
-      const file = statSync(path + suffix, { throwIfNoEntry: false })
-      return file && [file.ino, file.size, file.mtimeMs]
-    })
-    .join(' ')
-}
-
-/** @throws Error where there is something that is no regular file */
-function refuseOtherThanFile(path: string): void {
-  const there = existsSync(path) ? statSync(path) : undefined
-  if (there === undefined || there.isFile()) return
-  const advice = there.isDirectory() ? 'name a file in it' : 'name another path'
-  throw new Error(
-    `expected a regular file, or a path at which there is nothing yet, got ${kindOf(there)}: ${advice}`,
-  )
-}
-
-function kindOf(file: Stats): string {
-  if (file.isDirectory()) return 'a directory'
-  if (file.isFIFO()) return 'a FIFO'
-  return file.isSocket() ? 'a socket' : 'a device'
-}
-
 function asBuffer({ buffer, byteOffset, byteLength }: Uint8Array): Buffer {
   return Buffer.from(buffer, byteOffset, byteLength)
-}
-
-/** What is cached may be private: nobody else needs to read it. */
-function createPrivately(path: string): void {
-  if (!existsSync(path)) closeSync(openSync(path, 'a', 0o600))
-}
-
-/** Whether a file is no database, or one whose pages or header are not as they were written. */
-function isNoDatabase(error: unknown): boolean {
-  const code = resultCode(error)
-  if (code === SQLITE_CORRUPT || code === SQLITE_NOTADB) return true
-  // For a header that names a format which there is not, SQLite has no code of its own.
-  return error instanceof Error && error.message === 'unsupported file format'
-}
-
-/** The primary result code of an SQLite error; undefined for other errors. */
-function resultCode(error: unknown): number | undefined {
-  const code = extendedCode(error)
-  return code === undefined ? undefined : code & 0xff
-}
-
-function extendedCode(error: unknown): number | undefined {
-  const code = (error as { errcode?: unknown } | null)?.errcode
-  return typeof code === 'number' ? code : undefined
-}
-
-/** Whether an error means that the file can be read, but not written. */
-export function isReadOnly(error: unknown): boolean {
-  return resultCode(error) === SQLITE_READONLY
 }

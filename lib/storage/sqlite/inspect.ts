@@ -125,7 +125,7 @@ function inspectRows(
 }
 
 /** Where the content of a response is, as it can be seen in any record; undefined where it is in the record itself. */
-function contentOf(record: Buffer): { generation: string; chunks: number } | undefined {
+export function contentOf(record: Buffer): { generation: string; chunks: number } | undefined {
   const metadata = record.toString('latin1', METADATA_START, contentStart(record) ?? METADATA_START)
   const [, generation, chunkSize, length] =
     /"chunks":\{"generation":"([^"]+)","chunkSize":(\d+),"length":(\d+)\}/.exec(metadata) ?? []

@@ -1,7 +1,7 @@
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { READERS_GRACE } from '../chunks.ts'
 import type { SqliteDatabase } from './database.ts'
-import type { Inspection } from './inspect.ts'
+import { contentOf, type Inspection } from './inspect.ts'
 import { isAlive, type Opener } from './is-alive.ts'
 import {
   GENERATION,
@@ -37,6 +37,9 @@ const STEP = 50
 /** How many heads are looked through at a time. */
 const SCAN_STEP = 500
 
+/** How much is read of heads at a time, in bytes. */
+const READ_STEP = 256 * 1024
+
 /** How long rows are removed in one go of small steps, in milliseconds. */
 const WHILE = 1000
 
@@ -46,6 +49,30 @@ const LAST_VACUUM_STEPS = 100
 
 /** Whether a chunk is of content that somebody has been reading for long, as SQL. */
 const IS_READ = `EXISTS (SELECT 1 FROM ${READING} WHERE generation = ${GENERATION})`
+
+/** What is known of heads from their summaries. */
+const REFERENCES = `SELECT head.rowid AS id, length(head.value) AS size, generation FROM ${TABLES.heads} AS head LEFT JOIN ${USED} USING (key) WHERE head.rowid > ? AND head.rowid <= ?`
+
+interface SummedUp {
+  readonly id: number
+  readonly size: number
+  /** That of the content of its response, wherever it is; null where there is no summary. */
+  readonly generation: string | null
+}
+
+/** Divides heads so that no step has much more to read than another one. */
+function* inSteps(heads: readonly SummedUp[]): Generator<number[]> {
+  let [some, total] = [[] as number[], 0]
+  for (const { id, size } of heads) {
+    some.push(id)
+    total += size
+    if (total < READ_STEP) continue
+    yield some
+    some = []
+    total = 0
+  }
+  if (some.length > 0) yield some
+}
 
 /** By whom contents are noted that no head refers to, as SQL. */
 const NOTED_BY = `pid, id, ${isLeased('id')} AS isLeased FROM ${UNREFERENCED} LEFT JOIN ${OWNERS} USING (generation)`
@@ -138,12 +165,14 @@ export class Maintenance {
   async expireUnreferred(timeToLive: number): Promise<void> {
     const rows = `SELECT DISTINCT ${GENERATION} AS generation FROM ${TABLES.chunks}`
     const all = await this.#database.query<{ generation: string }>(rows)
+    const left: string[] = []
     for (const { generation } of all) {
-      if (this.#database.isClosed) return
       // Whoever writes a head forgets only then that nothing refers to its content.
-      const isBeingStored = await this.#isLookedAfter(generation)
-      if (!isBeingStored && !(await this.#isReferredTo(generation)))
-        await this.#expireChunks(generation, timeToLive)
+      if (!(await this.#isLookedAfter(generation))) left.push(generation)
+    }
+    for (const generation of await this.#notReferredTo(left)) {
+      if (this.#database.isClosed) return
+      await this.#expireChunks(generation, timeToLive)
     }
   }
 
@@ -232,32 +261,57 @@ export class Maintenance {
   async #removeUnreferenced(): Promise<void> {
     const sql = `SELECT generation, since - ${NOW} AS wait, ${NOTED_BY} WHERE generation NOT IN (SELECT generation FROM ${READING})`
     const rows = await this.#database.query<Opener & { generation: string; wait: number }>(sql)
+    const left: string[] = []
     for (const { generation, wait, ...opener } of rows) {
-      if (this.#database.isClosed) return
       if (opener.pid !== NOBODY && isAlive(opener)) continue
       if (wait > 0 && wait <= 2 * READERS_GRACE) {
         this.#pruneWithin(wait + PRUNE_DELAY)
         continue
       }
-      if (!(await this.#isReferredTo(generation))) await this.#removeChunks(generation)
+      left.push(generation)
+    }
+    const gone = await this.#notReferredTo(left)
+    for (const generation of left) {
+      if (this.#database.isClosed) return
+      if (gone.has(generation)) await this.#removeChunks(generation)
       await this.#database.query(`DELETE FROM ${UNREFERENCED} WHERE generation = ?`, generation)
     }
   }
 
-  /** Whether a head refers to content after all: the process may have ended just when it had been written. */
-  async #isReferredTo(generation: string): Promise<boolean> {
-    const last = `SELECT max(rowid) AS id FROM ${TABLES.heads}`
-    const sql = `SELECT rowid FROM ${TABLES.heads} WHERE rowid > ? AND rowid <= ? AND instr(CAST(value AS BLOB), CAST(? AS BLOB)) LIMIT 1`
-    for (let after = 0; !this.#database.isClosed; after += SCAN_STEP) {
-      // Each time anew: it may have been copied from what is still to be looked at to the end.
-      const [row] = await this.#database.query<{ id: number | null }>(last)
-      if (after >= (row?.id ?? 0)) return false
-      const found = await this.#database.query(sql, after, after + SCAN_STEP, generation)
-      if (found.length > 0) return true
+  /**
+   * The contents to which no head refers after all: a process may have ended just when one had been written. What
+   * refers to which is known from summaries; only heads that have none are read.
+   */
+  async #notReferredTo(generations: readonly string[]): Promise<ReadonlySet<string>> {
+    const left = new Set(generations)
+    // Each time anew: a head may have been copied from what is still to be looked at to the end.
+    const range = `SELECT max(id) AS last FROM (SELECT rowid AS id FROM ${TABLES.heads} WHERE rowid > ? ORDER BY rowid LIMIT ${SCAN_STEP})`
+    for (let after = 0; left.size > 0; ) {
+      // Nobody knows.
+      if (this.#database.isClosed) return new Set()
+      const [row] = await this.#database.query<{ last: number | null }>(range, after)
+      const last = row?.last ?? undefined
+      if (last === undefined) return left
+      const heads = await this.#database.query<SummedUp>(REFERENCES, after, last)
+      for (const { generation } of heads) if (generation !== null) left.delete(generation)
+      await this.#readReferences(
+        heads.filter(({ generation }) => generation === null),
+        left,
+      )
+      after = last
       await nextTurn()
     }
-    // Nobody knows.
-    return true
+    return left
+  }
+
+  /** Takes the contents to which some heads refer from those that are `left`. */
+  async #readReferences(heads: readonly SummedUp[], left: Set<string>): Promise<void> {
+    const sql = `SELECT value FROM ${TABLES.heads} WHERE rowid IN (SELECT value FROM json_each(?))`
+    for (const some of inSteps(heads)) {
+      const rows = await this.#database.query<{ value: Buffer }>(sql, JSON.stringify(some))
+      for (const { value } of rows) left.delete(contentOf(Buffer.from(value))?.generation ?? '')
+      await nextTurn()
+    }
   }
 
   async #removeChunks(generation: string): Promise<void> {

@@ -154,6 +154,22 @@ export const SUMMARIES_SCHEMA: readonly string[] = [
   ...REFERENCES,
 ]
 
+/** The columns that every release has made: a table without them is of another program. */
+export const COLUMNS: Readonly<Record<string, readonly string[]>> = {
+  ...Object.fromEntries(
+    Object.values(TABLES).map((table) => [table, ['key', 'value', 'namespace', 'expires']]),
+  ),
+  [TOTALS]: ['name', 'count', 'size'],
+  [USED]: ['key', 'used'],
+  [UNREFERENCED]: ['generation', 'pid', 'since'],
+  [OWNERS]: ['generation', 'id'],
+  [CHANGES]: ['id', 'number'],
+  [PROCESSES]: ['id', 'pid'],
+  [READING]: ['generation', 'id', 'pid'],
+  [LEASES]: ['key', 'holder', 'until'],
+  [SUMMED_UP]: ['key', 'value'],
+}
+
 /** The names of all that is made in a file here, and by the adapter, but for what SQLite makes by itself. */
 export const OWN_NAMES: ReadonlySet<string> = new Set([
   ...Object.values(TABLES).flatMap((table) => [table, `${table}_expires_idx`]),

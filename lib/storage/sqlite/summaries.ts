@@ -2,7 +2,8 @@ import { setImmediate as nextTurn } from 'node:timers/promises'
 import { type Conditions, matchesPatterns } from '../../query.ts'
 import type { ResponseIndex } from '../byte-store.ts'
 import type { Summary } from '../summary.ts'
-import { isReadOnly, type SqliteDatabase } from './database.ts'
+import type { SqliteDatabase } from './database.ts'
+import { isReadOnly } from './errors.ts'
 import {
   COMPLETE,
   NOW,
@@ -88,7 +89,7 @@ export class SqliteSummaries implements ResponseIndex {
       for (const statement of SUMMARIES_SCHEMA) await this.#database.query(statement)
       this.#isThere = true
     } catch (error) {
-      if (!isReadOnly(error)) throw error
+      if (this.#database.isWritable && !isReadOnly(error)) throw error
     }
   }
 
@@ -217,7 +218,7 @@ export class SqliteSummaries implements ResponseIndex {
       await this.#make(summarise, 'url IS NULL AND record IS NOT NULL')
       return true
     } catch (error) {
-      if (isReadOnly(error)) return false
+      if (!this.#database.isWritable || isReadOnly(error)) return false
       throw error
     }
   }

@@ -2,6 +2,7 @@
 // they wait for block anybody.
 import { DatabaseSync, type StatementSync } from 'node:sqlite'
 import { parentPort, workerData } from 'node:worker_threads'
+import { addressOf } from './file.ts'
 import type { Batch, Outcome, WriterData } from './writer.ts'
 import { transact, type Write } from './writes.ts'
 
@@ -12,7 +13,7 @@ const LONGEST = 10
 const SQLITE_BUSY = 5
 
 const { path, patience, counter, state } = workerData as WriterData
-const database = new DatabaseSync(path, { timeout: patience })
+const database = new DatabaseSync(addressOf(path, 'mode=rw'), { timeout: patience })
 database.exec('PRAGMA synchronous = NORMAL')
 const statements = new Map<string, StatementSync>()
 
@@ -103,4 +104,6 @@ parentPort?.on('message', (batch: Batch | 'close') => {
   Atomics.notify(state, 2)
   parentPort?.postMessage(outcomes)
 })
+// As long as nothing has been read, SQLite would go on to the log of whatever is at the path by then.
+count()
 parentPort?.postMessage('ready')

@@ -1,0 +1,172 @@
+import {
+  accessSync,
+  chmodSync,
+  closeSync,
+  constants,
+  existsSync,
+  lstatSync,
+  mkdirSync,
+  openSync,
+  readlinkSync,
+  realpathSync,
+  renameSync,
+  rmdirSync,
+  rmSync,
+  type Stats,
+  statSync,
+} from 'node:fs'
+import { basename, dirname, join, resolve } from 'node:path'
+import { pathToFileURL } from 'node:url'
+import { BeginningError } from './errors.ts'
+
+/** By what a file is told from another one, wherever it is. */
+export interface FileIdentity {
+  readonly dev: number
+  readonly ino: number
+}
+
+/** After how long whoever makes a file must have been killed, in milliseconds: it takes less than one. */
+const LONGEST_BEGINNING = 10_000
+
+/**
+ * Where a path leads to, whether or not there is anything yet.
+ *
+ * @throws Error where it leads nowhere
+ */
+export function withoutLinks(path: string): string {
+  try {
+    return realpathSync(path)
+  } catch (error) {
+    if ((error as { code?: unknown }).code !== 'ENOENT') throw error
+  }
+  if (lstatSync(path, { throwIfNoEntry: false })?.isSymbolicLink()) {
+    return withoutLinks(resolve(withoutLinks(dirname(path)), readlinkSync(path)))
+  }
+  const folder = dirname(path)
+  return folder === path ? path : join(withoutLinks(folder), basename(path))
+}
+
+/** @throws Error where there is something that is no regular file */
+export function refuseOtherThanFile(path: string): void {
+  const there = existsSync(path) ? statSync(path) : undefined
+  if (there === undefined || there.isFile()) return
+  const advice = there.isDirectory() ? 'name a file in it' : 'name another path'
+  throw new Error(
+    `expected a regular file, or a path at which there is nothing yet, got ${kindOf(there)}: ${advice}`,
+  )
+}
+
+function kindOf(file: Stats): string {
+  if (file.isDirectory()) return 'a directory'
+  if (file.isFIFO()) return 'a FIFO'
+  return file.isSocket() ? 'a socket' : 'a device'
+}
+
+/** @throws Error where the names of the files that SQLite needs beside a file are too long */
+export function refuseTooLong(path: string): void {
+  statSync(`${path}-journal`, { throwIfNoEntry: false })
+}
+
+/** What there is at a path, if there is anything. */
+export function identityOf(path: string): FileIdentity | undefined {
+  return statSync(path, { throwIfNoEntry: false })
+}
+
+export function isSameFile(one: FileIdentity | undefined, other: FileIdentity | undefined) {
+  return one?.ino === other?.ino && one?.dev === other?.dev
+}
+
+/** What changes when a file is changed, or its log, without a look into them. */
+export function stampOf(path: string): string {
+  return ['', '-wal']
+    .map((suffix) => {
+      const file = statSync(path + suffix, { throwIfNoEntry: false })
+      return file && [file.ino, file.size, file.mtimeMs]
+    })
+    .join(' ')
+}
+
+/** The address of a file as SQLite wants it, with a parameter (https://www.sqlite.org/uri.html). */
+export function addressOf(path: string, parameter: 'mode=rw' | 'immutable=1'): URL {
+  const url = pathToFileURL(path)
+  url.search = parameter
+  return url
+}
+
+/** Whether a file may be written, and what SQLite needs beside it be made. */
+export function mayBeWritten(path: string): boolean {
+  try {
+    accessSync(path, constants.W_OK)
+    accessSync(dirname(path), constants.W_OK)
+    return true
+  } catch {
+    return false
+  }
+}
+
+/** Makes a file where there is none. What is cached may be private: nobody else needs to read it. */
+export function createPrivately(path: string): void {
+  if (!existsSync(path)) exclusively(path, () => create(path, 0o600))
+}
+
+function create(path: string, mode: number): void {
+  closeSync(openSync(path, 'a', mode))
+}
+
+/** Removes a file, and makes another one in its place that others may use as the one before. */
+export function replaceByEmpty(path: string, mode: number): void {
+  exclusively(path, () => {
+    rmSync(path)
+    create(path, 0o600)
+    chmodSync(path, mode)
+  })
+}
+
+/**
+ * Gives a file another name, and what belongs to it.
+ *
+ * @returns its name; undefined where it is not there any more: another process has done so already
+ */
+export function setAside(path: string, file: FileIdentity | undefined): string | undefined {
+  return exclusively(path, () => {
+    const there = identityOf(path)
+    if (there === undefined || !isSameFile(there, file)) return undefined
+    const aside = `${path}.corrupt-${new Date().toISOString().replaceAll(':', '-')}`
+    // The file itself comes first: while there is none, nobody makes another log.
+    for (const suffix of ['', '-wal', '-shm', '-journal']) {
+      if (existsSync(path + suffix)) renameSync(path + suffix, aside + suffix)
+    }
+    return aside
+  })
+}
+
+/**
+ * Does something about what is at a path that no other process does at the same time: files are made and set
+ * aside one after the other, so that nobody takes the log of a new one for that of the one before.
+ *
+ * @throws BeginningError where another process is doing so
+ */
+function exclusively<T>(path: string, work: () => T): T {
+  const lock = `${path}-lock`
+  const unlock = () => {
+    try {
+      rmdirSync(lock)
+    } catch {
+      // Somebody else has taken it for left behind.
+    }
+  }
+  try {
+    mkdirSync(lock)
+  } catch (error) {
+    if ((error as { code?: unknown }).code !== 'EEXIST') throw error
+    const begun = statSync(lock, { throwIfNoEntry: false })?.mtimeMs ?? Date.now()
+    // It was killed meanwhile. The next attempt does it.
+    if (Math.abs(Date.now() - begun) > LONGEST_BEGINNING) unlock()
+    throw new BeginningError(`another process is making or setting aside ${path}`)
+  }
+  try {
+    return work()
+  } finally {
+    unlock()
+  }
+}
