@@ -17,6 +17,7 @@ import {
   type CachingAgent,
   cacheInfo,
   cachingAgent,
+  HttpCache,
   NEVER_EXPIRE,
 } from 'caching-agent'
 import { request } from 'undici'
@@ -290,6 +291,29 @@ for (const [scheme, skip, start] of kinds) {
       assert.ok(content.equals(Buffer.from(await body.arrayBuffer())))
       // Some clients connect anew and ask once more by themselves, so that there is nothing to be told.
       assert.ok(proxy.connections > before, 'it was not needed any more')
+    })
+
+    test('that is cut off before it tells that a response is stored has it with all of its content', async (t) => {
+      const content = Buffer.alloc(900_000, 'x')
+      const { url } = await origin(t, (_, response) => response.end(content))
+      const store = new URL(freshStore())
+      const proxy = await startProxy(t, server.port)
+      store.port = String(proxy.port)
+      const options = { leases: false, deadlines: { read: '30s', write: '30s' } }
+      const { agent, errors } = observedAgent(t, store.href, options)
+      const { cache } = agent
+      await outcome(agent, `${url}/first`)
+      await cache.responses.settled()
+      proxy.cutAfter(/(?:eval[^]*|INSERT INTO[^\0]*)responses_1/i)
+      assert.equal((await get(agent, `${url}/lost`)).info?.status, 'miss')
+      while (errors.length === 0) await delay(20)
+      await cache.responses.settled()
+      assert.deepEqual([proxy.isCut(), errors.length, await cache.count()], [true, 1, 2])
+      const copy = new HttpCache({ store: 'memory:' })
+      assert.deepEqual(await cache.copyTo(copy), {
+        ...{ copied: 2, bytes: 1_800_000, skipped: 0, unusable: 0, lost: 0 },
+      })
+      assert.equal(await outcome(agent, `${url}/lost`), 'hit')
     })
 
     test('has one secret for all machines, whichever starts first and whoever clears it', async (t) => {
@@ -740,11 +764,18 @@ suite('a server that accepts connections', () => {
 async function startProxy(t: TestContext, target: number, isOpen = true) {
   const pairs: [Socket, Socket][] = []
   const opened = Promise.withResolvers<void>()
+  let lastWords: RegExp | undefined
   if (isOpen) opened.resolve()
   const server = createServer((client) => {
     const upstream = connect(target, '127.0.0.1')
     void opened.promise.then(() => client.pipe(upstream).pipe(client))
     for (const socket of [client, upstream]) socket.on('error', () => {})
+    client.on('data', (data) => {
+      if (!lastWords?.test(data.toString('latin1'))) return
+      lastWords = undefined
+      upstream.unpipe(client).resume()
+      client.destroySoon()
+    })
     pairs.push([client, upstream])
   }).listen(0, '127.0.0.1')
   await once(server, 'listening')
@@ -761,6 +792,11 @@ async function startProxy(t: TestContext, target: number, isOpen = true) {
     cut() {
       for (const socket of pairs.flat()) socket.destroy()
     },
+    /** Cuts the connection on which this is asked, whose answer does not get through any more. */
+    cutAfter(pattern: RegExp) {
+      lastWords = pattern
+    },
+    isCut: () => lastWords === undefined,
     silence() {
       for (const [client, upstream] of pairs) {
         client.unpipe().pause()

@@ -131,6 +131,13 @@ export class Chunks {
     return unknown.length === 0 || this.#store.hasAll(unknown)
   }
 
+  /** Whether the store has some content; where it cannot tell, whether it has the first chunk. */
+  async areThere(record: ChunksRecord): Promise<boolean> {
+    const keys = chunkKeys(record)
+    if (this.#store.hasAll) return this.#store.hasAll(keys)
+    return (await this.#store.get(keys[0] as string)) !== undefined
+  }
+
   /**
    * Once a caller has been given the beginning, there is no way back to the network: a store that fails now
    * may be there again before long, as after a failover.

@@ -2,6 +2,7 @@ import type { Awaitable } from '../awaitable.ts'
 import type { Events } from '../observe/events.ts'
 import type { CacheError } from '../observe/payloads.ts'
 import type { About, ByteStore } from './byte-store.ts'
+import { RefusedError } from './refusal.ts'
 
 /** How long a store may take, in milliseconds. */
 export interface Deadlines {
@@ -25,7 +26,7 @@ const MAX_FAILURES = 5
 const REST = 10_000
 
 /** Thrown for a store that is not asked because it failed before. */
-export class StoreAtRestError extends Error {
+export class StoreAtRestError extends RefusedError {
   override name = 'StoreAtRestError'
 }
 

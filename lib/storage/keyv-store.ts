@@ -3,6 +3,7 @@ import { asError } from '../observe/events.ts'
 import type { ByteStore } from './byte-store.ts'
 import { ErrorListeners } from './error-listeners.ts'
 import { inOwnNamespace, isNamespaced } from './own-namespace.ts'
+import { RefusedError } from './refusal.ts'
 import { DEFAULT_NAMESPACE } from './servers/connection.ts'
 
 /** The parts of a Keyv instance, of Keyv 5 or 6, that are used. */
@@ -146,7 +147,7 @@ export function keyvStore(
     async set(key, bytes, timeToLive) {
       const write = () => inner.set(prefix + key, encode(bytes), timeToLive)
       const kept = await errors.during(write, (result) => result !== false)
-      if (kept === false) throw new Error('the store refused a write')
+      if (kept === false) throw new RefusedError('the store refused a write')
     },
 
     async delete(keys) {

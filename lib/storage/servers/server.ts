@@ -2,6 +2,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { inspect } from 'node:util'
 import { asError, type Events } from '../../observe/events.ts'
 import type { ByteStore, Stores } from '../byte-store.ts'
+import { isRefusal, RefusedError } from '../refusal.ts'
 import {
   CONNECT_TIMEOUT,
   type Connection,
@@ -127,7 +128,8 @@ export function openServer(url: string, events: Events): Stores | undefined {
     const { message, code } = asError(error) as NodeJS.ErrnoException
     let text = message || (code ?? 'the connection failed')
     for (const secret of secrets) text = text.replaceAll(secret, '***')
-    return Object.assign(new Error(`${name}: ${text}`), code !== undefined && { code })
+    const Kind = isRefusal(error) ? RefusedError : Error
+    return Object.assign(new Kind(`${name}: ${text}`), code !== undefined && { code })
   }
 
   const storeNamed = (which: 'heads' | 'chunks'): ByteStore => ({
