@@ -49,6 +49,17 @@ suite('a store that fails never fails a request', () => {
     })
   }
 
+  for (const has of [async () => false, rejects, () => undefined]) {
+    test(`one that cannot be asked what it has is read: ${has}`, async (t) => {
+      const { url } = await origin(t, (_, response) => response.end(Buffer.alloc(1_000_000, 'x')))
+      const store = new Keyv({ store: Object.assign(adapter(), { has }) })
+      const agent = testAgent(t, { expireAfter: '1h', store, memory: false })
+      assert.equal((await get(agent, url)).info?.status, 'miss')
+      await agent.cache.responses.settled()
+      assert.equal((await get(agent, url)).info?.status, 'hit')
+    })
+  }
+
   test('one that hangs delays requests by its deadline once, and is left alone then', async (t) => {
     const { url } = await origin(t, (_, response) => response.end('content'))
     const agent = testAgent(t, { expireAfter: '1h', store: adapter({ get: hangs, set: hangs }) })

@@ -26,6 +26,8 @@ interface Server {
   readonly shape: RegExp
   /** Whether processes can agree on something there. */
   readonly canLease: boolean
+  /** Whether one that is full removes what it likes, chunks of content one by one. */
+  readonly mayEvict: boolean
   /** Imports what it takes to open a connection. */
   load(): Promise<(place: Place) => Connection>
 }
@@ -35,6 +37,7 @@ const REDIS: Server = {
   example: 'redis://user:password@host:6379/0?namespace=name',
   shape: /^\w+:\/\/[^/?#@]+(\/\d*)?$/,
   canLease: true,
+  mayEvict: true,
   load: async () => (await import('./redis.ts')).openRedis,
 }
 
@@ -50,6 +53,7 @@ const POSTGRES: Server = {
   example: 'postgres://user:password@host:5432/database?namespace=name',
   shape: /^\w+:\/\/[^@#]*$/,
   canLease: false,
+  mayEvict: false,
   load: async () => (await import('./postgres.ts')).openPostgres,
 }
 
@@ -138,8 +142,9 @@ export function openServer(url: string, events: Events): Stores | undefined {
       use((connection) => connection[which].set(key, bytes, timeToLive)),
     replace: (...change) => use((connection) => connection[which].replace(...change)),
     delete: (keys) => use((connection) => connection[which].delete(keys)),
-    // A server that is full evicts what it likes, chunks of content one by one.
-    hasAll: (keys) => use(async (connection) => (await connection[which].hasAll?.(keys)) ?? true),
+    ...(server.mayEvict && {
+      hasAll: (keys) => use(async (connection) => (await connection[which].hasAll?.(keys)) ?? true),
+    }),
     expire: (...all) => use((connection) => connection[which].expire(...all)),
     expireAll: (...all) => use((connection) => connection[which].expireAll(...all), LONG_SILENCE),
     clear: () => use((connection) => connection[which].clear(), LONG_SILENCE),
