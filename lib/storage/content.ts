@@ -129,7 +129,7 @@ export function openPieces(content: Content, pieces: readonly (Range | string)[]
 
 /** All of some content that is in memory, or short enough to be. */
 export async function readAll(content: Content): Promise<Buffer> {
-  const reader = content.open()
+  const reader = content.open(0, { isHeldBack: true })
   const parts: Buffer[] = []
   try {
     for (let bytes = await reader.read(); bytes; bytes = await reader.read()) parts.push(bytes)
