@@ -6,6 +6,7 @@ import { once } from 'node:events'
 import { cpSync, mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net'
 import { dirname, join } from 'node:path'
+import { Transform } from 'node:stream'
 import { after, before, mock, suite, type TestContext, test } from 'node:test'
 import { setTimeout as delay } from 'node:timers/promises'
 import { inspect, promisify } from 'node:util'
@@ -696,6 +697,27 @@ for (const scheme of ['redis', 'valkey']) {
 }
 
 const noServer = kinds.every(([, skip]) => skip) && 'there is no server here'
+test('a database with much of others in it is listed and cleared, however far away it is', {
+  skip: noRedis,
+}, async (t) => {
+  const server = await startRedis()
+  const administrator = await administer(t, server)
+  await administrator.eval("for i = 1, 40000 do redis.call('SET', 'foreign' .. i, '') end")
+  const proxy = await startProxy(t, server.port, true, 55)
+  const use = async (scheme: string) => {
+    const { cache } = observedAgent(t, serverUrl(scheme, proxy), {
+      deadlines: { read: '30s', write: '30s' },
+    }).agent
+    for (const path of ['1', '2']) await cache.save(`https://a.example/${path}`, { body: path })
+    const start = performance.now()
+    assert.equal(await cache.count(), 2)
+    assert.ok(performance.now() - start > 10_500, 'it would be no test')
+    await cache.clear()
+    assert.equal(await cache.has('https://a.example/1'), false)
+  }
+  await Promise.all([use('redis'), use('valkey')])
+})
+
 test('a connection on which a server is silent is replaced', { skip: noServer }, async (t) => {
   const { url } = await origin(t, (_, response) => response.end('content'))
   const available = kinds.filter(([, skip]) => !skip)
@@ -796,16 +818,23 @@ suite('a server that accepts connections', () => {
 
 /**
  * A way to a server, on which all connections that there are can be made silent, as by a router that forgot
- * them; or on which nothing gets through until it is opened.
+ * them; or on which nothing gets through until it is opened; or on which answers take a while, in milliseconds.
  */
-async function startProxy(t: TestContext, target: number, isOpen = true) {
+async function startProxy(t: TestContext, target: number, isOpen = true, lag = 0) {
   const pairs: [Socket, Socket][] = []
   const opened = Promise.withResolvers<void>()
   let lastWords: RegExp | undefined
   if (isOpen) opened.resolve()
   const server = createServer((client) => {
     const upstream = connect(target, '127.0.0.1')
-    void opened.promise.then(() => client.pipe(upstream).pipe(client))
+    const later = new Transform({
+      transform: (data, _, pass) => void setTimeout(pass, lag, null, data),
+    })
+    void opened.promise.then(() => {
+      client.pipe(upstream)
+      if (lag > 0) upstream.pipe(later).pipe(client)
+      else upstream.pipe(client)
+    })
     for (const socket of [client, upstream]) socket.on('error', () => {})
     client.on('data', (data) => {
       if (!lastWords?.test(data.toString('latin1'))) return

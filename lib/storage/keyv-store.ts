@@ -181,21 +181,24 @@ export function keyvStore(
       }
     },
 
-    async clear() {
+    async clear(onStep) {
       if (prefix === '') {
         await errors.during(() => inner.clear(), Boolean)
         return
       }
-      const entries = this.entries()
+      const entries = this.entries(onStep)
       if (entries === undefined) {
         throw new Error('the store cannot list what it has, so it cannot clear only what is ours')
       }
       const keys: string[] = []
       for await (const [key] of entries) keys.push(key)
-      await this.delete(keys)
+      for (let index = 0; index < keys.length; index += DELETE_STEP) {
+        await this.delete(keys.slice(index, index + DELETE_STEP))
+        onStep?.()
+      }
     },
 
-    entries() {
+    entries(onStep) {
       const { iterator } = inner
       const start = listedAs(inner, prefix)
       if (typeof iterator !== 'function' || start === undefined) return undefined
@@ -203,6 +206,7 @@ export function keyvStore(
         // Keyv 5 wants the namespace, Keyv 6 knows it.
         const list: AsyncIterable<[string, unknown]> = iterator.call(inner, inner.namespace)
         for await (const [key, value] of errors.throughout(list)) {
+          onStep?.()
           if (!key.startsWith(start)) continue
           const name = key.slice(start.length)
           // An iterator yields the envelope's value; of bytes without an envelope there is none.

@@ -19,8 +19,8 @@ const QUERY_TIMEOUT = 30_000
 /** How often expired rows are removed, in milliseconds. */
 const PRUNE_INTERVAL = 10 * 60_000
 
-/** How many rows are given another time to live at a time. */
-const EXPIRE_STEP = 1000
+/** How many rows are removed or given another time to live at a time. */
+const CHANGE_STEP = 1000
 
 /** How many rows are listed at a time. */
 const LIST_STEP = 100
@@ -167,13 +167,17 @@ function postgresStore(adapter: KeyvPostgres, onMissing: () => void): ServerStor
     update: `UPDATE ${table} SET value = $4, expires = $5 ${ifSame}`,
     delete: `DELETE FROM ${table} ${ifSame}`,
     insert: `INSERT INTO ${table} AS stored (key, namespace, value, expires) VALUES ($1, $2, $3, $4) ON CONFLICT (key, COALESCE(namespace, '')) DO UPDATE SET value = excluded.value, expires = excluded.expires WHERE stored.expires <= $5`,
-    list: `SELECT key FROM ${table} WHERE ${isAt('> $1')} ORDER BY key LIMIT ${EXPIRE_STEP}`,
+    clear: `DELETE FROM ${table} WHERE ${isAt(`IN (SELECT key FROM ${table} WHERE ${isAt('> $1')} ORDER BY key LIMIT ${CHANGE_STEP})`)} RETURNING 1`,
+    list: `SELECT key FROM ${table} WHERE ${isAt('> $1')} ORDER BY key LIMIT ${CHANGE_STEP}`,
   }
 
   return {
     ...keyvStore(keyv, 'text', new KeyvErrors(keyv, ignore)),
     expire,
-    async expireAll(timeToLive, isExempt) {
+    async clear(onStep) {
+      while ((await query(sql.clear, '')).length > 0) onStep?.()
+    },
+    async expireAll(timeToLive, isExempt, onStep) {
       for (let last: string | undefined = ''; last !== undefined; ) {
         const rows: { key: string }[] = await query(sql.list, last)
         const keys = rows.map(({ key }) => key)
@@ -182,6 +186,7 @@ function postgresStore(adapter: KeyvPostgres, onMissing: () => void): ServerStor
           timeToLive,
         )
         last = keys.at(-1)
+        onStep?.()
       }
     },
     async replace(key, expected, bytes, timeToLive) {

@@ -11,7 +11,7 @@ import {
   POSTGRES_ADAPTER,
 } from './connection.ts'
 
-/** How long a server may leave a call unanswered until its connection is given up, in milliseconds. */
+/** How long a server may leave a call, or a step of it, unanswered until its connection is given up, in milliseconds. */
 const SILENCE = 10_000
 
 /** As long as there may be much to be done before it answers, in milliseconds. */
@@ -110,19 +110,26 @@ export function openServer(url: string, events: Events): Stores | undefined {
   /**
    * Makes a call. A connection on which the server is silent is given up: there may be nobody behind it
    * any more. Connections do not keep the process running; calls do.
+   *
+   * @param call given what it is to call after each of many steps
    */
   async function use<T>(
-    call: (connection: Connection) => Promise<T>,
+    call: (connection: Connection, onStep: () => void) => Promise<T>,
     patience = SILENCE,
   ): Promise<T> {
     let connection: Connection | undefined
     const timer = setTimeout(() => connection?.end(), patience)
+    let isOver = false
+    const onStep = () => {
+      if (!isOver) timer.refresh()
+    }
     try {
       connection = await connect()
-      return await call(connection)
+      return await call(connection, onStep)
     } catch (error) {
       throw presentable(error)
     } finally {
+      isOver = true
       clearTimeout(timer)
     }
   }
@@ -146,15 +153,27 @@ export function openServer(url: string, events: Events): Stores | undefined {
       hasAll: (keys) => use(async (connection) => (await connection[which].hasAll?.(keys)) ?? true),
     }),
     expire: (...all) => use((connection) => connection[which].expire(...all)),
-    expireAll: (...all) => use((connection) => connection[which].expireAll(...all), LONG_SILENCE),
-    clear: () => use((connection) => connection[which].clear(), LONG_SILENCE),
-    async *entries() {
-      const entries = await use(async (connection) => connection[which].entries())
+    expireAll: (timeToLive, isExempt, onStep) =>
+      use(
+        (connection, renew) =>
+          connection[which].expireAll(timeToLive, isExempt, both(renew, onStep)),
+        LONG_SILENCE,
+      ),
+    clear: (onStep) =>
+      use((connection, renew) => connection[which].clear(both(renew, onStep)), LONG_SILENCE),
+    async *entries(onStep) {
+      let renew: (() => void) | undefined
+      const onEach = both(() => renew?.(), onStep)
+      const entries = await use(async (connection) => connection[which].entries(onEach))
       const iterator = entries?.[Symbol.asyncIterator]()
       if (iterator === undefined) return
+      const next = (_: Connection, onNext: () => void) => {
+        renew = onNext
+        return iterator.next()
+      }
       try {
         for (;;) {
-          const { done, value } = await use(() => iterator.next())
+          const { done, value } = await use(next)
           if (done) return
           yield value
         }
@@ -183,6 +202,13 @@ export function openServer(url: string, events: Events): Stores | undefined {
         () => {},
       )
     },
+  }
+}
+
+function both(one: () => void, other: (() => void) | undefined): () => void {
+  return () => {
+    one()
+    other?.()
   }
 }
 
