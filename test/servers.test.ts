@@ -831,17 +831,17 @@ async function startProxy(t: TestContext, target: number, isOpen = true, lag = 0
       transform: (data, _, pass) => void setTimeout(pass, lag, null, data),
     })
     void opened.promise.then(() => {
+      client.on('data', (data) => {
+        if (!lastWords?.test(data.toString('latin1'))) return
+        lastWords = undefined
+        upstream.unpipe(client).resume()
+        client.destroySoon()
+      })
       client.pipe(upstream)
       if (lag > 0) upstream.pipe(later).pipe(client)
       else upstream.pipe(client)
     })
     for (const socket of [client, upstream]) socket.on('error', () => {})
-    client.on('data', (data) => {
-      if (!lastWords?.test(data.toString('latin1'))) return
-      lastWords = undefined
-      upstream.unpipe(client).resume()
-      client.destroySoon()
-    })
     pairs.push([client, upstream])
   }).listen(0, '127.0.0.1')
   await once(server, 'listening')
