@@ -6,7 +6,7 @@ import { once } from 'node:events'
 import { cpSync, mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net'
 import { dirname, join } from 'node:path'
-import { Transform } from 'node:stream'
+import { type Readable, Transform } from 'node:stream'
 import { after, before, mock, suite, type TestContext, test } from 'node:test'
 import { setTimeout as delay } from 'node:timers/promises'
 import { inspect, promisify } from 'node:util'
@@ -392,6 +392,47 @@ for (const [scheme, skip, start] of kinds) {
       assert.ok(performance.now() - start < LONGEST)
       await assert.rejects(agent.cache.has(`${url}/other`), /the store is closed/)
     })
+
+    for (const isUsed of [true, false]) {
+      test(`that is frozen lets a program end that has closed the agent, ${isUsed ? 'and used it' : 'be it while connecting'}`, async (t) => {
+        const { url } = await origin(t, (_, response) => response.end('content'))
+        const store = freshStore()
+        if (!isUsed) {
+          server.freeze()
+          t.after(() => server.resume())
+        }
+        const program = `
+          import { cachingAgent } from 'caching-agent'
+          import { fetch } from 'undici'
+          const agent = cachingAgent({ store: process.argv[1], memory: false, expireAfter: '1h' })
+          const [url, isUsed] = process.argv.slice(2)
+          const get = async (path) => (await fetch(url + path, { dispatcher: agent })).text()
+          if (isUsed === 'true') {
+            await get('/1')
+            await agent.cache.count()
+            console.log('used')
+            await new Promise((resolve) => process.stdin.once('data', resolve))
+            process.stdin.destroy()
+            await get('/1')
+          } else await new Promise((resolve) => setTimeout(resolve, 300))
+          await agent.close()
+          console.log(Date.now())`
+        const running = run(
+          process.execPath,
+          ['--conditions=source', '--input-type=module', '-e', program, store, url, `${isUsed}`],
+          { cwd: ROOT },
+        )
+        if (isUsed) {
+          await once(running.child.stdout as Readable, 'data')
+          server.freeze()
+          t.after(() => server.resume())
+        }
+        running.child.stdin?.end('go on')
+        const { stdout } = await running
+        const took = Date.now() - Number(stdout.trim().split('\n').at(-1))
+        assert.ok(took < 3000, `${took} ms`)
+      })
+    }
 
     test('does not keep a program running, which loses nothing', async (t) => {
       const { url } = await origin(t, (_, response) => response.end('content'))

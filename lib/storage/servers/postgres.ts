@@ -1,5 +1,6 @@
 // The only import of @keyv/postgres, an optional peer: this module is loaded where a URL names PostgreSQL.
 import type { EventEmitter } from 'node:events'
+import { Socket } from 'node:net'
 import { setTimeout as delay } from 'node:timers/promises'
 import KeyvPostgres from '@keyv/postgres'
 import { bytesKeyv, KeyvErrors, keyvStore } from '../keyv-store.ts'
@@ -40,6 +41,7 @@ let connections = 0
 
 /** Connects to a PostgreSQL server. */
 export function openPostgres({ url, namespace }: Place): Connection {
+  const sockets = new Set<Socket>()
   const options = {
     uri: url,
     // The adapter shares a pool of connections among all with the same options: each cache gets its own by this name.
@@ -51,6 +53,12 @@ export function openPostgres({ url, namespace }: Place): Connection {
     allowExitOnIdle: true,
     iterationLimit: LIST_STEP,
     clearExpiredInterval: PRUNE_INTERVAL,
+    // The end of the pool waits for calls under way, which may be until they are late.
+    stream() {
+      const socket = new Socket()
+      sockets.add(socket)
+      return socket.once('close', () => sockets.delete(socket))
+    },
     // The pool emits an error where an idle connection is lost. The adapter does not listen to it, so that
     // it would end the program, and keeps the pool to itself; but a pool calls its log as a method.
     log(this: EventEmitter) {
@@ -81,6 +89,7 @@ export function openPostgres({ url, namespace }: Place): Connection {
       heads.clearExpiredInterval = chunks.clearExpiredInterval = 0
       // It ends the pool of both.
       heads.disconnect().catch(ignore)
+      for (const socket of sockets) socket.destroySoon()
     },
   }
 }

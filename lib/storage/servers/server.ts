@@ -86,9 +86,11 @@ export function openServer(url: string, events: Events): Stores | undefined {
   const loaded = server.load()
   let current: Promise<Connection> | undefined
   let isClosed = false
+  const closing = Promise.withResolvers<never>()
+  closing.promise.catch(() => {})
 
   function open(): Promise<Connection> {
-    const opened = loaded.then((connect) => establish(connect, place))
+    const opened = loaded.then((connect) => establish(connect, place, closing.promise))
     opened.catch(() => {
       if (current === opened) current = undefined
     })
@@ -183,7 +185,9 @@ export function openServer(url: string, events: Events): Stores | undefined {
     },
   })
 
-  connect().catch((error: unknown) => events.error('open', presentable(error)))
+  connect().catch((error: unknown) => {
+    if (!isClosed) events.error('open', presentable(error))
+  })
   return {
     loaded,
     heads: storeNamed('heads'),
@@ -197,6 +201,7 @@ export function openServer(url: string, events: Events): Stores | undefined {
     }),
     async close() {
       isClosed = true
+      closing.reject(new Error('the store is closed'))
       current?.then(
         (connection) => connection.end(),
         () => {},
@@ -212,14 +217,18 @@ function both(one: () => void, other: (() => void) | undefined): () => void {
   }
 }
 
-/** Connects to a server, or fails before long. */
-async function establish(connect: (place: Place) => Connection, place: Place): Promise<Connection> {
+/** Connects to a server, or fails before long, as soon as it is closed at the latest. */
+async function establish(
+  connect: (place: Place) => Connection,
+  place: Place,
+  closed: Promise<never>,
+): Promise<Connection> {
   const connection = connect(place)
   const late = delay(CONNECT_TIMEOUT, undefined, { ref: false }).then(() => {
     throw new Error(`the server did not answer within ${CONNECT_TIMEOUT} ms`)
   })
   try {
-    await Promise.race([connection.connected, late])
+    await Promise.race([connection.connected, late, closed])
     return connection
   } catch (error) {
     connection.end()
