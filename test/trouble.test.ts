@@ -323,6 +323,16 @@ suite('a store that fails never fails a request', () => {
     assert.deepEqual(await outcomes(agent, url, [{}, {}]), ['miss', 'hit'])
   })
 
+  test('whatever is told as an error is no crash', async (t) => {
+    const keyv = new Keyv()
+    const agent = testAgent(t, { store: keyv })
+    const messages: string[] = []
+    agent.cache.on('error', ({ error }) => messages.push(error.message))
+    for (const error of ['text', undefined, Object.create(null)]) keyv.emit('error', error)
+    await delay(5)
+    assert.deepEqual(messages, ['text', 'undefined', 'a thrown object'])
+  })
+
   test('a response that is validated while a slow store still writes it is stored all the same', async (t) => {
     const { url, seen } = await origin(t, (request, response) => {
       response.setHeader('ETag', '"a"')
