@@ -14,9 +14,6 @@ import {
   type ServerStore,
 } from './connection.ts'
 
-/** How long a statement may take, in milliseconds: as long as the longest call. */
-const QUERY_TIMEOUT = 30_000
-
 /** How often expired rows are removed, in milliseconds. */
 const PRUNE_INTERVAL = 10 * 60_000
 
@@ -40,14 +37,14 @@ interface Queryable {
 let connections = 0
 
 /** Connects to a PostgreSQL server. */
-export function openPostgres({ url, namespace }: Place): Connection {
+export function openPostgres({ url, namespace, longest }: Place): Connection {
   const sockets = new Set<Socket>()
   const options = {
     uri: url,
     // The adapter shares a pool of connections among all with the same options: each cache gets its own by this name.
     application_name: `caching-agent ${process.pid}.${connections++}`,
     connectionTimeoutMillis: CONNECT_TIMEOUT,
-    query_timeout: QUERY_TIMEOUT,
+    query_timeout: longest,
     keepAlive: true,
     // A program that has nothing else to do ends; calls under way are waited for by their deadlines.
     allowExitOnIdle: true,

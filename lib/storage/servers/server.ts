@@ -2,6 +2,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { inspect } from 'node:util'
 import { asError, type Events } from '../../observe/events.ts'
 import type { ByteStore, Stores } from '../byte-store.ts'
+import type { Deadlines } from '../guarded-store.ts'
 import { isRefusal, RefusedError } from '../refusal.ts'
 import {
   CONNECT_TIMEOUT,
@@ -78,11 +79,17 @@ function serverOf(url: string): Server | undefined {
  * @returns undefined where the URL names no kind of server that can hold a cache
  * @throws TypeError where the URL is malformed; Error where the adapter for the server is not installed
  */
-export function openServer(url: string, events: Events): Stores | undefined {
+export function openServer(
+  url: string,
+  events: Events,
+  { read, write }: Deadlines,
+): Stores | undefined {
   const server = serverOf(url)
   if (server === undefined) return undefined
   const { place, name, secrets } = parse(url, server)
   requireAdapter(server.adapter, name)
+  const silence = Math.max(SILENCE, read, write)
+  const longSilence = Math.max(LONG_SILENCE, read, write)
   const loaded = server.load()
   let current: Promise<Connection> | undefined
   let isClosed = false
@@ -90,7 +97,9 @@ export function openServer(url: string, events: Events): Stores | undefined {
   closing.promise.catch(() => {})
 
   function open(): Promise<Connection> {
-    const opened = loaded.then((connect) => establish(connect, place, closing.promise))
+    const opened = loaded.then((connect) =>
+      establish(connect, { ...place, longest: longSilence }, closing.promise),
+    )
     opened.catch(() => {
       if (current === opened) current = undefined
     })
@@ -117,7 +126,7 @@ export function openServer(url: string, events: Events): Stores | undefined {
    */
   async function use<T>(
     call: (connection: Connection, onStep: () => void) => Promise<T>,
-    patience = SILENCE,
+    patience = silence,
   ): Promise<T> {
     let connection: Connection | undefined
     const timer = setTimeout(() => connection?.end(), patience)
@@ -159,10 +168,10 @@ export function openServer(url: string, events: Events): Stores | undefined {
       use(
         (connection, renew) =>
           connection[which].expireAll(timeToLive, isExempt, both(renew, onStep)),
-        LONG_SILENCE,
+        longSilence,
       ),
     clear: (onStep) =>
-      use((connection, renew) => connection[which].clear(both(renew, onStep)), LONG_SILENCE),
+      use((connection, renew) => connection[which].clear(both(renew, onStep)), longSilence),
     async *entries(onStep) {
       let renew: (() => void) | undefined
       const onEach = both(() => renew?.(), onStep)
