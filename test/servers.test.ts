@@ -568,6 +568,49 @@ suite('what is stored while another machine clears the store stays for its time'
   }
 })
 
+test('a Redis server that is full can be cleared', { skip: noRedis }, async (t) => {
+  const { url } = await origin(t, (_, response) => response.end('content'))
+  for (const scheme of ['redis', 'valkey']) {
+    const server = await startRedis('--maxmemory', '100mb', '--maxmemory-policy', 'noeviction')
+    const { agent } = observedAgent(t, serverUrl(scheme, server))
+    assert.equal(await outcome(agent, url), 'miss')
+    assert.equal(await outcome(agent, url), 'hit')
+    await (await administer(t, server)).configSet('maxmemory', '1')
+    await agent.cache.clear()
+    assert.equal(await agent.cache.count(), 0)
+  }
+})
+
+test('a Redis server knows a user by a name with characters of URLs', {
+  skip: noRedis,
+}, async (t) => {
+  const server = await startRedis()
+  const administrator = await administer(t, server)
+  await administrator.sendCommand('ACL SETUSER a:b@c%41/? on >p:w@% ~* &* +@all'.split(' '))
+  const credentials = `${encodeURIComponent('a:b@c%41/?')}:${encodeURIComponent('p:w@%')}`
+  for (const scheme of ['redis', 'valkey']) {
+    const store = `${scheme}://${credentials}@127.0.0.1:${server.port}`
+    assert.equal(await observedAgent(t, store).agent.cache.count(), 0)
+  }
+})
+
+test('a server is waited for as long as deadlines say', { skip: noRedis }, async (t) => {
+  const { url } = await origin(t, (_, response) => response.end('content'))
+  const server = await startRedis()
+  t.after(() => server.resume())
+  const agents = ['redis', 'valkey'].map((scheme) => {
+    const deadlines = { read: '60s', write: '60s' }
+    return observedAgent(t, serverUrl(scheme, server), { deadlines }).agent
+  })
+  for (const agent of agents) assert.equal(await outcome(agent, url), 'miss')
+  for (const agent of agents) await agent.cache.responses.settled()
+  server.freeze()
+  const outcomes = Promise.all(agents.map((agent) => outcome(agent, url)))
+  await delay(11_000)
+  server.resume()
+  assert.deepEqual(await outcomes, ['hit', 'hit'])
+})
+
 test('a Redis server that runs no scripts for us stores all the same', {
   skip: noRedis,
 }, async (t) => {
@@ -1029,6 +1072,48 @@ suite('Redis', { skip: noRedis }, () => {
     const { stdout } = await run(process.execPath, args, { cwd: ROOT, env, timeout: 20_000 })
     // What the adapter has stored is the URL's as well.
     assert.equal(stdout, 'hit\nmiss\nhit\n')
+  })
+
+  test('is used by adapters of classes whose constructors want something else', async (t) => {
+    const { url } = await origin(t, (_, response) => response.end('content'))
+    const server = await startRedis()
+    const address = serverUrl('redis', server)
+    class FromSettings extends KeyvRedis<unknown> {
+      constructor(settings: { address: string }) {
+        if (!settings.address) throw new Error('where is it?')
+        super(settings.address, { namespace: 'settings' })
+      }
+    }
+    /** A client that is no part of what is made of it. */
+    class Lookalike extends Map<string, unknown> {
+      readonly client = { withTypeMapping: () => this.client }
+      getMasterNodes() {}
+    }
+    for (const store of [new FromSettings({ address }), new Lookalike()]) {
+      const { agent, errors } = observedAgent(t, store as StoreOption)
+      assert.equal(await outcome(agent, url), 'miss')
+      assert.equal(await outcome(agent, url), 'hit')
+      assert.deepEqual(errors, [])
+      if (store instanceof KeyvRedis) t.after(() => store.disconnect())
+    }
+  })
+
+  test('is cleared of one namespace, and of none that begins with it', async (t) => {
+    const { url } = await origin(t, (_, response) => response.end('content'))
+    const server = await startRedis()
+    const [one, other] = ['x', 'x:responses_1:'].map((namespace) => {
+      const store = new KeyvRedis(serverUrl('redis', server), { namespace })
+      t.after(() => store.disconnect())
+      return observedAgent(t, store).agent
+    })
+    assert.ok(one && other)
+    for (const agent of [one, other]) {
+      await get(agent, url)
+      await agent.cache.responses.settled()
+      assert.equal(await agent.cache.count(), 1)
+    }
+    await one.cache.clear()
+    assert.deepEqual([await one.cache.count(), await other.cache.count()], [0, 1])
   })
 
   test('is used by @keyv/redis 5 as well', async (t) => {
