@@ -7,8 +7,8 @@ export class RefusedError extends Error {
 const REDIS_REFUSAL =
   /^(?:ERR|OOM|READONLY|NOPERM|NOAUTH|MISCONF|NOREPLICAS|LOADING|MASTERDOWN|CLUSTERDOWN|BUSY|WRONGTYPE) /
 
-/** The codes of PostgreSQL, but for those of a connection or a server that ends: what was under way then may be done. */
-const SQL_REFUSAL = /^(?!08|57P)\d[\dA-Z]{4}$/
+/** The codes of PostgreSQL, but for those of a connection or a server that ends, and of what nobody knows: that may be done. */
+const SQL_REFUSAL = /^(?!08|57P|40003)\d[\dA-Z]{4}$/
 
 /**
  * Whether it is certain that a store has not done what it was asked to, as it has answered so. After a lost
