@@ -5,7 +5,7 @@ export class RefusedError extends Error {
 
 /** How the answer of a Redis or Valkey server begins that does not do what it was told. */
 const REDIS_REFUSAL =
-  /^(?:ERR|OOM|READONLY|NOPERM|NOAUTH|MISCONF|NOREPLICAS|LOADING|MASTERDOWN|CLUSTERDOWN|BUSY|WRONGTYPE) /
+  /^(?:ERR|OOM|READONLY|NOPERM|NOAUTH|MISCONF|NOREPLICAS|LOADING|MASTERDOWN|CLUSTERDOWN|BUSY|WRONGTYPE|MOVED|ASK|TRYAGAIN) /
 
 /** The codes of PostgreSQL, but for those of a connection or a server that ends, and of what nobody knows: that may be done. */
 const SQL_REFUSAL = /^(?!08|57P|40003)\d[\dA-Z]{4}$/
