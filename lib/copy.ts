@@ -121,9 +121,10 @@ async function isThere(
   { cacheKey, nominated, responseTime }: Entry,
 ): Promise<boolean> {
   const all = await to.all(cacheKey)
-  return all.some(
+  const there = all.find(
     (other) => isSameVariant(other.nominated, nominated) && other.responseTime >= responseTime,
   )
+  return there !== undefined && to.hasContent(there)
 }
 
 function recordable(entry: Entry): NewEntry {

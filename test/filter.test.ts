@@ -10,6 +10,7 @@ import {
   type ResponseFilter,
 } from 'caching-agent'
 import * as undici from 'undici'
+import { adapter } from './helpers/adapter.ts'
 import { get, outcomes, testAgent } from './helpers/agent.ts'
 import { folder } from './helpers/folder.ts'
 import { origin } from './helpers/origin.ts'
@@ -353,6 +354,24 @@ suite('a filter that fails', () => {
       assert.equal((await get(agent, url)).body, 'response 2')
     })
   }
+
+  test('because the store hangs when it reads the content delays a request by the deadline of the store', async (t) => {
+    const { url } = await origin(t, (_, response) => response.end(Buffer.alloc(900_000, 'x')))
+    const rows = new Map<string, unknown>()
+    let isHanging = false
+    const read = async (key: string) =>
+      isHanging && /\.[12]$/.test(key) ? new Promise(() => {}) : rows.get(key)
+    const store = adapter({ get: read }, rows)
+    const agent = testAgent(t, { expireAfter: '1h', store, memory: false })
+    await get(agent, url)
+    await agent.cache.responses.settled()
+    isHanging = true
+    const filter: ResponseFilter = async ({ isStored, content }) => !isStored || !!(await content())
+    const start = performance.now()
+    assert.equal((await get(agent.with({ filter }), url)).info?.status, 'miss')
+    const took = performance.now() - start
+    assert.ok(took < 3000, `${took} ms`)
+  })
 
   test('because it does not answer delays a request by seconds, and no more', async (t) => {
     t.mock.timers.enable({ apis: ['setTimeout'] })

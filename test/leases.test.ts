@@ -261,6 +261,29 @@ suite('leases of a Redis server that runs no scripts for us', { skip: noRedis },
       await Promise.all([one.close(), other.close()])
     })
 
+    test(`are given back where it is not known whether they were taken, on ${scheme}://`, async () => {
+      const [mine, other] = [0, 1].map(() => open(`${urlOf(scheme)}?namespace=unknown-${scheme}`))
+      assert.ok(mine && other)
+      const take: LeaseStore['take'] = async (key, holder) => {
+        await mine.leases.take(key, holder, 60_000)
+        throw new Error('the connection is lost')
+      }
+      const leases = new Leases({ ...mine.leases, take }, new Events(), 30_000)
+      const within = <T>(answer: Promise<T>) => answer
+      await leases.agree(
+        'key',
+        async () => false,
+        () => false,
+        within,
+      )
+      const end = performance.now() + 10_000
+      while ((await other.leases.take('key', 'other', 60_000)) !== 'taken') {
+        assert.ok(performance.now() < end)
+        await delay(10)
+      }
+      await Promise.all([mine.close(), other.close()])
+    })
+
     test(`do not outlive the request, on ${scheme}://`, async (t) => {
       const { url } = await origin(t, (_, response) => {
         response.setHeader('cache-control', 'no-store')
@@ -275,6 +298,19 @@ suite('leases of a Redis server that runs no scripts for us', { skip: noRedis },
       const took = performance.now() - start
       assert.ok(took < 1500, `${took} ms`)
     })
+  }
+})
+
+test('redis:// and valkey:// that name the same server share neither responses nor leases', {
+  skip: noRedis,
+}, async (t) => {
+  const server = await startRedis()
+  const stores = ['redis', 'valkey'].map((scheme) =>
+    openStore(serverUrl(scheme, server), new Events()),
+  )
+  t.after(() => Promise.all(stores.map((store) => store.close())))
+  for (const { leases } of stores) {
+    assert.equal(await leases?.take('key', 'holder', 60_000), 'taken')
   }
 })
 

@@ -925,6 +925,17 @@ suite('copies of a cache', () => {
     assert.equal((await to.get(`${SITE}/news/2`))?.size, 300)
   })
 
+  test('what is there without its content is copied once more', async (t) => {
+    const { from } = await two(t)
+    const rows = new Map<string, unknown>()
+    const to = new HttpCache({ store: rows })
+    await from.copyTo(to)
+    const [chunk] = [...rows.keys()].filter((key) => /\.0$/.test(key))
+    rows.delete(chunk as string)
+    const { copied, skipped } = await from.copyTo(to)
+    assert.deepEqual([copied, skipped], [1, 7])
+  })
+
   test('of some responses', async (t) => {
     const { from, to } = await two(t)
     assert.equal((await from.copyTo(to, { filter: { tag: 'news' } })).copied, 2)

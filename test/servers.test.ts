@@ -6,19 +6,26 @@ import { once } from 'node:events'
 import { cpSync, mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net'
 import { dirname, join } from 'node:path'
+import { type Readable, Transform } from 'node:stream'
 import { after, before, mock, suite, type TestContext, test } from 'node:test'
 import { setTimeout as delay } from 'node:timers/promises'
 import { inspect, promisify } from 'node:util'
 import KeyvPostgres from '@keyv/postgres'
 import KeyvRedis, { createClient } from '@keyv/redis'
+import KeyvValkey from '@keyv/valkey'
 import {
   type AgentOptions,
   type CacheError,
   type CachingAgent,
   cacheInfo,
   cachingAgent,
+  HttpCache,
   NEVER_EXPIRE,
+  type StoreOption,
 } from 'caching-agent'
+import { Keyv } from 'keyv'
+import KeyvRedis5 from 'keyv-redis5'
+import { Keyv as Keyv5 } from 'keyv5'
 import { request } from 'undici'
 import { READERS_GRACE } from '../lib/storage/chunks.ts'
 import { Heads } from '../lib/storage/heads.ts'
@@ -50,7 +57,7 @@ const kinds: [scheme: string, skip: string | false, start: () => Promise<StoreSe
 ]
 
 /** An agent on a store that only this store's server remembers anything for, and the errors that it tells. */
-function observedAgent(t: TestContext, store: string, options: AgentOptions = {}) {
+function observedAgent(t: TestContext, store: StoreOption, options: AgentOptions = {}) {
   const agent = testAgent(t, { store, expireAfter: '1h', memory: false, ...options })
   const errors: CacheError[] = []
   agent.cache.on('error', (error) => errors.push(error))
@@ -292,6 +299,29 @@ for (const [scheme, skip, start] of kinds) {
       assert.ok(proxy.connections > before, 'it was not needed any more')
     })
 
+    test('that is cut off before it tells that a response is stored has it with all of its content', async (t) => {
+      const content = Buffer.alloc(900_000, 'x')
+      const { url } = await origin(t, (_, response) => response.end(content))
+      const store = new URL(freshStore())
+      const proxy = await startProxy(t, server.port)
+      store.port = String(proxy.port)
+      const options = { leases: false, deadlines: { read: '30s', write: '30s' } }
+      const { agent, errors } = observedAgent(t, store.href, options)
+      const { cache } = agent
+      await outcome(agent, `${url}/first`)
+      await cache.responses.settled()
+      proxy.cutAfter(/(?:eval|INSERT INTO).*responses_1/is)
+      assert.equal((await get(agent, `${url}/lost`)).info?.status, 'miss')
+      while (errors.length === 0) await delay(20)
+      await cache.responses.settled()
+      assert.deepEqual([proxy.isCut(), errors.length, await cache.count()], [true, 1, 2])
+      const copy = new HttpCache({ store: 'memory:' })
+      assert.deepEqual(await cache.copyTo(copy), {
+        ...{ copied: 2, bytes: 1_800_000, skipped: 0, unusable: 0, lost: 0 },
+      })
+      assert.equal(await outcome(agent, `${url}/lost`), 'hit')
+    })
+
     test('has one secret for all machines, whichever starts first and whoever clears it', async (t) => {
       const { url } = await origin(t, (_, response) => response.end('content'))
       const store = freshStore()
@@ -362,6 +392,47 @@ for (const [scheme, skip, start] of kinds) {
       assert.ok(performance.now() - start < LONGEST)
       await assert.rejects(agent.cache.has(`${url}/other`), /the store is closed/)
     })
+
+    for (const isUsed of [true, false]) {
+      test(`that is frozen lets a program end that has closed the agent, ${isUsed ? 'and used it' : 'be it while connecting'}`, async (t) => {
+        const { url } = await origin(t, (_, response) => response.end('content'))
+        const store = freshStore()
+        if (!isUsed) {
+          server.freeze()
+          t.after(() => server.resume())
+        }
+        const program = `
+          import { cachingAgent } from 'caching-agent'
+          import { fetch } from 'undici'
+          const agent = cachingAgent({ store: process.argv[1], memory: false, expireAfter: '1h' })
+          const [url, isUsed] = process.argv.slice(2)
+          const get = async (path) => (await fetch(url + path, { dispatcher: agent })).text()
+          if (isUsed === 'true') {
+            await get('/1')
+            await agent.cache.count()
+            console.log('used')
+            await new Promise((resolve) => process.stdin.once('data', resolve))
+            process.stdin.destroy()
+            await get('/1')
+          } else await new Promise((resolve) => setTimeout(resolve, 300))
+          await agent.close()
+          console.log(Date.now())`
+        const running = run(
+          process.execPath,
+          ['--conditions=source', '--input-type=module', '-e', program, store, url, `${isUsed}`],
+          { cwd: ROOT },
+        )
+        if (isUsed) {
+          await once(running.child.stdout as Readable, 'data')
+          server.freeze()
+          t.after(() => server.resume())
+        }
+        running.child.stdin?.end('go on')
+        const { stdout } = await running
+        const took = Date.now() - Number(stdout.trim().split('\n').at(-1))
+        assert.ok(took < 3000, `${took} ms`)
+      })
+    }
 
     test('does not keep a program running, which loses nothing', async (t) => {
       const { url } = await origin(t, (_, response) => response.end('content'))
@@ -497,6 +568,49 @@ suite('what is stored while another machine clears the store stays for its time'
   }
 })
 
+test('a Redis server that is full can be cleared', { skip: noRedis }, async (t) => {
+  const { url } = await origin(t, (_, response) => response.end('content'))
+  for (const scheme of ['redis', 'valkey']) {
+    const server = await startRedis('--maxmemory', '100mb', '--maxmemory-policy', 'noeviction')
+    const { agent } = observedAgent(t, serverUrl(scheme, server))
+    assert.equal(await outcome(agent, url), 'miss')
+    assert.equal(await outcome(agent, url), 'hit')
+    await (await administer(t, server)).configSet('maxmemory', '1')
+    await agent.cache.clear()
+    assert.equal(await agent.cache.count(), 0)
+  }
+})
+
+test('a Redis server knows a user by a name with characters of URLs', {
+  skip: noRedis,
+}, async (t) => {
+  const server = await startRedis()
+  const administrator = await administer(t, server)
+  await administrator.sendCommand('ACL SETUSER a:b@c%41/? on >p:w@% ~* &* +@all'.split(' '))
+  const credentials = `${encodeURIComponent('a:b@c%41/?')}:${encodeURIComponent('p:w@%')}`
+  for (const scheme of ['redis', 'valkey']) {
+    const store = `${scheme}://${credentials}@127.0.0.1:${server.port}`
+    assert.equal(await observedAgent(t, store).agent.cache.count(), 0)
+  }
+})
+
+test('a server is waited for as long as deadlines say', { skip: noRedis }, async (t) => {
+  const { url } = await origin(t, (_, response) => response.end('content'))
+  const server = await startRedis()
+  t.after(() => server.resume())
+  const agents = ['redis', 'valkey'].map((scheme) => {
+    const deadlines = { read: '60s', write: '60s' }
+    return observedAgent(t, serverUrl(scheme, server), { deadlines }).agent
+  })
+  for (const agent of agents) assert.equal(await outcome(agent, url), 'miss')
+  for (const agent of agents) await agent.cache.responses.settled()
+  server.freeze()
+  const outcomes = Promise.all(agents.map((agent) => outcome(agent, url)))
+  await delay(11_000)
+  server.resume()
+  assert.deepEqual(await outcomes, ['hit', 'hit'])
+})
+
 test('a Redis server that runs no scripts for us stores all the same', {
   skip: noRedis,
 }, async (t) => {
@@ -557,24 +671,56 @@ suite('large content on a Redis server', { skip: noRedis }, () => {
     })
   }
 
-  for (const scheme of ['redis', 'valkey']) {
-    test(`of which ${scheme}:// has lost a chunk is asked for anew before anybody gets any of it`, async (t) => {
-      const { url } = await origin(t, (_, response) => response.end(Buffer.alloc(1_500_000, 'x')))
-      const server = await startRedis()
-      const administrator = await administer(t, server)
-      const { agent } = observedAgent(t, serverUrl(scheme, server))
+  const shops: Record<string, (url: string) => unknown> = {
+    'redis://': (url) => url,
+    'valkey://': (url) => url.replace(/^redis/, 'valkey'),
+    'a KeyvValkey': (url) => new KeyvValkey(url),
+    'a Keyv 6 over a KeyvRedis': (url) => new Keyv({ store: new KeyvRedis(url) }),
+    'a Keyv 6 over a KeyvValkey': (url) => new Keyv({ store: new KeyvValkey(url) }),
+    'a Keyv 5 over a KeyvRedis of Keyv 5': (url) => new Keyv5({ store: new KeyvRedis5(url) }),
+    'a Keyv 5 over a KeyvValkey': (url) => new Keyv5({ store: new KeyvValkey(url) }),
+  }
+
+  /** An agent on a server of its own, on which content of 1.5 MB is stored, and what loses one of its chunks. */
+  async function stored(t: TestContext, shop: (url: string) => unknown) {
+    const { url } = await origin(t, (_, response) => response.end(Buffer.alloc(1_500_000, 'x')))
+    const server = await startRedis()
+    const administrator = await administer(t, server)
+    const store = shop(serverUrl('redis', server)) as string | Keyv
+    const { agent } = observedAgent(t, store)
+    t.after(() => typeof store !== 'string' && store.disconnect())
+    await get(agent, url)
+    await agent.cache.responses.settled()
+    const lose = async (index: number) => {
+      const keys = await administrator.keys('*')
+      await administrator.del(keys.filter((key) => key.endsWith(`.${index}`)))
+    }
+    return { agent, url, lose }
+  }
+
+  for (const [name, shop] of Object.entries(shops)) {
+    test(`of which ${name} has lost a chunk is asked for anew before anybody gets any of it`, async (t) => {
+      const { agent, url, lose } = await stored(t, shop)
       for (const range of [undefined, 'bytes=600000-']) {
-        await get(agent, url)
-        await agent.cache.responses.settled()
         const init = range === undefined ? {} : { headers: { range } }
         assert.equal((await get(agent, url, init)).info?.status, 'hit')
-        const chunks = (await administrator.keys('*')).filter((key) => key.endsWith('.4'))
-        await administrator.del(chunks)
+        await lose(4)
+        const before = await get(agent, url, { headers: { range: 'bytes=500000-500009' } })
+        assert.deepEqual([before.body.length, before.info?.status], [10, 'hit'])
         const { body, info } = await get(agent, url, init)
         assert.deepEqual([body.length, info?.status], [1_500_000, 'miss'])
+        await agent.cache.responses.settled()
       }
     })
   }
+
+  test('of which a chunk is lost after its beginning has been given is given to its end', async (t) => {
+    const { agent, url, lose } = await stored(t, (url) => url)
+    const { headers, body } = await request(url, { dispatcher: agent })
+    assert.equal(cacheInfo({ headers })?.status, 'hit')
+    await lose(5)
+    assert.equal((await body.arrayBuffer()).byteLength, 1_500_000)
+  })
 
   test('that was to be kept for ever goes with its response that is not any more', async (t) => {
     const { url, agent, chunkTimes } = await cached(t, NEVER_EXPIRE)
@@ -635,6 +781,27 @@ for (const scheme of ['redis', 'valkey']) {
 }
 
 const noServer = kinds.every(([, skip]) => skip) && 'there is no server here'
+test('a database with much of others in it is listed and cleared, however far away it is', {
+  skip: noRedis,
+}, async (t) => {
+  const server = await startRedis()
+  const administrator = await administer(t, server)
+  await administrator.eval("for i = 1, 40000 do redis.call('SET', 'foreign' .. i, '') end")
+  const proxy = await startProxy(t, server.port, true, 55)
+  const use = async (scheme: string) => {
+    const { cache } = observedAgent(t, serverUrl(scheme, proxy), {
+      deadlines: { read: '30s', write: '30s' },
+    }).agent
+    for (const path of ['1', '2']) await cache.save(`https://a.example/${path}`, { body: path })
+    const start = performance.now()
+    assert.equal(await cache.count(), 2)
+    assert.ok(performance.now() - start > 10_500, 'it would be no test')
+    await cache.clear()
+    assert.equal(await cache.has('https://a.example/1'), false)
+  }
+  await Promise.all([use('redis'), use('valkey')])
+})
+
 test('a connection on which a server is silent is replaced', { skip: noServer }, async (t) => {
   const { url } = await origin(t, (_, response) => response.end('content'))
   const available = kinds.filter(([, skip]) => !skip)
@@ -735,15 +902,29 @@ suite('a server that accepts connections', () => {
 
 /**
  * A way to a server, on which all connections that there are can be made silent, as by a router that forgot
- * them; or on which nothing gets through until it is opened.
+ * them; or on which nothing gets through until it is opened; or on which answers take a while, in milliseconds.
  */
-async function startProxy(t: TestContext, target: number, isOpen = true) {
+async function startProxy(t: TestContext, target: number, isOpen = true, lag = 0) {
   const pairs: [Socket, Socket][] = []
   const opened = Promise.withResolvers<void>()
+  let lastWords: RegExp | undefined
   if (isOpen) opened.resolve()
   const server = createServer((client) => {
     const upstream = connect(target, '127.0.0.1')
-    void opened.promise.then(() => client.pipe(upstream).pipe(client))
+    const later = new Transform({
+      transform: (data, _, pass) => void setTimeout(pass, lag, null, data),
+    })
+    void opened.promise.then(() => {
+      client.on('data', (data) => {
+        if (!lastWords?.test(data.toString('latin1'))) return
+        lastWords = undefined
+        upstream.unpipe(client).resume()
+        client.destroySoon()
+      })
+      client.pipe(upstream)
+      if (lag > 0) upstream.pipe(later).pipe(client)
+      else upstream.pipe(client)
+    })
     for (const socket of [client, upstream]) socket.on('error', () => {})
     pairs.push([client, upstream])
   }).listen(0, '127.0.0.1')
@@ -761,6 +942,11 @@ async function startProxy(t: TestContext, target: number, isOpen = true) {
     cut() {
       for (const socket of pairs.flat()) socket.destroy()
     },
+    /** Cuts the connection on which this is asked, whose answer does not get through any more. */
+    cutAfter(pattern: RegExp) {
+      lastWords = pattern
+    },
+    isCut: () => lastWords === undefined,
     silence() {
       for (const [client, upstream] of pairs) {
         client.unpipe().pause()
@@ -886,6 +1072,48 @@ suite('Redis', { skip: noRedis }, () => {
     const { stdout } = await run(process.execPath, args, { cwd: ROOT, env, timeout: 20_000 })
     // What the adapter has stored is the URL's as well.
     assert.equal(stdout, 'hit\nmiss\nhit\n')
+  })
+
+  test('is used by adapters of classes whose constructors want something else', async (t) => {
+    const { url } = await origin(t, (_, response) => response.end('content'))
+    const server = await startRedis()
+    const address = serverUrl('redis', server)
+    class FromSettings extends KeyvRedis<unknown> {
+      constructor(settings: { address: string }) {
+        if (!settings.address) throw new Error('where is it?')
+        super(settings.address, { namespace: 'settings' })
+      }
+    }
+    /** A client that is no part of what is made of it. */
+    class Lookalike extends Map<string, unknown> {
+      readonly client = { withTypeMapping: () => this.client }
+      getMasterNodes() {}
+    }
+    for (const store of [new FromSettings({ address }), new Lookalike()]) {
+      const { agent, errors } = observedAgent(t, store as StoreOption)
+      assert.equal(await outcome(agent, url), 'miss')
+      assert.equal(await outcome(agent, url), 'hit')
+      assert.deepEqual(errors, [])
+      if (store instanceof KeyvRedis) t.after(() => store.disconnect())
+    }
+  })
+
+  test('is cleared of one namespace, and of none that begins with it', async (t) => {
+    const { url } = await origin(t, (_, response) => response.end('content'))
+    const server = await startRedis()
+    const [one, other] = ['x', 'x:responses_1:'].map((namespace) => {
+      const store = new KeyvRedis(serverUrl('redis', server), { namespace })
+      t.after(() => store.disconnect())
+      return observedAgent(t, store).agent
+    })
+    assert.ok(one && other)
+    for (const agent of [one, other]) {
+      await get(agent, url)
+      await agent.cache.responses.settled()
+      assert.equal(await agent.cache.count(), 1)
+    }
+    await one.cache.clear()
+    assert.deepEqual([await one.cache.count(), await other.cache.count()], [0, 1])
   })
 
   test('is used by @keyv/redis 5 as well', async (t) => {

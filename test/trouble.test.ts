@@ -55,6 +55,17 @@ suite('a store that fails never fails a request', () => {
     })
   }
 
+  for (const has of [async () => false, rejects, () => undefined]) {
+    test(`one that cannot be asked what it has is read: ${has}`, async (t) => {
+      const { url } = await origin(t, (_, response) => response.end(Buffer.alloc(1_000_000, 'x')))
+      const store = new Keyv({ store: Object.assign(adapter(), { has }) })
+      const agent = testAgent(t, { expireAfter: '1h', store, memory: false })
+      assert.equal((await get(agent, url)).info?.status, 'miss')
+      await agent.cache.responses.settled()
+      assert.equal((await get(agent, url)).info?.status, 'hit')
+    })
+  }
+
   test('one that hangs delays requests by its deadline once, and is left alone then', async (t) => {
     const { url } = await origin(t, (_, response) => response.end('content'))
     const agent = testAgent(t, { expireAfter: '1h', store: adapter({ get: hangs, set: hangs }) })
@@ -354,6 +365,16 @@ suite('a store that fails never fails a request', () => {
       ['connection lost again'],
     )
     assert.deepEqual(await outcomes(agent, url, [{}, {}]), ['miss', 'hit'])
+  })
+
+  test('whatever is told as an error is no crash', async (t) => {
+    const keyv = new Keyv()
+    const agent = testAgent(t, { store: keyv })
+    const messages: string[] = []
+    agent.cache.on('error', ({ error }) => messages.push(error.message))
+    for (const error of ['text', undefined, Object.create(null)]) keyv.emit('error', error)
+    await delay(5)
+    assert.deepEqual(messages, ['text', 'undefined', 'a thrown object'])
   })
 
   test('a response that is validated while a slow store still writes it is stored all the same', async (t) => {

@@ -221,5 +221,14 @@ function described({ method, url, cacheKey, content }: DescribedResponse) {
 
 /** Whatever was thrown, as an Error. */
 export function asError(error: unknown): Error {
-  return error instanceof Error ? error : new Error(String(error), { cause: error })
+  return error instanceof Error ? error : new Error(textOf(error), { cause: error })
+}
+
+/** Not everything can be converted to text: what has no prototype has no method for it. */
+function textOf(value: unknown): string {
+  try {
+    return String(value)
+  } catch {
+    return `a thrown ${typeof value}`
+  }
 }

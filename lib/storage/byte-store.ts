@@ -67,18 +67,31 @@ export interface ByteStore {
    *
    * @param timeToLive in milliseconds
    * @param isExempt tells which keys stay as they are as well
+   * @param onStep called after each of many steps, however little was found in it: it goes on
    */
-  expireAll?(timeToLive: number, isExempt: (key: string) => boolean): Promise<void>
-  /** Removes all keys of this store and of no other. */
-  clear(): Promise<void>
+  expireAll?(
+    timeToLive: number,
+    isExempt: (key: string) => boolean,
+    onStep?: () => void,
+  ): Promise<void>
+  /**
+   * Removes all keys of this store and of no other.
+   *
+   * @param onStep as of {@link expireAll}
+   */
+  clear(onStep?: () => void): Promise<void>
   /**
    * Removes some of the keys; absent where all are removed without many steps.
    *
    * @returns whether there may be more
    */
   clearSome?(): Promise<boolean>
-  /** All keys, each with its bytes; undefined where the store cannot list them. */
-  entries(): AsyncIterable<readonly [string, Buffer]> | undefined
+  /**
+   * All keys, each with its bytes; undefined where the store cannot list them.
+   *
+   * @param onStep as of {@link expireAll}
+   */
+  entries(onStep?: () => void): AsyncIterable<readonly [string, Buffer]> | undefined
 }
 
 /** A use of what is at the key of a head. */

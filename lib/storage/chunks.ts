@@ -1,6 +1,12 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import type { About, ByteStore, Readership, Stores, Unreferenced } from './byte-store.ts'
-import { type ChunksRecord, ClearedError, type Content, LostContentError } from './content.ts'
+import {
+  type ChunksRecord,
+  ClearedError,
+  type Content,
+  LostContentError,
+  type ReadingOptions,
+} from './content.ts'
 import type { GrowingContent } from './growing-content.ts'
 import { MIDWAY_DEADLINE } from './guarded-store.ts'
 import type { MemoryTier } from './memory-tier.ts'
@@ -17,6 +23,13 @@ export const READERS_GRACE = 10_000
 
 /** How long they are kept where there can be none: for what has found them and is about to read, in milliseconds. */
 const OWN_GRACE = 1000
+
+/**
+ * How much content is read before any of it is given, where the store may evict one chunk after the other, in
+ * bytes; and for how long, in milliseconds, so that the beginning does not wait for a slow store.
+ */
+const READ_AHEAD = 2 * 2 ** 20
+const READ_AHEAD_TIME = 250
 
 /** Others are told of what is being read at two looks, one after the other: much sooner than they may remove it. */
 const LOOK_INTERVAL = READERS_GRACE / 4
@@ -115,22 +128,39 @@ export class Chunks {
   }
 
   /**
-   * The first chunk that is needed, where the store has all that follow: as long as the caller has been given
-   * nothing, the origin can be asked instead.
+   * The first chunks that are needed, where the store has all that follow: as long as the caller has been given
+   * nothing, the origin can be asked instead. From a store that may evict what it has just said to have, more of
+   * them are read before.
+   *
+   * @param end the index behind the last chunk that is needed
    */
-  async readFirst(record: ChunksRecord, index: number): Promise<Buffer> {
-    const [chunk, areThere] = await Promise.all([
+  async readFirst(record: ChunksRecord, index: number, end: number): Promise<Buffer[]> {
+    const until = performance.now() + READ_AHEAD_TIME
+    const [first, areThere] = await Promise.all([
       this.read(record, index, false),
-      this.#haveAll(chunkKeys(record).slice(index + 1)),
+      this.#haveAll(chunkKeys(record).slice(index + 1, end)),
     ])
-    if (areThere) return chunk
-    throw new LostContentError('a chunk of the stored content is missing')
+    if (!areThere) throw new LostContentError('a chunk of the stored content is missing')
+    const chunks = [first]
+    if (this.#store.hasAll === undefined) return chunks
+    const last = Math.min(end, index + Math.floor(READ_AHEAD / record.chunkSize))
+    while (index + chunks.length < last && performance.now() < until) {
+      chunks.push(await this.read(record, index + chunks.length, false))
+    }
+    return chunks
   }
 
   async #haveAll(keys: readonly string[]): Promise<boolean> {
     if (this.#store.hasAll === undefined) return true
     const unknown = keys.filter((key) => this.#memory?.chunk(key) === undefined)
     return unknown.length === 0 || this.#store.hasAll(unknown)
+  }
+
+  /** Whether the store has some content; where it cannot tell, whether it has the first chunk. */
+  async areThere(record: ChunksRecord): Promise<boolean> {
+    const keys = chunkKeys(record)
+    if (this.#store.hasAll) return this.#store.hasAll(keys)
+    return (await this.#store.get(keys[0] as string)) !== undefined
   }
 
   /**
@@ -386,17 +416,20 @@ export function chunkedContent(chunks: Chunks, record: ChunksRecord): Content {
   return {
     chunks: record,
     length,
-    open(position = 0, isMidway = false) {
+    open(
+      position = 0,
+      { end = length, isMidway = false, isHeldBack = false }: ReadingOptions = {},
+    ) {
       chunks.retain(generation)
       let hasBegun = isMidway
+      let ahead: Buffer[] = []
       return {
         async read() {
           if (position >= length) return null
           const index = Math.floor(position / chunkSize)
-          const chunk = await (hasBegun
-            ? chunks.read(record, index, true)
-            : chunks.readFirst(record, index))
+          if (!hasBegun) ahead = await chunks.readFirst(record, index, Math.ceil(end / chunkSize))
           hasBegun = true
+          const chunk = ahead.shift() ?? (await chunks.read(record, index, !isHeldBack))
           if (chunk.length !== Math.min(chunkSize, length - index * chunkSize)) {
             throw new LostContentError('a chunk of the stored content has a wrong length')
           }

@@ -48,6 +48,16 @@ export interface ContentReader {
   close(): void
 }
 
+/** What some content is read for. */
+export interface ReadingOptions {
+  /** Up to where, in bytes. @default the end of the content */
+  readonly end?: number
+  /** Whether somebody has been given something else already, so that there is no way back. */
+  readonly isMidway?: boolean
+  /** Whether nobody is given any of it until it has been read to its end. */
+  readonly isHeldBack?: boolean
+}
+
 /** The content of a stored response. */
 export interface Content {
   /** Where it is kept, if it is too long to be kept in the record of its response. */
@@ -58,8 +68,7 @@ export interface Content {
   readonly bytes?: Buffer
   /** How many bytes before it in the same memory are free, for whoever stores it first. */
   readonly room?: number
-  /** @param isMidway whether the reader has been given something else already */
-  open(position?: number, isMidway?: boolean): ContentReader
+  open(position?: number, options?: ReadingOptions): ContentReader
 }
 
 /** Content held in memory. */
@@ -100,7 +109,7 @@ export function openPieces(content: Content, pieces: readonly (Range | string)[]
         if (typeof left[0] === 'string') text = left.shift() as string
         const piece = left.shift() as Range | undefined
         if (piece === undefined) return text === '' ? null : Buffer.from(text, 'latin1')
-        range = content.open(piece.first, hasBegun)
+        range = content.open(piece.first, { end: piece.last + 1, isMidway: hasBegun })
         remaining = rangeLength(piece)
       }
       const bytes = await range.read()
@@ -120,7 +129,7 @@ export function openPieces(content: Content, pieces: readonly (Range | string)[]
 
 /** All of some content that is in memory, or short enough to be. */
 export async function readAll(content: Content): Promise<Buffer> {
-  const reader = content.open()
+  const reader = content.open(0, { isHeldBack: true })
   const parts: Buffer[] = []
   try {
     for (let bytes = await reader.read(); bytes; bytes = await reader.read()) parts.push(bytes)

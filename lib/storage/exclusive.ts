@@ -1,4 +1,5 @@
 import { setTimeout as delay } from 'node:timers/promises'
+import { RefusedError } from './refusal.ts'
 
 /** Lets changes to one thing happen one after the other, and those to different things at the same time. */
 export class Exclusive {
@@ -47,5 +48,5 @@ export async function untilDone(
     if (outcome !== 'again') return outcome === 'done'
     await delay(Math.random() * number)
   }
-  throw new Error('other processes change the same stored responses all the time')
+  throw new RefusedError('other processes change the same stored responses all the time')
 }

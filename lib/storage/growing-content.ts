@@ -295,7 +295,7 @@ export class GrowingContent implements Content {
     }
     for (;;) {
       if (reader.position < this.received) {
-        const bytes = await this.#bytesAt(reader.position)
+        const bytes = await this.#bytesAt(reader)
         reader.hasBegun = true
         reader.position += bytes.length
         this.#afterReading()
@@ -322,13 +322,13 @@ export class GrowingContent implements Content {
     else this.#dropKept()
   }
 
-  async #bytesAt(position: number): Promise<Buffer> {
+  async #bytesAt({ position, hasBegun }: GrowingReader): Promise<Buffer> {
     const index = Math.floor(position / CHUNK_SIZE)
     const offset = position - index * CHUNK_SIZE
     if (index < this.#chunks.length) {
       const held = this.#chunks[index]
       if (held) return Buffer.from(held.subarray(offset))
-      return (await this.#store.read(this, index, true)).subarray(offset)
+      return (await this.#store.read(this, index, hasBegun)).subarray(offset)
     }
     return Buffer.from(this.#tail.subarray(offset, this.#tailLength))
   }

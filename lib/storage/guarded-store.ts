@@ -2,6 +2,7 @@ import type { Awaitable } from '../awaitable.ts'
 import type { Events } from '../observe/events.ts'
 import type { CacheError } from '../observe/payloads.ts'
 import type { About, ByteStore } from './byte-store.ts'
+import { RefusedError } from './refusal.ts'
 
 /** How long a store may take, in milliseconds. */
 export interface Deadlines {
@@ -15,7 +16,7 @@ export const DEFAULT_DEADLINES: Deadlines = { read: 500, write: 5000 }
 /** How long a store may take for a chunk in the middle of content, in milliseconds. */
 export const MIDWAY_DEADLINE = 10_000
 
-/** How long a store may take to clear all it has, or for each step of listing it, in milliseconds. */
+/** How long a store may take for each step of clearing or listing all it has, in milliseconds. */
 const LIST_DEADLINE = 30_000
 
 /** Failures in a row after which a store is not asked for a while. */
@@ -25,7 +26,7 @@ const MAX_FAILURES = 5
 const REST = 10_000
 
 /** Thrown for a store that is not asked because it failed before. */
-export class StoreAtRestError extends Error {
+export class StoreAtRestError extends RefusedError {
   override name = 'StoreAtRestError'
 }
 
@@ -94,11 +95,14 @@ export function guardStore(
     },
   )
 
-  /** @param isUrgent whether it is asked even while it is at rest */
+  /**
+   * @param call given what it may call after each of many steps: then the deadline begins anew
+   * @param isUrgent whether it is asked even while it is at rest
+   */
   async function guarded<T>(
     operation: CacheError['operation'],
     deadline: number,
-    call: () => Promise<T>,
+    call: (onStep: () => void) => Promise<T>,
     isUrgent = false,
   ): Promise<T> {
     const breaker = operation === 'read' ? reading : writing
@@ -110,11 +114,12 @@ export function guardStore(
       breaker.succeed()
     }
     const began = performance.now()
+    const limit = new Deadline(deadline, operation)
     let answer: Promise<T> | undefined
     try {
-      answer = call()
+      answer = call(limit.renew)
       if (loading) await Promise.race([loading, answer])
-      const result = await withDeadline(answer, deadline, operation)
+      const result = await limit.waitFor(answer)
       welcome()
       return result
     } catch (error) {
@@ -131,11 +136,18 @@ export function guardStore(
   const patience = (about: About | undefined) =>
     about?.isAwaited ? deadlines.read : deadlines.write
 
-  async function* list<T>(all: AsyncIterable<T>): AsyncGenerator<T> {
+  async function* list<T>(
+    all: AsyncIterable<T>,
+    renewedBy: (renew: () => void) => void,
+  ): AsyncGenerator<T> {
     const iterator = all[Symbol.asyncIterator]()
+    const next = (onStep: () => void) => {
+      renewedBy(onStep)
+      return iterator.next()
+    }
     try {
       for (;;) {
-        const { done, value } = await guarded('read', LIST_DEADLINE, () => iterator.next(), true)
+        const { done, value } = await guarded('read', LIST_DEADLINE, next, true)
         if (done) return
         yield value
       }
@@ -174,15 +186,21 @@ export function guardStore(
     }),
     ...(store.expireAll && {
       expireAll: (timeToLive, isExempt) =>
-        guarded('delete', LIST_DEADLINE, async () => store.expireAll?.(timeToLive, isExempt)),
+        guarded('delete', LIST_DEADLINE, async (onStep) =>
+          store.expireAll?.(timeToLive, isExempt, onStep),
+        ),
     }),
-    clear: () => guarded('delete', LIST_DEADLINE, async () => store.clear()),
+    clear: () => guarded('delete', LIST_DEADLINE, async (onStep) => store.clear(onStep)),
     ...(store.clearSome && {
       clearSome: () => guarded('delete', LIST_DEADLINE, async () => store.clearSome?.() ?? false),
     }),
     entries() {
-      const all = store.entries()
-      return all && list(all)
+      let onStep: (() => void) | undefined
+      const all = store.entries(() => onStep?.())
+      const renewedBy = (renew: () => void) => {
+        onStep = renew
+      }
+      return all && list(all, renewedBy)
     },
   }
 }
@@ -203,19 +221,41 @@ export class DeadlineError extends Error {
 
 /** Waits for a call to a store. @throws DeadlineError where it takes longer than `deadline`, in milliseconds */
 export function withDeadline<T>(call: Promise<T>, deadline: number, operation: string): Promise<T> {
-  return new Promise((resolve, reject) => {
-    const timer = setTimeout(() => {
-      // The answer may have arrived while the event loop was busy: let it be heard first.
-      setImmediate(() =>
-        reject(new DeadlineError(`the store did not ${operation} within ${deadline} ms`)),
-      )
-    }, deadline)
-    const settle =
-      <V>(end: (value: V) => void) =>
-      (value: V) => {
-        clearTimeout(timer)
-        end(value)
-      }
-    call.then(settle(resolve), settle(reject))
-  })
+  return new Deadline(deadline, operation).waitFor(call)
+}
+
+class Deadline {
+  readonly #deadline: number
+  readonly #operation: string
+  #timer: NodeJS.Timeout | undefined
+
+  constructor(deadline: number, operation: string) {
+    this.#deadline = deadline
+    this.#operation = operation
+  }
+
+  /** Begins anew, unless the call has been answered. */
+  readonly renew = (): void => {
+    this.#timer?.refresh()
+  }
+
+  waitFor<T>(call: Promise<T>): Promise<T> {
+    return new Promise((resolve, reject) => {
+      const message = `the store did not ${this.#operation} within ${this.#deadline} ms`
+      this.#timer = setTimeout(() => {
+        this.#timer = undefined
+        // The answer may have arrived while the event loop was busy: let it be heard first.
+        setImmediate(() => reject(new DeadlineError(message)))
+      }, this.#deadline)
+      const settle =
+        <V>(end: (value: V) => void) =>
+        (value: V) => {
+          clearTimeout(this.#timer)
+          // A timer that was cleared would begin anew as well.
+          this.#timer = undefined
+          end(value)
+        }
+      call.then(settle(resolve), settle(reject))
+    })
+  }
 }

@@ -3,6 +3,7 @@ import { asError } from '../observe/events.ts'
 import type { ByteStore } from './byte-store.ts'
 import { ErrorListeners } from './error-listeners.ts'
 import { inOwnNamespace, isNamespaced } from './own-namespace.ts'
+import { RefusedError } from './refusal.ts'
 import { DEFAULT_NAMESPACE } from './servers/connection.ts'
 
 /** The parts of a Keyv instance, of Keyv 5 or 6, that are used. */
@@ -25,6 +26,8 @@ export interface KeyvAdapterLike {
 
 /** A Keyv as used here: raw reads for bytes, and the iterator that only some stores have. */
 interface InnerKeyv extends KeyvLike {
+  has(key: string): Promise<boolean>
+  hasMany(keys: readonly string[]): Promise<readonly boolean[]>
   getRaw?(key: string): Promise<unknown>
   /** Of Keyv 6 only. */
   decode?(data: unknown): Promise<Decoded | undefined>
@@ -47,9 +50,13 @@ interface Decoded {
 /** The parts of what is below a Keyv that tell whether it can list what it has. */
 interface InnerStore {
   readonly iterator?: unknown
+  has?(key: string): Promise<boolean>
+  hasMany?(keys: readonly string[]): Promise<readonly boolean[]>
   readonly capabilities?: {
     readonly store?: string
-    readonly methods?: { readonly iterator: { readonly exists: boolean } }
+    readonly methods?: Readonly<
+      Record<'iterator' | 'has' | 'hasMany', { readonly exists: boolean }>
+    >
   }
   /** Of the bridge that Keyv 6 puts before an adapter for Keyv 5. */
   readonly store?: InnerStore
@@ -133,7 +140,22 @@ export function keyvStore(
     return !isText && inner.getRaw ? inner.getRaw(key) : inner.get(key)
   }
 
+  const findMany = finder(inner)
+  async function hasAll(keys: readonly string[]): Promise<boolean> {
+    const names = keys.map((key) => prefix + key)
+    const found = await errors.during(
+      async () => findMany?.(names),
+      (all) => all?.every(Boolean) ?? true,
+    )
+    const missing = found?.indexOf(false) ?? -1
+    // There are adapters that deny what they have.
+    return missing === -1 || (await read(names[missing] as string)) !== undefined
+  }
+
   return {
+    // What cannot be told shows when it is read.
+    ...(findMany && { hasAll: (keys) => hasAll(keys).catch(() => true) }),
+
     async get(key) {
       return decode(
         await errors.during(
@@ -146,7 +168,7 @@ export function keyvStore(
     async set(key, bytes, timeToLive) {
       const write = () => inner.set(prefix + key, encode(bytes), timeToLive)
       const kept = await errors.during(write, (result) => result !== false)
-      if (kept === false) throw new Error('the store refused a write')
+      if (kept === false) throw new RefusedError('the store refused a write')
     },
 
     async delete(keys) {
@@ -159,21 +181,24 @@ export function keyvStore(
       }
     },
 
-    async clear() {
+    async clear(onStep) {
       if (prefix === '') {
         await errors.during(() => inner.clear(), Boolean)
         return
       }
-      const entries = this.entries()
+      const entries = this.entries(onStep)
       if (entries === undefined) {
         throw new Error('the store cannot list what it has, so it cannot clear only what is ours')
       }
       const keys: string[] = []
       for await (const [key] of entries) keys.push(key)
-      await this.delete(keys)
+      for (let index = 0; index < keys.length; index += DELETE_STEP) {
+        await this.delete(keys.slice(index, index + DELETE_STEP))
+        onStep?.()
+      }
     },
 
-    entries() {
+    entries(onStep) {
       const { iterator } = inner
       const start = listedAs(inner, prefix)
       if (typeof iterator !== 'function' || start === undefined) return undefined
@@ -181,6 +206,7 @@ export function keyvStore(
         // Keyv 5 wants the namespace, Keyv 6 knows it.
         const list: AsyncIterable<[string, unknown]> = iterator.call(inner, inner.namespace)
         for await (const [key, value] of errors.throughout(list)) {
+          onStep?.()
           if (!key.startsWith(start)) continue
           const name = key.slice(start.length)
           // An iterator yields the envelope's value; of bytes without an envelope there is none.
@@ -192,6 +218,19 @@ export function keyvStore(
       })()
     },
   }
+}
+
+/** What tells of which keys there is something, without reading it; undefined where a store cannot do so. */
+function finder(keyv: InnerKeyv): InnerKeyv['hasMany'] | undefined {
+  const { store = {}, opts } = keyv
+  if (store instanceof Map) return undefined
+  // Keyv 6 would read all of it, to see whether it has expired. Keyv 5 puts its namespace before the keys.
+  const asked = opts === undefined ? (store as InnerKeyv) : keyv
+  const can = (name: 'has' | 'hasMany') =>
+    store.capabilities?.methods?.[name].exists ?? typeof store[name] === 'function'
+  if (can('hasMany')) return (keys) => asked.hasMany(keys)
+  if (can('has')) return (keys) => Promise.all(keys.map((key) => asked.has(key)))
+  return undefined
 }
 
 /** What is at a key of a Keyv. Keyv 6 decodes what is text, and returns bytes as if they were decoded. */

@@ -122,6 +122,8 @@ export class Leases {
     } catch (error) {
       this.#restsUntil = performance.now() + REST
       this.#events.error('write', asError(error))
+      // It may be ours all the same, and nobody is to wait for it in vain.
+      this.#hold(key, holder).give('everybody')
       return 'alone'
     }
   }

@@ -42,7 +42,7 @@ export function openStore(
 ): Stores {
   const store = option instanceof URL ? textOf(option) : option
   const stores =
-    typeof store === 'string' ? openUrl(store, events, access) : openKeyv(store, events)
+    typeof store === 'string' ? openUrl(store, events, deadlines, access) : openKeyv(store, events)
   const { loaded, leases } = stores
   const reading = new CircuitBreaker()
   const heads = guardStore(stores.heads, events, deadlines, loaded, reading)
@@ -59,9 +59,9 @@ function textOf({ protocol, host, pathname, href }: URL): string {
   return protocol === 'sqlite:' ? `sqlite://${host}${decodeURIComponent(pathname)}` : href
 }
 
-function openUrl(url: string, events: Events, access: FileAccess): Stores {
+function openUrl(url: string, events: Events, deadlines: Deadlines, access: FileAccess): Stores {
   if (url === 'memory:' || url === 'memory://') return openMemory()
-  const server = openServer(url, events)
+  const server = openServer(url, events, deadlines)
   if (server !== undefined) return server
   const path = /^sqlite:(?:\/\/)?([^/].*|\/[^/].*)$/s.exec(url)?.[1]
   if (path === undefined) {
@@ -96,9 +96,8 @@ function openKeyv(option: unknown, events: Events): Stores {
   const onError = (error: Error) => events.error('open', error)
   const listeners = new ErrorListeners()
   return {
-    ...(isKeyvRedis(option)
-      ? openKeyvRedis(option, onError, listeners)
-      : openText(option, onError, listeners)),
+    ...((isKeyvRedis(option) ? openKeyvRedis(option, onError, listeners) : undefined) ??
+      openText(option, onError, listeners)),
     // A Keyv or an adapter that was handed to us may be in use elsewhere.
     close: async () => listeners.removeAll(),
   }

@@ -24,7 +24,6 @@ import {
 import { Eviction } from './eviction.ts'
 import { Exclusive, untilDone } from './exclusive.ts'
 import { GrowingContent } from './growing-content.ts'
-import { DeadlineError } from './guarded-store.ts'
 import {
   type Found,
   finite,
@@ -37,6 +36,7 @@ import {
 import { type LimitOptions, Limits } from './limits.ts'
 import { MemoryTier } from './memory-tier.ts'
 import { Outdated } from './outdated.ts'
+import { isRefusal } from './refusal.ts'
 import { type Sealing, sealStores } from './sealed-store.ts'
 import type { Inspection } from './sqlite/inspect.ts'
 import { type Summary, summaryOf } from './summary.ts'
@@ -434,10 +434,8 @@ export class Responses {
           this.#outdated.add(cacheKey, responseTime - 1, nominated)
         }
         if (isTrouble) this.#events.error('write', error)
-        if (content.givenUp === undefined) {
-          // What may be written after all needs its content: it goes with the process, or in its time.
-          if (!(error instanceof DeadlineError)) this.#discard(content)
-        }
+        // What may be written after all needs its content: it goes with the process, or in its time.
+        if (content.givenUp === undefined && isRefusal(error)) this.#discard(content)
         return asError(error)
       } finally {
         this.#backlog -= size
@@ -453,7 +451,7 @@ export class Responses {
     const saved = await content.saved()
     if (recent.isObsolete) return this.#discard(content)
     const entry = { ...recent.entry, content: saved }
-    await this.#write(entry, isFirst)
+    await this.#writeSurely(entry, isFirst)
     // While it was written, all was cleared: what it refers to is not there any more.
     if (content.givenUp) void this.remove(entry)
     else if (saved.chunks) {
@@ -525,6 +523,16 @@ export class Responses {
     const { head } = found
     if (head?.kind !== 'response' || head.entry.generation !== generation) return undefined
     return { ...found, key, entry: head.entry }
+  }
+
+  /** Writes a response to its place. One that is found there is written, whatever the store says or does not say. */
+  async #writeSurely(entry: Entry, isFirst: boolean): Promise<void> {
+    try {
+      await this.#write(entry, isFirst)
+    } catch (error) {
+      const isWritten = !isRefusal(error) && (await this.#place(entry).catch(() => undefined))
+      if (!isWritten) throw error
+    }
   }
 
   /** Writes a response to its place: the last step, before which there was nothing to be found. */
@@ -803,6 +811,11 @@ export class Responses {
     if (this.#chunks.areRead) return false
     const mayBegin = () => !this.#chunks.areRead && this.#chunks.loseUnfinished()
     return (await this.#stores.reset?.(mayBegin).catch(() => false)) ?? false
+  }
+
+  /** Whether the content of a stored response is there, as far as can be told without reading it. */
+  async hasContent({ content }: Entry): Promise<boolean> {
+    return content.chunks === undefined || this.#chunks.areThere(content.chunks)
   }
 
   /** All stored responses for a cache key. */

@@ -23,6 +23,8 @@ export interface Place {
   readonly url: string
   /** A name without white space, colons and wildcards. */
   readonly namespace: string
+  /** How long a call may take at most, in milliseconds. */
+  readonly longest: number
 }
 
 /** The namespace of a cache for which none is named. */

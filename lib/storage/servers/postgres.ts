@@ -1,5 +1,6 @@
 // The only import of @keyv/postgres, an optional peer: this module is loaded where a URL names PostgreSQL.
 import type { EventEmitter } from 'node:events'
+import { Socket } from 'node:net'
 import { setTimeout as delay } from 'node:timers/promises'
 import KeyvPostgres from '@keyv/postgres'
 import { bytesKeyv, KeyvErrors, keyvStore } from '../keyv-store.ts'
@@ -13,14 +14,11 @@ import {
   type ServerStore,
 } from './connection.ts'
 
-/** How long a statement may take, in milliseconds: as long as the longest call. */
-const QUERY_TIMEOUT = 30_000
-
 /** How often expired rows are removed, in milliseconds. */
 const PRUNE_INTERVAL = 10 * 60_000
 
-/** How many rows are given another time to live at a time. */
-const EXPIRE_STEP = 1000
+/** How many rows are removed or given another time to live at a time. */
+const CHANGE_STEP = 1000
 
 /** How many rows are listed at a time. */
 const LIST_STEP = 100
@@ -39,18 +37,25 @@ interface Queryable {
 let connections = 0
 
 /** Connects to a PostgreSQL server. */
-export function openPostgres({ url, namespace }: Place): Connection {
+export function openPostgres({ url, namespace, longest }: Place): Connection {
+  const sockets = new Set<Socket>()
   const options = {
     uri: url,
     // The adapter shares a pool of connections among all with the same options: each cache gets its own by this name.
     application_name: `caching-agent ${process.pid}.${connections++}`,
     connectionTimeoutMillis: CONNECT_TIMEOUT,
-    query_timeout: QUERY_TIMEOUT,
+    query_timeout: longest,
     keepAlive: true,
     // A program that has nothing else to do ends; calls under way are waited for by their deadlines.
     allowExitOnIdle: true,
     iterationLimit: LIST_STEP,
     clearExpiredInterval: PRUNE_INTERVAL,
+    // The end of the pool waits for calls under way, which may be until they are late.
+    stream() {
+      const socket = new Socket()
+      sockets.add(socket)
+      return socket.once('close', () => sockets.delete(socket))
+    },
     // The pool emits an error where an idle connection is lost. The adapter does not listen to it, so that
     // it would end the program, and keeps the pool to itself; but a pool calls its log as a method.
     log(this: EventEmitter) {
@@ -81,6 +86,7 @@ export function openPostgres({ url, namespace }: Place): Connection {
       heads.clearExpiredInterval = chunks.clearExpiredInterval = 0
       // It ends the pool of both.
       heads.disconnect().catch(ignore)
+      for (const socket of sockets) socket.destroySoon()
     },
   }
 }
@@ -167,13 +173,17 @@ function postgresStore(adapter: KeyvPostgres, onMissing: () => void): ServerStor
     update: `UPDATE ${table} SET value = $4, expires = $5 ${ifSame}`,
     delete: `DELETE FROM ${table} ${ifSame}`,
     insert: `INSERT INTO ${table} AS stored (key, namespace, value, expires) VALUES ($1, $2, $3, $4) ON CONFLICT (key, COALESCE(namespace, '')) DO UPDATE SET value = excluded.value, expires = excluded.expires WHERE stored.expires <= $5`,
-    list: `SELECT key FROM ${table} WHERE ${isAt('> $1')} ORDER BY key LIMIT ${EXPIRE_STEP}`,
+    clear: `DELETE FROM ${table} WHERE ${isAt(`IN (SELECT key FROM ${table} WHERE ${isAt('> $1')} ORDER BY key LIMIT ${CHANGE_STEP})`)} RETURNING 1`,
+    list: `SELECT key FROM ${table} WHERE ${isAt('> $1')} ORDER BY key LIMIT ${CHANGE_STEP}`,
   }
 
   return {
     ...keyvStore(keyv, 'text', new KeyvErrors(keyv, ignore)),
     expire,
-    async expireAll(timeToLive, isExempt) {
+    async clear(onStep) {
+      while ((await query(sql.clear, '')).length > 0) onStep?.()
+    },
+    async expireAll(timeToLive, isExempt, onStep) {
       for (let last: string | undefined = ''; last !== undefined; ) {
         const rows: { key: string }[] = await query(sql.list, last)
         const keys = rows.map(({ key }) => key)
@@ -182,6 +192,7 @@ function postgresStore(adapter: KeyvPostgres, onMissing: () => void): ServerStor
           timeToLive,
         )
         last = keys.at(-1)
+        onStep?.()
       }
     },
     async replace(key, expected, bytes, timeToLive) {

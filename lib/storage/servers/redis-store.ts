@@ -19,6 +19,7 @@ export interface RedisClientLike extends ErrorEmitter {
     script: string,
     options: { keys: string[]; arguments: (string | Buffer)[] },
   ): Promise<unknown>
+  unlink(key: string): Promise<unknown>
   withTypeMapping(mapping: object): RedisClientLike
   exists(key: string): Promise<unknown>
   pExpire(key: string, milliseconds: number): Promise<unknown>
@@ -56,6 +57,9 @@ export function redisStore(
   }
   const nameOf = (key: string) => adapter.createKeyPrefix(key, adapter.namespace)
 
+  // The namespace of somebody else may begin with the whole of ours; our keys have nothing in common with one.
+  const isOurs = (key: string) => !key.includes(adapter.keyPrefixSeparator || ':')
+
   async function* scan() {
     const prefix = nameOf('')
     for (const node of await adapter.getMasterNodes()) {
@@ -64,7 +68,7 @@ export function redisStore(
       do {
         const found = await text.scan(cursor, { MATCH: keysWith(prefix), COUNT: SCAN_COUNT })
         cursor = String(found.cursor)
-        yield found.keys.map((name) => name.slice(prefix.length))
+        yield found.keys.map((name) => name.slice(prefix.length)).filter(isOurs)
       } while (cursor !== '0')
     }
   }
@@ -75,7 +79,16 @@ export function redisStore(
   }
 
   const keyv = bytesKeyv(adapter)
-  const store = keyvStore(keyv, 'bytes', new KeyvErrors(keyv, onError))
+  const remove = (key: string) =>
+    adapter.useUnlink ? client.unlink(nameOf(key)) : client.del(nameOf(key))
+  const store: ByteStore = {
+    ...keyvStore(keyv, 'bytes', new KeyvErrors(keyv, onError)),
+    // The adapter does so in a transaction, which a server that is full refuses.
+    async delete(keys) {
+      await adapter.getClient()
+      await Promise.all(keys.map(remove))
+    },
+  }
   const replace = replacing(store, async (key, ...values) => {
     await adapter.getClient()
     return client.eval(REPLACE, { keys: [nameOf(key)], arguments: values })
@@ -133,9 +146,12 @@ export interface LeaseCommands {
   delete(name: string): Promise<unknown>
 }
 
-/** The leases of a cache on a server that understands the Redis protocol. */
-export function leasesBy(commands: LeaseCommands, namespace: string): LeaseStore {
-  const nameOf = (key: string) => `${namespace}:${NAMES.leases}::${key}`
+/**
+ * The leases of a cache on a server that understands the Redis protocol.
+ *
+ * @param nameOf what they are called there: those who do not share responses must not share leases either
+ */
+export function leasesBy(commands: LeaseCommands, nameOf: (key: string) => string): LeaseStore {
   return {
     async take(key, holder, duration) {
       const name = nameOf(key)
@@ -157,8 +173,8 @@ export function leasesBy(commands: LeaseCommands, namespace: string): LeaseStore
   }
 }
 
-/** The leases of a cache on Redis. */
-export function redisLeases(client: RedisClientLike, namespace: string): LeaseStore {
+/** The leases of a cache on Redis: see {@link leasesBy}. */
+export function redisLeases(client: RedisClientLike, nameOf: (key: string) => string): LeaseStore {
   const commands: LeaseCommands = {
     give: (name, ...values) => client.eval(GIVE, { keys: [name], arguments: values }),
     get: (name) => client.get(name),
@@ -166,7 +182,7 @@ export function redisLeases(client: RedisClientLike, namespace: string): LeaseSt
     setNew: (name, value, duration) => client.set(name, value, { NX: true, PX: duration }),
     delete: (name) => client.del(name),
   }
-  return leasesBy(commands, namespace)
+  return leasesBy(commands, nameOf)
 }
 
 /** Whether an adapter is a `KeyvRedis`, of whatever copy of its package. */
@@ -178,14 +194,16 @@ export function isKeyvRedis(adapter: object): adapter is KeyvRedisLike {
 /**
  * The two stores of a cache on the client of an adapter that was handed to us, be it of a server, a
  * cluster or sentinels: the client is told to return bytes for us, and for nobody else.
+ *
+ * @returns undefined where it only looks like one, and no other one can be made over its client
  */
 export function openKeyvRedis(
   given: KeyvRedisLike,
   onError: (error: Error) => void,
   listeners: ErrorListeners,
-): { heads: ByteStore; chunks: ByteStore; leases: LeaseStore } {
+): { heads: ByteStore; chunks: ByteStore; leases: LeaseStore } | undefined {
   const { namespace = DEFAULT_NAMESPACE, keyPrefixSeparator, useUnlink } = given
-  const Adapter = given.constructor as new (client: unknown, options: object) => KeyvRedisLike
+  const Adapter = ownClassOf(given)
   // An adapter listens to its client for good, and to more than its errors.
   const client: RedisClientLike = Object.create(given.client.withTypeMapping(AS_BYTES), {
     on: {
@@ -194,19 +212,24 @@ export function openKeyvRedis(
       },
     },
   })
-  const open = (name: string) => {
-    const adapter = new Adapter(client, {
-      namespace: `${namespace}:${name}`,
-      keyPrefixSeparator,
-      useUnlink,
-      throwOnErrors: true,
-    })
-    return redisStore(adapter, () => given.getClient(), onError)
+  const make = (name: string) => {
+    const options = { namespace: `${namespace}:${name}`, keyPrefixSeparator, useUnlink }
+    try {
+      const adapter = new Adapter(client, { ...options, throwOnErrors: true })
+      return adapter.client === client ? adapter : undefined
+    } catch {
+      return undefined
+    }
   }
-  const leases = redisLeases(given.client.withTypeMapping({}), namespace)
+  const [heads, chunks] = [make(NAMES.heads), make(NAMES.chunks)]
+  if (heads === undefined || chunks === undefined) return undefined
+  const open = (adapter: KeyvRedisLike) => redisStore(adapter, () => given.getClient(), onError)
+  const leases = redisLeases(given.client.withTypeMapping({}), (key) =>
+    given.createKeyPrefix(key, `${namespace}:${NAMES.leases}`),
+  )
   return {
-    heads: open(NAMES.heads),
-    chunks: open(NAMES.chunks),
+    heads: open(heads),
+    chunks: open(chunks),
     leases: {
       async take(...lease) {
         await given.getClient()
@@ -215,4 +238,16 @@ export function openKeyvRedis(
       give: leases.give,
     },
   }
+}
+
+/** The class that the package defines. The constructor of a class that is derived from it may take anything else. */
+function ownClassOf(adapter: KeyvRedisLike) {
+  let own: object = adapter
+  for (let object: object | null = adapter; object; object = Object.getPrototypeOf(object)) {
+    if (Object.hasOwn(object, 'getMasterNodes')) own = object
+  }
+  return own.constructor as new (
+    client: unknown,
+    options: object,
+  ) => KeyvRedisLike
 }

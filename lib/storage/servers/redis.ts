@@ -33,7 +33,10 @@ export function openRedis({ url, namespace }: Place): Connection {
   client.on('connect', () => client.unref())
   return {
     ...stores,
-    leases: redisLeases(client as unknown as RedisClientLike, namespace),
+    leases: redisLeases(
+      client as unknown as RedisClientLike,
+      (key) => `${namespace}:${NAMES.leases}::${key}`,
+    ),
     connected: client.connect(),
     isOpen: () => client.isReady,
     end() {

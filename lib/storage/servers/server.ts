@@ -2,6 +2,8 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { inspect } from 'node:util'
 import { asError, type Events } from '../../observe/events.ts'
 import type { ByteStore, Stores } from '../byte-store.ts'
+import type { Deadlines } from '../guarded-store.ts'
+import { isRefusal, RefusedError } from '../refusal.ts'
 import {
   CONNECT_TIMEOUT,
   type Connection,
@@ -10,7 +12,7 @@ import {
   POSTGRES_ADAPTER,
 } from './connection.ts'
 
-/** How long a server may leave a call unanswered until its connection is given up, in milliseconds. */
+/** How long a server may leave a call, or a step of it, unanswered until its connection is given up, in milliseconds. */
 const SILENCE = 10_000
 
 /** As long as there may be much to be done before it answers, in milliseconds. */
@@ -25,6 +27,8 @@ interface Server {
   readonly shape: RegExp
   /** Whether processes can agree on something there. */
   readonly canLease: boolean
+  /** Whether one that is full removes what it likes, chunks of content one by one. */
+  readonly mayEvict: boolean
   /** Imports what it takes to open a connection. */
   load(): Promise<(place: Place) => Connection>
 }
@@ -34,6 +38,7 @@ const REDIS: Server = {
   example: 'redis://user:password@host:6379/0?namespace=name',
   shape: /^\w+:\/\/[^/?#@]+(\/\d*)?$/,
   canLease: true,
+  mayEvict: true,
   load: async () => (await import('./redis.ts')).openRedis,
 }
 
@@ -49,6 +54,7 @@ const POSTGRES: Server = {
   example: 'postgres://user:password@host:5432/database?namespace=name',
   shape: /^\w+:\/\/[^@#]*$/,
   canLease: false,
+  mayEvict: false,
   load: async () => (await import('./postgres.ts')).openPostgres,
 }
 
@@ -73,17 +79,27 @@ function serverOf(url: string): Server | undefined {
  * @returns undefined where the URL names no kind of server that can hold a cache
  * @throws TypeError where the URL is malformed; Error where the adapter for the server is not installed
  */
-export function openServer(url: string, events: Events): Stores | undefined {
+export function openServer(
+  url: string,
+  events: Events,
+  { read, write }: Deadlines,
+): Stores | undefined {
   const server = serverOf(url)
   if (server === undefined) return undefined
   const { place, name, secrets } = parse(url, server)
   requireAdapter(server.adapter, name)
+  const silence = Math.max(SILENCE, read, write)
+  const longSilence = Math.max(LONG_SILENCE, read, write)
   const loaded = server.load()
   let current: Promise<Connection> | undefined
   let isClosed = false
+  const closing = Promise.withResolvers<never>()
+  closing.promise.catch(() => {})
 
   function open(): Promise<Connection> {
-    const opened = loaded.then((connect) => establish(connect, place))
+    const opened = loaded.then((connect) =>
+      establish(connect, { ...place, longest: longSilence }, closing.promise),
+    )
     opened.catch(() => {
       if (current === opened) current = undefined
     })
@@ -105,19 +121,26 @@ export function openServer(url: string, events: Events): Stores | undefined {
   /**
    * Makes a call. A connection on which the server is silent is given up: there may be nobody behind it
    * any more. Connections do not keep the process running; calls do.
+   *
+   * @param call given what it is to call after each of many steps
    */
   async function use<T>(
-    call: (connection: Connection) => Promise<T>,
-    patience = SILENCE,
+    call: (connection: Connection, onStep: () => void) => Promise<T>,
+    patience = silence,
   ): Promise<T> {
     let connection: Connection | undefined
     const timer = setTimeout(() => connection?.end(), patience)
+    let isOver = false
+    const onStep = () => {
+      if (!isOver) timer.refresh()
+    }
     try {
       connection = await connect()
-      return await call(connection)
+      return await call(connection, onStep)
     } catch (error) {
       throw presentable(error)
     } finally {
+      isOver = true
       clearTimeout(timer)
     }
   }
@@ -127,7 +150,8 @@ export function openServer(url: string, events: Events): Stores | undefined {
     const { message, code } = asError(error) as NodeJS.ErrnoException
     let text = message || (code ?? 'the connection failed')
     for (const secret of secrets) text = text.replaceAll(secret, '***')
-    return Object.assign(new Error(`${name}: ${text}`), code !== undefined && { code })
+    const Kind = isRefusal(error) ? RefusedError : Error
+    return Object.assign(new Kind(`${name}: ${text}`), code !== undefined && { code })
   }
 
   const storeNamed = (which: 'heads' | 'chunks'): ByteStore => ({
@@ -136,18 +160,31 @@ export function openServer(url: string, events: Events): Stores | undefined {
       use((connection) => connection[which].set(key, bytes, timeToLive)),
     replace: (...change) => use((connection) => connection[which].replace(...change)),
     delete: (keys) => use((connection) => connection[which].delete(keys)),
-    // A server that is full evicts what it likes, chunks of content one by one.
-    hasAll: (keys) => use(async (connection) => (await connection[which].hasAll?.(keys)) ?? true),
+    ...(server.mayEvict && {
+      hasAll: (keys) => use(async (connection) => (await connection[which].hasAll?.(keys)) ?? true),
+    }),
     expire: (...all) => use((connection) => connection[which].expire(...all)),
-    expireAll: (...all) => use((connection) => connection[which].expireAll(...all), LONG_SILENCE),
-    clear: () => use((connection) => connection[which].clear(), LONG_SILENCE),
-    async *entries() {
-      const entries = await use(async (connection) => connection[which].entries())
+    expireAll: (timeToLive, isExempt, onStep) =>
+      use(
+        (connection, renew) =>
+          connection[which].expireAll(timeToLive, isExempt, both(renew, onStep)),
+        longSilence,
+      ),
+    clear: (onStep) =>
+      use((connection, renew) => connection[which].clear(both(renew, onStep)), longSilence),
+    async *entries(onStep) {
+      let renew: (() => void) | undefined
+      const onEach = both(() => renew?.(), onStep)
+      const entries = await use(async (connection) => connection[which].entries(onEach))
       const iterator = entries?.[Symbol.asyncIterator]()
       if (iterator === undefined) return
+      const next = (_: Connection, onNext: () => void) => {
+        renew = onNext
+        return iterator.next()
+      }
       try {
         for (;;) {
-          const { done, value } = await use(() => iterator.next())
+          const { done, value } = await use(next)
           if (done) return
           yield value
         }
@@ -157,7 +194,9 @@ export function openServer(url: string, events: Events): Stores | undefined {
     },
   })
 
-  connect().catch((error: unknown) => events.error('open', presentable(error)))
+  connect().catch((error: unknown) => {
+    if (!isClosed) events.error('open', presentable(error))
+  })
   return {
     loaded,
     heads: storeNamed('heads'),
@@ -171,6 +210,7 @@ export function openServer(url: string, events: Events): Stores | undefined {
     }),
     async close() {
       isClosed = true
+      closing.reject(new Error('the store is closed'))
       current?.then(
         (connection) => connection.end(),
         () => {},
@@ -179,14 +219,25 @@ export function openServer(url: string, events: Events): Stores | undefined {
   }
 }
 
-/** Connects to a server, or fails before long. */
-async function establish(connect: (place: Place) => Connection, place: Place): Promise<Connection> {
+function both(one: () => void, other: (() => void) | undefined): () => void {
+  return () => {
+    one()
+    other?.()
+  }
+}
+
+/** Connects to a server, or fails before long, as soon as it is closed at the latest. */
+async function establish(
+  connect: (place: Place) => Connection,
+  place: Place,
+  closed: Promise<never>,
+): Promise<Connection> {
   const connection = connect(place)
   const late = delay(CONNECT_TIMEOUT, undefined, { ref: false }).then(() => {
     throw new Error(`the server did not answer within ${CONNECT_TIMEOUT} ms`)
   })
   try {
-    await Promise.race([connection.connected, late])
+    await Promise.race([connection.connected, late, closed])
     return connection
   } catch (error) {
     connection.end()

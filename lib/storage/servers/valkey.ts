@@ -52,8 +52,10 @@ class BytesAdapter extends KeyvValkey {
 export function openValkey({ url, namespace }: Place): Connection {
   // The adapter would leave the names of expired keys in a set for ever.
   const options = { useRedisSets: false }
-  const first = new BytesAdapter(url.replace(/^valkey/, 'redis'), {
+  const { address, ...credentials } = withoutCredentials(url)
+  const first = new BytesAdapter(address.replace(/^valkey/, 'redis'), {
     ...options,
+    ...credentials,
     // IPv4 or IPv6, whichever there is.
     family: 0,
     lazyConnect: true,
@@ -76,11 +78,23 @@ export function openValkey({ url, namespace }: Place): Connection {
   }
   return {
     ...stores,
-    leases: valkeyLeases(client, namespace),
+    leases: valkeyLeases(client, (key) => `namespace:${namespace}:${NAMES.leases}:${key}`),
     connected: connect(client),
     isOpen: () => client.status === 'ready' && !client.stream?.destroyed,
     // Its own way waits for the server to agree.
     end: () => client.stream?.destroy(),
+  }
+}
+
+/** The client divides what is before the host after it has decoded it, be there colons in the name of the user. */
+function withoutCredentials(url: string) {
+  const address = new URL(url)
+  const { username, password } = address
+  address.username = address.password = ''
+  return {
+    address: address.href,
+    ...(username !== '' && { username: decodeURIComponent(username) }),
+    ...(password !== '' && { password: decodeURIComponent(password) }),
   }
 }
 
@@ -106,7 +120,7 @@ function release(stream: Socket | undefined): void {
   stream?.once('connect', () => stream.unref())
 }
 
-function valkeyLeases(client: Client, namespace: string): LeaseStore {
+function valkeyLeases(client: Client, nameOf: (key: string) => string): LeaseStore {
   const commands: LeaseCommands = {
     give: (name, ...values) => client.eval(GIVE, 1, name, ...values),
     get: (name) => client.get(name),
@@ -114,7 +128,7 @@ function valkeyLeases(client: Client, namespace: string): LeaseStore {
     setNew: (name, value, duration) => client.set(name, value, 'PX', duration, 'NX'),
     delete: (name) => client.del(name),
   }
-  return leasesBy(commands, namespace)
+  return leasesBy(commands, nameOf)
 }
 
 function valkeyStore(adapter: BytesAdapter, client: Client): ServerStore {
