@@ -94,7 +94,6 @@ export class CachedRequest implements ToldRequest {
   readonly #control: RequestControl
   readonly #caching: Caching
   readonly #terms: RequestTerms
-  readonly #started = performance.now()
   /** The request as it was made. */
   #asked: Request
   /** The request as the cache compares and keeps it. */
@@ -103,6 +102,7 @@ export class CachedRequest implements ToldRequest {
   /** Whether it may wait for the answer to another request; undefined until that matters. */
   #mayWait: boolean | undefined
   #isCollapsed = false
+  #beganToWait: number | undefined
   /** Whether nobody waits for the answer: it is for the cache alone. */
   #isInBackground = false
   /** When it was sent to the origin: a moment of the deletions, and in milliseconds of `performance.now()`. */
@@ -314,7 +314,7 @@ export class CachedRequest implements ToldRequest {
     const { cache } = this.#caching
     this.#mayWait ??= mayCollapse(this.#request, this.#terms)
     const underWay = this.#mayWait
-      ? cache.flights.underWay(this.#flightKey, this.#started)
+      ? cache.flights.underWay(this.#flightKey, () => this.#waitsSince)
       : undefined
     if (underWay === undefined) {
       this.#isCollapsed = false
@@ -379,6 +379,12 @@ export class CachedRequest implements ToldRequest {
     }
     if (isOver()) settle('aborted')
     return isOver() ? undefined : { ...flight, settle }
+  }
+
+  /** Since when it has waited for others, in milliseconds of `performance.now()`. */
+  get #waitsSince(): number {
+    this.#beganToWait ??= performance.now()
+    return this.#beganToWait
   }
 
   get #cacheKey(): string {

@@ -330,10 +330,10 @@ for (const [name, storeIn] of Object.entries(STORES)) {
         })
         const highest = { count: 0, size: 0 }
         const fetchSome = async () => {
-          while (number < 4000) await get(agent, `${url}/${number++}`)
+          while (number < 1500) await get(agent, `${url}/${number++}`)
         }
         const watch = async () => {
-          for (; number < 4000; await delay(20)) {
+          for (; number < 1500; await delay(20)) {
             const { count = 0, size = 0 } = (await cache.responses.totals()) ?? {}
             highest.count = Math.max(highest.count, count)
             highest.size = Math.max(highest.size, size)

@@ -55,10 +55,17 @@ const CONTENTS: Record<string, Buffer> = {
   '/noise': NOISE,
 }
 
-/** What must not be found in an encrypted store. */
+/** What must not be found in an encrypted store: nothing so short that it is in something random by chance. */
 const FRAGMENTS = [
   ...['127.0.0.1', '/page', '/large', 'http:', 'example.org', 'some text', 'can be found'],
-  ...['x-telling', 'telling value', 'etag', 'content-type', 'accept-language', 'language-of-mine'],
+  ...[
+    'x-telling',
+    'telling value',
+    '"etag"',
+    'content-type',
+    'accept-language',
+    'language-of-mine',
+  ],
   ...['"url"', '"fields"', '"status"', '"nominated"', 'authorization', 'my-credentials'],
   NOISE.subarray(1000, 1016),
   NOISE.subarray(300_000, 300_016),

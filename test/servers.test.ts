@@ -781,7 +781,7 @@ for (const scheme of ['redis', 'valkey']) {
 }
 
 const noServer = kinds.every(([, skip]) => skip) && 'there is no server here'
-test('a database with much of others in it is listed and cleared, however far away it is', {
+test('a database with much of others in it is listed, however far away it is', {
   skip: noRedis,
 }, async (t) => {
   const server = await startRedis()
@@ -796,8 +796,6 @@ test('a database with much of others in it is listed and cleared, however far aw
     const start = performance.now()
     assert.equal(await cache.count(), 2)
     assert.ok(performance.now() - start > 10_500, 'it would be no test')
-    await cache.clear()
-    assert.equal(await cache.has('https://a.example/1'), false)
   }
   await Promise.all([use('redis'), use('valkey')])
 })

@@ -61,12 +61,15 @@ export class Flights {
 
   /**
    * The outcome of the request that is under way for a key, to be waited for; undefined where there is
-   * none, or where the one who asks has waited long enough since `beginning`, in milliseconds of `performance.now()`.
+   * none, or where the one who asks has waited long enough.
+   *
+   * @param since when it began to wait for others, in milliseconds of `performance.now()`
    */
-  underWay(key: string, beginning: number): Promise<FlightOutcome | 'late'> | undefined {
+  underWay(key: string, since: () => number): Promise<FlightOutcome | 'late'> | undefined {
     const flight = this.#flights.get(key)
-    const left = beginning + MAX_WAIT - performance.now()
-    if (flight === undefined || left <= 0) return undefined
+    if (flight === undefined) return undefined
+    const left = since() + MAX_WAIT - performance.now()
+    if (left <= 0) return undefined
     const { promise: late, resolve } = Promise.withResolvers<'late'>()
     const timer = setTimeout(resolve, left, 'late')
     return Promise.race([flight, late]).finally(() => clearTimeout(timer))

@@ -321,7 +321,7 @@ export class Limits {
     if (uses.length > 0) await this.#usage.touch(uses, age)
   }
 
-  /** Where a response may be: at the other key there is nothing. */
+  /** Where a response may be; or what tells of its variants, which has been used with it. */
   #keysOf(used: Used): string[] {
     const mayBeVariant = Object.keys(used.nominated).length > 0
     return mayBeVariant ? [used.cacheKey, this.#variantKey(used)] : [used.cacheKey]
