@@ -40,7 +40,7 @@ import { agreesWithHead, conditionalFields, confirmed, isNamed } from './rfc9111
 import { forbidsUse, type RequestTerms, type Rules } from './rules.ts'
 import { type ContentReader, LostContentError } from './storage/content.ts'
 import type { Entry, NewEntry } from './storage/entry.ts'
-import { type Leases, MAX_LEASE } from './storage/leases.ts'
+import { type Leases, MAX_LEASE, type Use } from './storage/leases.ts'
 import type { Recording } from './storage/responses.ts'
 import type { StorePatience } from './storage/store-patience.ts'
 import { takeTurn } from './storage/turns.ts'
@@ -370,15 +370,20 @@ export class CachedRequest implements ToldRequest {
     }
     const settle = (outcome: FlightOutcome) => {
       flight.settle(outcome)
-      if (outcome === 'aborted') held?.give('everybody')
-      else if (outcome !== 'answered') held?.give('nobody')
-      else {
-        const use = this.#isForSome ? 'some' : 'everybody'
-        void responses.quiet(this.#cacheKey, MAX_LEASE).then(() => held?.give(use))
-      }
+      const isStored =
+        outcome === 'answered' ? responses.quiet(this.#cacheKey, MAX_LEASE) : undefined
+      void after(isStored, () => held?.give(this.#useOf(outcome)))
     }
     if (isOver()) settle('aborted')
     return isOver() ? undefined : { ...flight, settle }
+  }
+
+  /** For whom the answer is that the request has got. */
+  #useOf(outcome: FlightOutcome): Use {
+    if (outcome === 'unusable') return 'nobody'
+    // After a failure those that wait ask at the same time, too.
+    const isForSome = outcome === 'failed' || (outcome === 'answered' && this.#isForSome)
+    return isForSome ? 'some' : 'everybody'
   }
 
   /** Since when it has waited for others, in milliseconds of `performance.now()`. */

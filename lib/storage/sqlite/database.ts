@@ -782,9 +782,9 @@ class ForeignTableError extends Error {
 
 /** Whether the tables of the adapter are there. */
 function hasTables(database: DatabaseSync): boolean {
-  const names = JSON.stringify(Object.values(TABLES))
-  const sql = `SELECT count(*) = json_array_length(?1) AS isSo FROM sqlite_schema WHERE name IN (SELECT value FROM json_each(?1))`
-  return database.prepare(sql).get(names)?.isSo === 1
+  const names = Object.values(TABLES)
+  const sql = `SELECT count(*) AS number FROM sqlite_schema WHERE name IN (${names.map(() => '?')})`
+  return database.prepare(sql).get(...names)?.number === names.length
 }
 
 /**
