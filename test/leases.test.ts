@@ -57,7 +57,12 @@ async function processes(t: TestContext, options: object, count = 4) {
     Promise.all(
       children.map(async (child) => {
         child.send(url)
-        return (await once(child, 'message'))[0] as Answer
+        // A process that fails ends, and says why on its standard error.
+        const ended = once(child, 'exit').then(([code]) => {
+          throw new Error(`the process ended with ${code}`)
+        })
+        ended.catch(() => {})
+        return (await Promise.race([once(child, 'message'), ended]))[0] as Answer
       }),
     )
   return { ask, children }
