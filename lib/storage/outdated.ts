@@ -1,5 +1,7 @@
 import { LRUCache } from '../lru.ts'
-import type { Nominated } from '../rfc9111/message.ts'
+import { fieldValue } from '../rfc9111/fields.ts'
+import type { Fields, Nominated } from '../rfc9111/message.ts'
+import { weakMatch } from '../rfc9111/validators.ts'
 import { type Entry, mayCoexist } from './entry.ts'
 
 /** Of how many cache keys it is remembered that what is stored for them is outdated. */
@@ -14,8 +16,14 @@ const RETRY_INTERVAL = 1000
 interface Mark {
   /** When it became outdated, in milliseconds since the epoch: what was received until then is. */
   readonly since: number
-  /** By something with the same; by nothing in particular if undefined. */
-  readonly nominated: Nominated | undefined
+  /** What was to take its place; undefined where all that is stored for the key is outdated. */
+  readonly replacement: Replacement | undefined
+}
+
+interface Replacement {
+  readonly nominated: Nominated
+  /** Of what was to be there; undefined where nothing was. */
+  readonly fields?: Fields
 }
 
 interface Marks {
@@ -29,51 +37,55 @@ interface Marks {
  * as it comes up, the store is asked again to remove it.
  */
 export class Outdated {
-  #all: Mark | undefined
   readonly #keys = new LRUCache<string, Marks>({ max: MAX_KEYS })
 
   /**
    * @param since in milliseconds since the epoch
-   * @param nominated of what was to take its place; undefined where all that is stored for the key is outdated
+   * @param replacement what was to take its place; undefined where all that is stored for the key is outdated
    */
-  add(cacheKey: string, since: number, nominated?: Nominated): void {
+  add(cacheKey: string, since: number, replacement?: Replacement): void {
     const known = this.#keys.peek(cacheKey)?.all ?? []
     const all =
-      nominated === undefined || known.length === MAX_VARIANTS
-        ? [{ since, nominated: undefined }]
-        : [...known, { since, nominated }]
+      replacement === undefined || known.length === MAX_VARIANTS
+        ? [{ since, replacement: undefined }]
+        : [...known, { since, replacement }]
     this.#keys.set(cacheKey, { all, triedAt: Date.now() })
-  }
-
-  /** All that is stored is outdated. */
-  addAll(since: number): void {
-    this.#all = { since, nominated: undefined }
   }
 
   /** Nothing is stored any more. */
   clear(): void {
     this.#keys.clear()
-    this.#all = undefined
   }
 
-  has({ cacheKey, responseTime, nominated }: Entry): boolean {
-    if (this.#keys.size === 0 && this.#all === undefined) return false
-    const marks = this.#keys.peek(cacheKey)?.all ?? []
+  has(entry: Entry): boolean {
+    const { cacheKey, responseTime } = entry
+    const marks = this.#keys.size === 0 ? undefined : this.#keys.peek(cacheKey)
+    if (marks === undefined) return false
     const now = Date.now()
-    return [...marks, ...(this.#all ? [this.#all] : [])].some(
+    return marks.all.some(
       (mark) =>
         responseTime <= mark.since &&
         // A clock that has been put back would make everything outdated that comes from now on.
         mark.since <= now &&
-        (mark.nominated === undefined || !mayCoexist(nominated, mark.nominated)),
+        (mark.replacement === undefined || isReplaced(entry, mark.replacement)),
     )
   }
 
   /** Whether it is time to have what is outdated for a key removed once more. */
   isDue(cacheKey: string): boolean {
     const marks = this.#keys.peek(cacheKey)
-    if (marks && Math.abs(Date.now() - marks.triedAt) < RETRY_INTERVAL) return false
-    this.#keys.set(cacheKey, { all: marks?.all ?? [], triedAt: Date.now() })
+    if (!marks || Math.abs(Date.now() - marks.triedAt) < RETRY_INTERVAL) return false
+    this.#keys.set(cacheKey, { ...marks, triedAt: Date.now() })
     return true
   }
+}
+
+/** Whether something else was to be where a response is. What has no validators may be the same: it is used while it is fresh. */
+function isReplaced(entry: Entry, { nominated, fields }: Replacement): boolean {
+  if (mayCoexist(entry.nominated, nominated)) return false
+  if (fields === undefined) return true
+  const [old, etag] = [entry.fields, fields].map((all) => fieldValue(all, 'etag'))
+  if (old !== undefined && etag !== undefined) return !weakMatch(old, etag)
+  const [before, date] = [entry.fields, fields].map((all) => fieldValue(all, 'last-modified'))
+  return before !== undefined && date !== undefined && before !== date
 }

@@ -430,8 +430,8 @@ export class Responses {
         const isTrouble = error instanceof GivenUpError && !isWanted
         const isReplacement = !isFirst && !isPart(recent.entry)
         if (isReplacement && isOfStore(error)) {
-          const { cacheKey, responseTime, nominated } = recent.entry
-          this.#outdated.add(cacheKey, responseTime - 1, nominated)
+          const { responseTime, nominated, fields } = recent.entry
+          this.#outdated.add(cacheKey, responseTime - 1, { nominated, fields })
         }
         if (isTrouble) this.#events.error('write', error)
         // What may be written after all needs its content: it goes with the process, or in its time.
@@ -506,7 +506,7 @@ export class Responses {
           return 'done'
         }),
       )
-      .catch(() => this.#outdated.add(cacheKey, entry.responseTime, entry.nominated))
+      .catch(() => this.#outdated.add(cacheKey, entry.responseTime, { nominated: entry.nominated }))
     this.#removing.delete(generation)
   }
 
@@ -764,7 +764,10 @@ export class Responses {
     const settled = deletion
       .then(
         () => {},
-        () => this.#outdated.add(cacheKey, asked),
+        () => {
+          // Who manages a cache is told that it failed; nobody else is.
+          if (cause === 'invalidation') this.#outdated.add(cacheKey, asked)
+        },
       )
       .finally(() => {
         if (this.#deleting.get(cacheKey) === settled) this.#deleting.delete(cacheKey)
@@ -776,7 +779,6 @@ export class Responses {
   /** Deletes all responses. @throws where the store fails */
   async clear(): Promise<void> {
     this.deletions.addAll()
-    const asked = Date.now()
     for (const cacheKey of [...this.#recent.keys()]) this.#forget(cacheKey)
     const clearing = (async () => {
       await this.settled()
@@ -790,7 +792,6 @@ export class Responses {
       this.#events.deleted(undefined, 'management')
     })()
     this.#clearing = clearing
-    clearing.catch(() => this.#outdated.addAll(asked))
     await clearing.finally(() => {
       if (this.#clearing === clearing) this.#clearing = undefined
     })
