@@ -133,6 +133,8 @@ async function change(path: string): Promise<void> {
 /** Stores a resource, and has it counted from the moment on at which it can be seen that it is there. */
 async function keep(path: string): Promise<void> {
   const { clears } = await ask('entry', path)
+  // What something newer could not replace is not used any more.
+  await ask('deleting', path)
   await get(path, { 'cache-control': 'no-cache' })
   await agent.cache.responses.settled()
   const received = await get(path, { 'cache-control': 'only-if-cached' })
