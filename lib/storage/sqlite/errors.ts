@@ -32,7 +32,7 @@ export class MovedError extends Error {
 /** Thrown where another process is just making a file, or setting one aside. */
 export class BeginningError extends Error {
   override name = 'BeginningError'
-  readonly errcode = SQLITE_BUSY
+  readonly errcode: number = SQLITE_BUSY
 }
 
 /** The primary result code of an SQLite error; undefined for other errors. */

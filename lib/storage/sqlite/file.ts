@@ -72,7 +72,10 @@ export function identityOf(path: string): FileIdentity | undefined {
   return statSync(path, { throwIfNoEntry: false })
 }
 
-export function isSameFile(one: FileIdentity | undefined, other: FileIdentity | undefined) {
+export function isSameFile(
+  one: FileIdentity | undefined,
+  other: FileIdentity | undefined,
+): boolean {
   return one?.ino === other?.ino && one?.dev === other?.dev
 }
 
