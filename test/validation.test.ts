@@ -3,7 +3,7 @@ import { randomBytes } from 'node:crypto'
 import { suite, test } from 'node:test'
 import { setTimeout as delay } from 'node:timers/promises'
 import { type Dispatcher, request } from 'undici'
-import { get, testAgent } from './helpers/agent.ts'
+import { fetchWith, get, testAgent } from './helpers/agent.ts'
 import { origin } from './helpers/origin.ts'
 
 /** An origin with one representation a language, each under an entity-tag of its own. */
@@ -388,11 +388,10 @@ suite('an answer that is late', () => {
       return response.end('56789')
     })
     const agent = testAgent(t)
-    const whole = get(agent, url)
-    await new Promise((resolve) => setTimeout(resolve, 30))
+    const whole = await fetchWith(agent, url)
     await get(agent, url, { method: 'HEAD', headers: { 'cache-control': 'no-cache' } })
     rest.release()
-    assert.equal((await whole).body, '0123456789')
+    assert.equal(await whole.text(), '0123456789')
     await agent.cache.responses.settled()
     const { info, response } = await get(agent, url)
     assert.deepEqual([info?.status, response.headers.get('x-method')], ['hit', 'HEAD'])
