@@ -365,7 +365,8 @@ export class HttpCache {
 
   /**
    * Deletes stored responses: those for a URL (in all variants, for all credentials, of GET and HEAD, or of
-   * the method and content that are named), or those that a query means. What is being received, and what has only been asked for, is not stored if it may be meant as well.
+   * the method and content that are named), or those that a query means. What is being received, and what has
+   * only been asked for, is not stored if it may be meant as well.
    *
    * @returns how many there were
    * @throws as {@link entries} does; TypeError where the query means everything, which {@link clear} is for

@@ -177,6 +177,16 @@ function open(store: string) {
   return { ...stores, leases: stores.leases as LeaseStore }
 }
 
+/** Agrees with others on who asks for what nobody has. */
+function agree(leases: Leases) {
+  return leases.agree(
+    'key',
+    async () => false,
+    () => false,
+    (answer) => answer,
+  )
+}
+
 suite('leases of an SQLite file', () => {
   test('are taken by one, given back, and run out', async () => {
     const store = `sqlite://${join(folder(), 'cache.sqlite')}`
@@ -202,13 +212,6 @@ suite('leases of an SQLite file', () => {
     const [first, second] = [open(store), open(store)]
     await first.heads.get('')
     await second.heads.get('')
-    const agree = (leases: Leases) =>
-      leases.agree(
-        'key',
-        async () => false,
-        () => false,
-        (answer) => answer,
-      )
     const [one, other] = [first, second].map(
       ({ leases }) => new Leases(leases, new Events(), 20_000),
     ) as [Leases, Leases]
@@ -326,13 +329,6 @@ suite('Leases: a store that fails', () => {
     events.on('error', ({ error }) => errors.push(error.message))
     return { errors, leases: new Leases({ take, give: async () => {} }, events, 50) }
   }
-  const agree = (leases: Leases) =>
-    leases.agree(
-      'key',
-      async () => false,
-      () => false,
-      (answer) => answer,
-    )
 
   test('has none, says so once, and is asked for none for a while', async () => {
     let asked = 0

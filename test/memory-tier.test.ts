@@ -29,6 +29,19 @@ function counting() {
   return { store, map, counts }
 }
 
+setFlagsFromString('--expose-gc')
+const collectGarbage = runInNewContext('gc') as () => void
+
+/** What memory is in use, without what only waits for the garbage collector. */
+async function usage(): Promise<NodeJS.MemoryUsage> {
+  // Only the second time it is known what the first has freed: that is found out by another thread.
+  for (let time = 0; time < 2; time++) {
+    collectGarbage()
+    await delay(20)
+  }
+  return process.memoryUsage()
+}
+
 suite('the memory tier', () => {
   test('answers without asking the store, what was written and what was read', async (t) => {
     const { url } = await origin(t, (request, response) => response.end(request.url))
@@ -48,14 +61,8 @@ suite('the memory tier', () => {
   })
 
   test('takes no more than it may, also of responses that have more fields than content', async (t) => {
-    setFlagsFromString('--expose-gc')
-    const collectGarbage = runInNewContext('gc') as () => void
     const used = async () => {
-      for (let time = 0; time < 2; time++) {
-        collectGarbage()
-        await delay(20)
-      }
-      const { heapUsed, arrayBuffers } = process.memoryUsage()
+      const { heapUsed, arrayBuffers } = await usage()
       return heapUsed + arrayBuffers
     }
     const store = `sqlite://${join(folder(), 'cache.sqlite')}`
@@ -222,16 +229,7 @@ suite('the memory tier', () => {
   test('keeps no content a second time that is in memory anyway', async (t) => {
     const { url } = await origin(t, (_, response) => response.end(Buffer.alloc(2_000_000)))
     const agent = testAgent(t, { expireAfter: '1h' })
-    setFlagsFromString('--expose-gc')
-    const collect = runInNewContext('gc') as () => void
-    const held = async () => {
-      // Only the second time it is known what the first has freed: that is found out by another thread.
-      for (let time = 0; time < 2; time++) {
-        collect()
-        await delay(20)
-      }
-      return process.memoryUsage().arrayBuffers
-    }
+    const held = async () => (await usage()).arrayBuffers
     const read = async (path: string) => {
       const { body } = await undici.request(url + path, { dispatcher: agent })
       for await (const _ of body);

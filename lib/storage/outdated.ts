@@ -7,7 +7,7 @@ import { type Entry, mayCoexist } from './entry.ts'
 /** Of how many cache keys it is remembered that what is stored for them is outdated. */
 const MAX_KEYS = 10_000
 
-/** Of how many of the variants for one cache key it is; where there are more, all of them are. */
+/** Of how many of the variants for one cache key it is. */
 const MAX_VARIANTS = 8
 
 /** How often the store is asked again to remove what is outdated, in milliseconds. */
@@ -33,8 +33,8 @@ interface Marks {
 }
 
 /**
- * What a store that failed could neither delete nor replace: it is there, and not to be used any more. As soon
- * as it comes up, the store is asked again to remove it.
+ * What has been invalidated or replaced, although a store that failed still has it: it is not to be used any more.
+ * As soon as it comes up, the store is asked again to remove it.
  */
 export class Outdated {
   readonly #keys = new LRUCache<string, Marks>({ max: MAX_KEYS })
@@ -44,11 +44,10 @@ export class Outdated {
    * @param replacement what was to take its place; undefined where all that is stored for the key is outdated
    */
   add(cacheKey: string, since: number, replacement?: Replacement): void {
+    const mark = { since, replacement }
     const known = this.#keys.peek(cacheKey)?.all ?? []
-    const all =
-      replacement === undefined || known.length === MAX_VARIANTS
-        ? [{ since, replacement: undefined }]
-        : [...known, { since, replacement }]
+    const others = known.filter((one) => !isRepeated(one, mark))
+    const all = [...others, mark].slice(-MAX_VARIANTS)
     this.#keys.set(cacheKey, { all, triedAt: Date.now() })
   }
 
@@ -78,6 +77,12 @@ export class Outdated {
     this.#keys.set(cacheKey, { ...marks, triedAt: Date.now() })
     return true
   }
+}
+
+/** Whether something that was to be in a place was to be there before: only the last one counts. */
+function isRepeated({ replacement: one }: Mark, { replacement: other }: Mark): boolean {
+  if (one?.fields === undefined || other?.fields === undefined) return false
+  return !mayCoexist(one.nominated, other.nominated)
 }
 
 /** Whether something else was to be where a response is. What has no validators may be the same: it is used while it is fresh. */
