@@ -272,7 +272,7 @@ export class HttpCache {
     const conditions = { methods: [asked.method] }
     const query = { conditions, descending: false, limit: Infinity }
     try {
-      for await (const some of this.responses.select(query, Date.now())) {
+      for await (const some of this.responses.management.select(query, Date.now())) {
         for (const { cacheKey, url } of some) {
           if (terms === undefined || url !== asked.url) continue
           found.push({ terms, identity: { cacheKey, url, hidden: [] } })
@@ -317,9 +317,9 @@ export class HttpCache {
   async *#list(query: ResponseQuery): AsyncGenerator<ListedResponse, undefined> {
     const { parsed, now } = await this.#parse(query, 'entries')
     const pace = new Pace()
-    for await (const some of this.responses.select(parsed, now)) {
+    for await (const some of this.responses.management.select(parsed, now)) {
       for (const summary of some) {
-        yield describeSummary(summary, () => this.responses.get(summary))
+        yield describeSummary(summary, () => this.responses.management.get(summary))
         await pace.rest()
       }
     }
@@ -333,7 +333,7 @@ export class HttpCache {
   async urls(query: ResponseQuery = {}): Promise<string[]> {
     const { parsed, now } = await this.#parse(query, 'urls')
     const urls = new Set<string>()
-    for await (const some of this.responses.select(parsed, now)) {
+    for await (const some of this.responses.management.select(parsed, now)) {
       for (const { url } of some) urls.add(url)
     }
     return query.sort === undefined ? sortStrings(urls) : [...urls]
@@ -348,7 +348,7 @@ export class HttpCache {
   async count(query?: ResponseQuery): Promise<number> {
     const { parsed, now } = await this.#parse(query ?? {}, 'count')
     const totals = query === undefined ? await this.responses.totals() : undefined
-    return (totals ?? (await this.responses.totalsOf(parsed, now))).count
+    return (totals ?? (await this.responses.management.totalsOf(parsed, now))).count
   }
 
   /**
@@ -360,7 +360,7 @@ export class HttpCache {
   async size(query?: ResponseQuery): Promise<number> {
     const { parsed, now } = await this.#parse(query ?? {}, 'size')
     const totals = query === undefined ? await this.responses.totals() : undefined
-    return (totals ?? (await this.responses.totalsOf(parsed, now))).size
+    return (totals ?? (await this.responses.management.totalsOf(parsed, now))).size
   }
 
   /**
@@ -378,7 +378,7 @@ export class HttpCache {
       throw new TypeError('delete: expected what to delete; clear() deletes everything')
     }
     const keys = onlyKeys(parsed)
-    if (keys === undefined) return this.responses.deleteAll(parsed, now)
+    if (keys === undefined) return this.responses.management.deleteAll(parsed, now)
     const counts = await Promise.all([...keys].map((key) => this.responses.delete(key)))
     return counts.reduce((sum, count) => sum + count, 0)
   }
@@ -397,7 +397,7 @@ export class HttpCache {
     const { parsed, now } = await this.#parse(query, 'expire', request)
     if (parsed.conditions.isFresh === false) return 0
     const fresh = { ...parsed, conditions: { ...parsed.conditions, isFresh: true } }
-    return this.responses.expireAll(fresh, now, (entry) => ({
+    return this.responses.management.expireAll(fresh, now, (entry) => ({
       ...entry,
       // Where another machine's clock is ahead, it has not been received since.
       responseTime: Math.min(entry.responseTime, now),
@@ -417,7 +417,7 @@ export class HttpCache {
     if (expireAfter === undefined) {
       const { parsed, now } = await this.#parse(query, 'resetExpiration')
       const rules = this.#rules ?? compileRules({})
-      return this.responses.reviseAll(parsed, now, (entry) =>
+      return this.responses.management.reviseAll(parsed, now, (entry) =>
         ruledAnew(entry, rules.termsFor(new URL(entry.url), undefined)),
       )
     }
@@ -429,7 +429,7 @@ export class HttpCache {
     }
     const { parsed, now } = await this.#parse(query, 'resetExpiration')
     const expires = expiresAt(lifetime, now)
-    return this.responses.reviseAll(parsed, now, ({ staleFrom: _, ...entry }) => ({
+    return this.responses.management.reviseAll(parsed, now, ({ staleFrom: _, ...entry }) => ({
       ...entry,
       expires,
     }))
@@ -471,7 +471,7 @@ export class HttpCache {
     const possible = await this.#possible(url, {})
     const told = new Set(possible.map(({ identity }) => normaliseUrl(new URL(identity.url))))
     const query = { conditions: { methods: others }, descending: false, limit: Infinity }
-    for await (const some of this.responses.select(query, Date.now())) {
+    for await (const some of this.responses.management.select(query, Date.now())) {
       for (const summary of some) {
         if (told.has(normaliseUrl(new URL(summary.url)))) keys.add(summary.cacheKey)
       }
@@ -540,9 +540,9 @@ export class HttpCache {
 
   async *#entries(query: ParsedQuery, now = Date.now()): AsyncGenerator<Entry> {
     const pace = new Pace()
-    for await (const some of this.responses.select(query, now)) {
+    for await (const some of this.responses.management.select(query, now)) {
       for (const summary of some) {
-        const entry = await this.responses.get(summary)
+        const entry = await this.responses.management.get(summary)
         if (entry) yield entry
         await pace.rest()
       }
@@ -586,7 +586,7 @@ export class HttpCache {
    * @throws Error where the store fails
    */
   async prune(): Promise<number> {
-    return this.responses.prune()
+    return this.responses.management.prune()
   }
 
   /**
@@ -621,12 +621,12 @@ export class HttpCache {
   async repair(): Promise<CacheCheck> {
     const found = await this.#inspect()
     const check = checkOf(found)
-    if (!check.isSound) await this.responses.mend(found)
+    if (!check.isSound) await this.responses.management.mend(found)
     return check
   }
 
   async #inspect(): Promise<Inspection> {
-    const found = await this.responses.inspect()
+    const found = await this.responses.management.inspect()
     if (found) return found
     throw new Error('only an SQLite store can be checked and repaired here')
   }

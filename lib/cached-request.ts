@@ -41,7 +41,7 @@ import { forbidsUse, type RequestTerms, type Rules } from './rules.ts'
 import { type ContentReader, LostContentError } from './storage/content.ts'
 import type { Entry, NewEntry } from './storage/entry.ts'
 import { type Leases, MAX_LEASE, type Use } from './storage/leases.ts'
-import type { Recording } from './storage/responses.ts'
+import type { Recording } from './storage/recorder.ts'
 import type { StorePatience } from './storage/store-patience.ts'
 import { takeTurn } from './storage/turns.ts'
 import {
@@ -460,7 +460,7 @@ export class CachedRequest implements ToldRequest {
   #slide(stored: Entry): Entry {
     if (!this.#terms.slidingExpiration || this.#terms.readOnly) return stored
     const entry = slid(stored, this.#terms, Date.now())
-    if (entry) this.#caching.cache.responses.freshen(entry)
+    if (entry) this.#caching.cache.responses.recorder.freshen(entry)
     return entry ?? stored
   }
 
@@ -532,7 +532,7 @@ export class CachedRequest implements ToldRequest {
     const { entry } = revision
     let isStorable = revision.isStorable && !this.#isOutdated && !this.#terms.readOnly
     if (valid === stored) this.#keep(revision)
-    else isStorable &&= await responses.copy(entry)
+    else isStorable &&= await responses.recorder.copy(entry)
     flight.settle(isStorable ? 'answered' : 'unusable')
     if (this.#isInBackground) return this.#control.responseEnd({})
 
@@ -662,7 +662,12 @@ export class CachedRequest implements ToldRequest {
       // It may take a while.
       (await this.#agrees(complete, false)) && !this.#isOutdated
     this.#isForSome = entry.fields.vary !== undefined
-    const recording = cache.responses.record(entry, maxContentSize, filter && agree, isFirst)
+    const recording = cache.responses.recorder.record(
+      entry,
+      maxContentSize,
+      filter && agree,
+      isFirst,
+    )
     if (mode === 'record') cache.used.add(recording.entry.generation)
     return recording
   }
@@ -706,7 +711,7 @@ export class CachedRequest implements ToldRequest {
     if (received.status === 206 && stored && stored.status !== 206) return 'incomplete'
     const { cacheKey, url } = this.#identity
     const { shared, responses } = this.#caching.cache
-    const place = { cacheKey, url, shared, maxContentSize: responses.maxContentSize }
+    const place = { cacheKey, url, shared, maxContentSize: responses.recorder.maxContentSize }
     const verdict = this.#verdict(received, place)
     if (stored && typeof verdict === 'string') this.#endStale(stored, received)
     if (!this.#isInBackground) return verdict
@@ -762,7 +767,7 @@ export class CachedRequest implements ToldRequest {
     const { responses } = this.#caching.cache
     if (this.#isOutdated || this.#terms.readOnly) return
     if (!isStorable) void responses.remove(entry, 'superseded')
-    else if (!isUnchanged) responses.freshen(entry)
+    else if (!isUnchanged) responses.recorder.freshen(entry)
   }
 
   /**

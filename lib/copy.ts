@@ -59,7 +59,7 @@ export async function copyResponses(
   const pace = new Pace()
   const copyOne = async (summary: Summary) => {
     signal?.throwIfAborted()
-    const entry = await from.get(summary)
+    const entry = await from.management.get(summary)
     const cacheKey = entry && keyThere(entry)
     if (entry === undefined) progress.lost += 1
     else if (!isSecretShared && (hasHashes(entry) || !isPlain(entry))) progress.unusable += 1
@@ -67,7 +67,7 @@ export async function copyResponses(
     else if (await isThere(to, { ...entry, cacheKey })) progress.skipped += 1
     else {
       const response = { ...recordable(entry), cacheKey }
-      await to.store(response, pieces(entry.content, signal)).then(
+      await to.recorder.store(response, pieces(entry.content, signal)).then(
         () => {
           progress.copied += 1
           progress.bytes += entry.content.length ?? 0
@@ -82,7 +82,7 @@ export async function copyResponses(
     onProgress?.({ ...progress })
     await pace.rest()
   }
-  for await (const some of from.select(query, now)) await atOnce(some, copyOne)
+  for await (const some of from.management.select(query, now)) await atOnce(some, copyOne)
   return progress
 }
 

@@ -53,7 +53,7 @@ export function createCaching(options: CacheOptions): Caching {
     ownsCache: given === undefined,
     rules,
     cacheStatus,
-    active: new ActiveRequests(() => cache.responses.hurry()),
+    active: new ActiveRequests(() => cache.responses.recorder.hurry()),
   }
 }
 

@@ -35,7 +35,11 @@ export async function refuse(refused: Refused): Promise<void> {
   if (terms.missing === 'status') return answer504(refused, status)
   const { method, url } = asked
   const known = { because: becauseOf(terms), bypass, variants }
-  const error = await explainMissing({ method, url, fields }, known, cache.responses.summaries())
+  const error = await explainMissing(
+    { method, url, fields },
+    known,
+    cache.responses.management.summaries(),
+  )
   if (control.finished) return
   cache.events.lookup(asked, status, Date.now(), error)
   control.abort(error)

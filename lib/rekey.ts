@@ -33,7 +33,7 @@ export async function rekeyResponses(
   const pace = new Pace()
   // What has been moved must not be found once more.
   const all: ParsedQuery = { ...query, sort: query.sort ?? 'url' }
-  for await (const some of responses.select(all, now)) {
+  for await (const some of responses.management.select(all, now)) {
     for (const summary of some) {
       const outcome = await rekey(summary)
       if (outcome) result[outcome] += 1
@@ -63,6 +63,8 @@ export async function rekeyResponses(
         ...(isHidden && { hasHiddenValues: true }),
       }
     }
-    return (await responses.move(summary, identity.cacheKey, change)) ? 'moved' : undefined
+    return (await responses.management.move(summary, identity.cacheKey, change))
+      ? 'moved'
+      : undefined
   }
 }

@@ -134,12 +134,12 @@ export async function store(
     await identities.protect(asked, keyed, hidden, identities.madeSecret),
     { ...received, fields, ...(isHidden && { hasHiddenValues: true }) },
     decided,
-    { cacheKey, url: identity.url, shared, maxContentSize: responses.maxContentSize },
+    { cacheKey, url: identity.url, shared, maxContentSize: responses.recorder.maxContentSize },
   )
   if (typeof verdict === 'string') return verdict
   const nominated = toldNominated(verdict.nominated, keyed.matchHeaders)
   try {
-    await responses.store({ ...verdict, nominated }, content, keyed.maxContentSize)
+    await responses.recorder.store({ ...verdict, nominated }, content, keyed.maxContentSize)
     return undefined
   } catch (error) {
     if (error instanceof TooLargeError) return 'too-large'

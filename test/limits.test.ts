@@ -730,7 +730,7 @@ suite('maxContentSize', () => {
     const store = adapter({ set: async (key: string) => written.push(key) > 0 })
     const cache = new HttpCache({ store })
     t.after(() => cache.close())
-    const recording = cache.responses.record(response(), 250_000)
+    const recording = cache.responses.recorder.record(response(), 250_000)
     for (const length of [200_000, 100_000]) recording.content.append(Buffer.alloc(length))
     assert.match((await recording.complete(true))?.message ?? '', /larger than 250000 bytes/)
     assert.deepEqual(written, [])
@@ -745,7 +745,7 @@ suite('maxContentSize', () => {
       return map.set(key, value) && true
     }
     const cache = new HttpCache({ store: adapter({ set }, map) })
-    const recording = cache.responses.record(response(), 350_000)
+    const recording = cache.responses.recorder.record(response(), 350_000)
     for (const length of [300_000, 100_000]) recording.content.append(Buffer.alloc(length))
     await recording.complete(true)
     await cache.close()

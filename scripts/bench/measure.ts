@@ -266,7 +266,7 @@ async function fill({ store, count }: Extract<Task, { kind: 'fill' }>): Promise<
   for (let number = 0; number < count; number++) {
     const url = `${NOWHERE}/${number}`
     const asked = { method: 'GET', target: new URL(url), server: undefined }
-    const recording = cache.responses.record({
+    const recording = cache.responses.recorder.record({
       cacheKey: digest(keyParts(asked, false)),
       ...{ method: 'GET', url, status: 200, statusText: 'OK', fields, nominated: {} },
       ...{ requestTime: now, responseTime: now },
