@@ -7,11 +7,11 @@ import {
   setGlobalDispatcher,
 } from 'undici'
 import type { HttpCache } from './cache.ts'
-import type { Caching } from './cached-request.ts'
 import { type ExplainedRequest, explain } from './explain.ts'
 import type { Explanation } from './explanation.ts'
 import { acceptLegacyHandlers } from './handlers/legacy-handler.ts'
 import { cachingDispatch, createCaching, precachingDispatcher } from './interceptor.ts'
+import type { Caching } from './lookup.ts'
 import { type AgentOptions, checkAgentOptions, checkCacheOptions } from './options.ts'
 import type { PrecacheOptions, PrecacheTarget } from './precache/options.ts'
 import type { PrecacheResult } from './precache/report.ts'

@@ -1,53 +1,35 @@
 import type { Dispatcher } from 'undici'
 import { type Awaitable, after } from './awaitable.ts'
-import type { HttpCache } from './cache.ts'
-import { type Delivery, delivery } from './delivery.ts'
+import { holdLease } from './collapsing.ts'
 import { isAmong } from './expiration.ts'
-import { askFilter } from './filter.ts'
-import type { ActiveRequests } from './handlers/active-requests.ts'
 import { BackgroundHandler, NotNeededError } from './handlers/background-handler.ts'
-import type { Flight, FlightOutcome } from './handlers/flights.ts'
-import { Playback } from './handlers/playback.ts'
-import { withCacheStatus } from './handlers/relaying-handler.ts'
+import type { Flight } from './handlers/flights.ts'
 import { RequestControl } from './handlers/request-control.ts'
 import { type Exchange, type Received, StoringHandler } from './handlers/storing-handler.ts'
 import { ValidatingHandler } from './handlers/validating-handler.ts'
-import { Waiting } from './handlers/waiting.ts'
-import { hiddenValues } from './key/fields.ts'
-import { type Identity, toldUrl } from './key/identity.ts'
-import { digest } from './key.ts'
+import type { Caching, Lookup, PassReason } from './lookup.ts'
 import { type CacheStatus, formatCacheStatus } from './observe/cache-status.ts'
 import { asError, type ToldAnswer, type ToldRequest } from './observe/events.ts'
 import type { Reason } from './observe/reasons.ts'
-import { type HiddenValue, hideValues, revealValues } from './redaction.ts'
-import { discardStream, refuse } from './refusal.ts'
-import { hasContent, headersWith, headersWithout, type Request } from './request.ts'
-import { isReadOnce, readContent } from './request-content.ts'
-import { type Answer, answer } from './rfc9111/answer.ts'
+import { type PlayOutcome, play } from './playing.ts'
+import { hideValues } from './redaction.ts'
+import { refuse } from './refusal.ts'
+import { headersWith, headersWithout, type Request } from './request.ts'
+import { answer } from './rfc9111/answer.ts'
 import { requestDirectives } from './rfc9111/cache-control.ts'
 import { announcedSize, withoutFields } from './rfc9111/fields.ts'
-import {
-  currentAge,
-  expirationTime,
-  hasValidator,
-  remainingFreshness,
-} from './rfc9111/freshness.ts'
+import { expirationTime, hasValidator, remainingFreshness } from './rfc9111/freshness.ts'
 import { type Fields, isRetrieval } from './rfc9111/message.ts'
 import { type ForwardReason, isForOthers, mayCollapse, type Reuse, reuse } from './rfc9111/reuse.ts'
 import { mayUseOnError } from './rfc9111/staleness.ts'
 import { type NotStored, reusableFields } from './rfc9111/storing.ts'
 import { agreesWithHead, conditionalFields, confirmed, isNamed } from './rfc9111/validation.ts'
-import { forbidsUse, type RequestTerms, type Rules } from './rules.ts'
-import { type ContentReader, LostContentError } from './storage/content.ts'
+import type { RequestTerms } from './rules.ts'
 import type { Entry, NewEntry } from './storage/entry.ts'
-import { type Leases, MAX_LEASE, type Use } from './storage/leases.ts'
 import type { Recording } from './storage/recorder.ts'
-import type { StorePatience } from './storage/store-patience.ts'
-import { takeTurn } from './storage/turns.ts'
 import {
   adoption,
   freshening,
-  isPartitioned,
   type Place,
   type Revision,
   slid,
@@ -63,78 +45,35 @@ type Reusable = Extract<Reuse<Entry>, { action: 'reuse' | 'reuse-and-validate' }
 type Validation = Extract<Reuse<Entry>, { action: 'validate' }>
 type Forwarding = Extract<Reuse<Entry>, { action: 'forward' }>
 
-/** What all requests of an agent share. */
-export interface Caching {
-  readonly cache: HttpCache
-  /** Whether the cache was made for this agent, and is closed with it. */
-  readonly ownsCache: boolean
-  readonly rules: Rules
-  readonly cacheStatus: boolean
-  readonly active: ActiveRequests
-}
-
-/** What would become of a request that is not made. */
-export type Preview =
-  | { readonly bypass: Reason }
-  | {
-      readonly decision: Reuse<Entry>
-      /** The stored responses that may answer. */
-      readonly candidates: readonly Entry[]
-      /** The request as the cache compares it. */
-      readonly request: Request
-      readonly key: string
-    }
-
 /** One request that the cache may answer, from its dispatch to its end. */
 export class CachedRequest implements ToldRequest {
   /** When it was dispatched, for those who listen to what becomes of it. */
   readonly began: number
   readonly #dispatch: Dispatch
-  #options: Options
+  readonly #lookup: Lookup
   readonly #control: RequestControl
   readonly #caching: Caching
   readonly #terms: RequestTerms
-  /** The request as it was made. */
-  #asked: Request
-  /** The request as the cache compares and keeps it. */
-  #request: Request
-  #identity: Identity = NO_IDENTITY
   /** Whether it may wait for the answer to another request; undefined until that matters. */
   #mayWait: boolean | undefined
   #isCollapsed = false
   #beganToWait: number | undefined
   /** Whether nobody waits for the answer: it is for the cache alone. */
-  #isInBackground = false
+  readonly #isInBackground: boolean
   /** When it was sent to the origin: a moment of the deletions, and in milliseconds of `performance.now()`. */
   #sentMoment = 0
   #sentTime = 0
-  /** Set when what is stored turned out to be unreadable. */
-  #isUnreadable = false
-  /** Set where the user's filter lets something not be used that is stored. */
-  #isFiltered = false
-  /** Set where it is only asked what would become of the request. */
-  #onPreview: ((preview: Preview) => void) | undefined
   /** Whether the answer is for requests with the fields that its `Vary` names only. */
   #isForSome = false
-  /** Made once there is something to be waited for. */
-  #patience: StorePatience | undefined
 
-  constructor(
-    dispatch: Dispatch,
-    options: Options,
-    control: RequestControl,
-    caching: Caching,
-    request: Request,
-    terms: RequestTerms,
-  ) {
-    this.began = caching.cache.events.began()
+  constructor(dispatch: Dispatch, lookup: Lookup, isInBackground = false) {
+    this.began = lookup.caching.cache.events.began()
     this.#dispatch = dispatch
-    this.#options = options
-    this.#control = control
-    this.#caching = caching
-    this.#asked = request
-    this.#request = request
-    this.#terms = terms
+    this.#lookup = lookup
+    this.#control = lookup.control
+    this.#caching = lookup.caching
+    this.#terms = lookup.terms
+    this.#isInBackground = isInBackground
   }
 
   get method(): string {
@@ -143,26 +82,22 @@ export class CachedRequest implements ToldRequest {
 
   /** As it is told. */
   get url(): string {
-    const { url } = this.#identity
-    return url === '' ? toldUrl(this.#asked, this.#terms, this.#caching.cache.shared) : url
+    return this.#lookup.toldUrl
   }
 
   get key(): string | undefined {
-    return this.#identity === NO_IDENTITY ? undefined : this.#cacheKey
+    return this.#lookup.cacheKey || undefined
+  }
+
+  /** As the cache compares and keeps it. */
+  get #request(): Request {
+    return this.#lookup.request
   }
 
   begin(): void {
     this.#caching.active.add(this.#control)
     this.#control.begin()
     this.#attempt(() => this.#answer())
-  }
-
-  /** What would become of the request now. It is not made, and nothing is changed. */
-  preview(): Promise<Preview> {
-    return new Promise((resolve, reject) => {
-      this.#onPreview = resolve
-      this.#answer()?.catch(reject)
-    })
   }
 
   /** Runs a part of the story, and ends the request if the cache itself breaks it. */
@@ -179,104 +114,24 @@ export class CachedRequest implements ToldRequest {
   }
 
   /**
-   * The story of a request begins here, and goes on with {@link #identify}, {@link #lookUp} and {@link #act}.
-   * It only waits where it has to: what is in memory is played before dispatch() returns.
+   * The story of a request begins here, and goes on with {@link #lookUp} and {@link #act}. It only waits where it
+   * has to: what is in memory is played before dispatch() returns.
    */
   #answer(): void | Promise<void> {
-    if (this.#request.content === 'none') return this.#identify(undefined)
-    return this.#readContent().then((content) => {
+    return after(this.#lookup.identify(), (reason) => {
       if (this.#control.finished) return
-      return typeof content === 'string' ? this.#bypass(content) : this.#identify(content)
-    })
-  }
-
-  /** The content by which the request is keyed, undefined where there is none; or why it cannot be. */
-  async #readContent(): Promise<Buffer | undefined | PassReason> {
-    const { method, content, fields } = this.#request
-    const { body } = this.#options
-    if (isRetrieval(method)) return (await hasContent(content)) ? 'content' : undefined
-    // What can be read but once is left to whoever asks what would become of it.
-    if (this.#onPreview && isReadOnce(body)) return 'content'
-    const reading = readContent(body, fields, this.#terms.maxRequestContentSize)
-    if ('stop' in reading) {
-      this.#control.attach(new Waiting(this.#control, () => reading.stop()))
-    }
-    const read = 'stop' in reading ? await reading.content : reading
-    if (this.#control.finished) return undefined
-    this.#control.attach(undefined)
-    this.#options = { ...this.#options, body: read.body as NonNullable<Options['body']> }
-    if (!read.isWhole) return 'request-too-large'
-    if (read.type) {
-      this.#request = { ...this.#request, fields: { ...fields, 'content-type': read.type } }
-    }
-    return read.bytes.length === 0 ? undefined : read.bytes
-  }
-
-  /** Finds out where what may answer is stored. */
-  #identify(content: Buffer | undefined): void | Promise<void> {
-    const { cache } = this.#caching
-    const pass = (error: unknown): void | Promise<void> => {
-      this.#tellRuleFailed(error)
-      if (!this.#control.finished) return this.#bypass('rule-failed')
-    }
-    let identity: Awaitable<Identity>
-    try {
-      const { identities } = cache
-      identity = identities.identify(this.#request, this.#terms, content, () => this.#secret())
-    } catch (error) {
-      return pass(error)
-    }
-    return identity instanceof Promise
-      ? identity.then((known) => this.#protect(known), pass)
-      : this.#protect(identity)
-  }
-
-  /** The secret of the store, which is made where there is none if anything may be stored. */
-  #secret(): Awaitable<Buffer> {
-    const { responses } = this.#caching.cache
-    const mayMake = this.#onPreview === undefined && !this.#terms.readOnly
-    return this.#within(responses.secret(mayMake), () => responses.standInSecret)
-  }
-
-  /** What the store answers; what is said `otherwise` where the request has waited for it for too long. */
-  #within<T>(answer: Awaitable<T>, otherwise: () => T): Awaitable<T> {
-    if (!(answer instanceof Promise)) return answer
-    this.#patience ??= this.#caching.cache.storePatience()
-    return this.#patience.waitFor(answer, otherwise)
-  }
-
-  /** From here on there are hashes in place of credentials. */
-  #protect(identity: Identity): void | Promise<void> {
-    this.#identity = identity
-    const { identities } = this.#caching.cache
-    const { hidden } = identity
-    const request = identities.protect(this.#request, this.#terms, hidden, () => this.#secret())
-    return after(request, (known) => {
-      this.#request = known
-      return this.#lookUp()
+      return reason === undefined ? this.#lookUp() : this.#bypass(reason)
     })
   }
 
   #lookUp(): void | Promise<void> {
-    return after(this.#candidates(), (found) => this.#act(found))
-  }
-
-  /** The stored responses that may be used, as far as the user is concerned. */
-  #candidates(): Awaitable<Entry[]> {
-    const { mode, filter } = this.#terms
-    if (this.#isUnreadable || mode === 'record') return []
-    const found = this.#within(this.#find(), () => [])
-    return filter === undefined ? found : after(found, (all) => this.#agreedOf(all))
+    return after(this.#lookup.find(), (found) => this.#act(found))
   }
 
   /** Does what is right for the stored responses that were found. */
   #act(found: readonly Entry[]): void | Promise<void> {
     if (this.#control.finished) return
     const decision = reuse(this.#request, found, Date.now(), this.#terms)
-    if (this.#onPreview) {
-      const [request, key] = [this.#request, this.#cacheKey]
-      return this.#onPreview({ decision, candidates: found, request, key })
-    }
     switch (decision.action) {
       case 'reuse':
       case 'reuse-and-validate':
@@ -304,7 +159,7 @@ export class CachedRequest implements ToldRequest {
         if (isValidated) this.#validateInBackground(stored)
         return
       }
-      this.#isUnreadable = true
+      this.#lookup.isUnreadable = true
       return this.#lookUp()
     })
   }
@@ -314,7 +169,7 @@ export class CachedRequest implements ToldRequest {
     const { cache } = this.#caching
     this.#mayWait ??= mayCollapse(this.#request, this.#terms)
     const underWay = this.#mayWait
-      ? cache.flights.underWay(this.#flightKey, () => this.#waitsSince)
+      ? cache.flights.underWay(this.#lookup.flightKey, () => this.#waitsSince)
       : undefined
     if (underWay === undefined) {
       this.#isCollapsed = false
@@ -341,119 +196,17 @@ export class CachedRequest implements ToldRequest {
   #agree(flight: Flight): Awaitable<Flight | undefined> {
     const { leases } = this.#caching.cache
     if (leases === undefined || leases.isAlone || !flight.isAwaited || !this.#mayWait) return flight
-    return this.#holdLease(leases, flight)
-  }
-
-  async #holdLease(leases: Leases, flight: Flight): Promise<Flight | undefined> {
-    const { responses } = this.#caching.cache
-    const isOver = () => this.#control.finished
-    let hasLooked = false
-    const isAnswered = async () => {
-      // It is another process that is waited for, not the store.
-      if (hasLooked) this.#patience = undefined
-      hasLooked = true
-      responses.forgetMemory(this.#cacheKey)
-      const found = await this.#candidates()
-      const { action } = reuse(this.#request, found, Date.now(), this.#terms)
-      return action === 'reuse' || action === 'reuse-and-validate'
-    }
-    const within = this.#within.bind(this)
-    const key = digest([this.#flightKey])
-    const held = await leases.agree(key, isAnswered, isOver, within).catch((error: unknown) => {
-      flight.settle('failed')
-      throw error
-    })
-    if (held === 'answered') {
+    return holdLease(this.#lookup, leases, flight, () => this.#isForSome).then((held) => {
+      if (held !== 'answered') return held
       this.#isCollapsed = true
-      flight.settle('answered')
       return undefined
-    }
-    const settle = (outcome: FlightOutcome) => {
-      flight.settle(outcome)
-      const isStored =
-        outcome === 'answered' ? responses.quiet(this.#cacheKey, MAX_LEASE) : undefined
-      void after(isStored, () => held?.give(this.#useOf(outcome)))
-    }
-    if (isOver()) settle('aborted')
-    return isOver() ? undefined : { ...flight, settle }
-  }
-
-  /** For whom the answer is that the request has got. */
-  #useOf(outcome: FlightOutcome): Use {
-    if (outcome === 'unusable') return 'nobody'
-    // After a failure those that wait ask at the same time, too.
-    const isForSome = outcome === 'failed' || (outcome === 'answered' && this.#isForSome)
-    return isForSome ? 'some' : 'everybody'
+    })
   }
 
   /** Since when it has waited for others, in milliseconds of `performance.now()`. */
   get #waitsSince(): number {
     this.#beganToWait ??= performance.now()
     return this.#beganToWait
-  }
-
-  get #cacheKey(): string {
-    return this.#identity.cacheKey
-  }
-
-  /** What requests have in common that may wait for one another. */
-  get #flightKey(): string {
-    const { partitionBy, matchHeaders } = this.#terms
-    const values = [...partitionBy, ...matchHeaders].map((name) => this.#request.fields[name] ?? '')
-    return [this.#cacheKey, ...values].join()
-  }
-
-  /** The stored responses that may answer: those to GET also answer HEAD (RFC 9110 §9.3.2). */
-  #find(): Awaitable<Entry[]> {
-    const { cache } = this.#caching
-    const request = this.#request
-    const terms = this.#terms
-    const isUsable = (stored: Entry) =>
-      isPartitioned(stored, request, terms) && !forbidsUse(terms, stored)
-    const usable = (all: Entry[]) => (all.every(isUsable) ? all : all.filter(isUsable))
-    const found = cache.responses.find(this.#cacheKey, request)
-    if (request.method !== 'HEAD') return after(found, usable)
-    return Promise.all([found, this.#findForGet()]).then((all) => usable(all.flat()))
-  }
-
-  async #findForGet(): Promise<Entry[]> {
-    const { cache } = this.#caching
-    try {
-      const asked = { ...this.#asked, method: 'GET' }
-      const { identities } = cache
-      const secret = identities.knownSecret
-      const { cacheKey } = await identities.identify(asked, this.#terms, undefined, secret)
-      return await cache.responses.find(cacheKey, this.#request)
-    } catch (error) {
-      this.#tellRuleFailed(error)
-      return []
-    }
-  }
-
-  /** Those of some stored responses that the user's filter lets be used. */
-  async #agreedOf(candidates: readonly Entry[]): Promise<Entry[]> {
-    const verdicts = await Promise.all(
-      // Of what is still arriving it is not known how much it is.
-      candidates.map((stored) => stored.content.length !== undefined && this.#agrees(stored, true)),
-    )
-    this.#isFiltered = verdicts.includes(false)
-    return candidates.filter((_, index) => verdicts[index])
-  }
-
-  /** Whether the user's filter lets a response be used or stored. */
-  async #agrees(entry: Entry, isStored: boolean): Promise<boolean> {
-    const { filter } = this.#terms
-    try {
-      return !filter || (await askFilter(filter, this.#request.fields, entry, isStored))
-    } catch (error) {
-      this.#tellRuleFailed(error)
-      return false
-    }
-  }
-
-  /** A function of the user's threw. */
-  #tellRuleFailed(error: unknown): void {
-    if (!this.#onPreview) this.#caching.cache.events.error('rule', error)
   }
 
   /** A stored response as it is once it has been used. */
@@ -472,7 +225,7 @@ export class CachedRequest implements ToldRequest {
   /** From now on others may wait for the answer, if it will be for them as well. */
   #openFlight(): Flight {
     const isForAll = !this.#terms.readOnly && isForOthers(this.#request)
-    return isForAll ? this.#caching.cache.flights.open(this.#flightKey) : NOBODY
+    return isForAll ? this.#caching.cache.flights.open(this.#lookup.flightKey) : NOBODY
   }
 
   /** Whether the request may be sent to the origin at all. */
@@ -482,14 +235,13 @@ export class CachedRequest implements ToldRequest {
 
   /** Relays the answer without storing it, if the request may be sent; nobody waits for it. */
   #bypass(detail: PassReason): void | Promise<void> {
-    if (this.#onPreview) return this.#onPreview({ bypass: detail })
     if (this.#terms.sendsNothing) return this.#refuse([], detail)
     const exchange = this.#exchange({ fwd: 'bypass', detail }, NOBODY)
     const storing = (received: Received) => {
       this.#invalidate(received)
       return detail
     }
-    this.#send(this.#options, new StoringHandler({ ...exchange, storing }))
+    this.#send(this.#lookup.options, new StoringHandler({ ...exchange, storing }))
   }
 
   /**
@@ -499,25 +251,25 @@ export class CachedRequest implements ToldRequest {
   #invalidate({ status, fields }: Received): void {
     // What is recorded is what was received, whatever changed it later.
     if (this.#terms.readOnly || this.#terms.mode === 'record') return
-    this.#caching.cache.invalidateFor(this.#asked, { status, fields })
+    this.#caching.cache.invalidateFor(this.#lookup.asked, { status, fields })
   }
 
   /** @param stored what may have to do if the origin fails */
   #forward(fwd: ForwardReason, flight: Flight, stored?: Entry): void {
-    const status: CacheStatus = this.#isFiltered ? { fwd, detail: 'filter' } : { fwd }
-    this.#send(this.#options, new StoringHandler(this.#exchange(status, flight, stored)))
+    const status: CacheStatus = this.#lookup.isFiltered ? { fwd, detail: 'filter' } : { fwd }
+    this.#send(this.#lookup.options, new StoringHandler(this.#exchange(status, flight, stored)))
   }
 
   #validate(validation: Validation, flight: Flight): void {
     const { reason, stored } = validation
-    const headers = headersWith(this.#options.headers, conditionalFields(validation))
+    const headers = headersWith(this.#lookup.options.headers, conditionalFields(validation))
     const exchange = this.#exchange({ fwd: reason }, flight, stored, true)
     const storingHandler = new StoringHandler(exchange)
     const handler = new ValidatingHandler(storingHandler, (notModified) => {
       this.#control.attach(undefined)
       this.#attempt(() => this.#confirm(validation, notModified, flight))
     })
-    this.#send({ ...this.#options, headers: headers as never }, handler)
+    this.#send({ ...this.#lookup.options, headers: headers as never }, handler)
   }
 
   /** §4.3.3: answers with the stored response that the origin has confirmed. */
@@ -542,7 +294,7 @@ export class CachedRequest implements ToldRequest {
     const fields = cookies ? { ...entry.fields, 'set-cookie': cookies } : entry.fields
     const outcome = await this.#play(entry, fields, status)
     if (outcome === 'played') return
-    this.#isUnreadable = true
+    this.#lookup.isUnreadable = true
     this.#forward(outcome === 'lost' ? 'uri-miss' : 'partial', this.#openFlight())
   }
 
@@ -562,7 +314,7 @@ export class CachedRequest implements ToldRequest {
     const { cache } = this.#caching
     const { generation } = stored
     const { method } = this.#request
-    const body = isRetrieval(method) ? null : (this.#options.body ?? null)
+    const body = isRetrieval(method) ? null : (this.#lookup.options.body ?? null)
     if (cache.validations.has(generation)) return
     cache.validations.add(generation)
     const handler = new BackgroundHandler((failure) => {
@@ -570,20 +322,11 @@ export class CachedRequest implements ToldRequest {
       if (failure) cache.events.error('validate', failure)
     })
     const left = stored.status === 206 ? OF_THE_CALLER : [...OF_THE_CALLER, 'range']
-    const headers = headersWithout(this.#options.headers, left)
+    const headers = headersWithout(this.#lookup.options.headers, left) as never
+    const options = { ...this.#lookup.options, headers, body }
     const fields = withoutFields(this.#request.fields, left)
-    const request = new CachedRequest(
-      this.#dispatch,
-      { ...this.#options, headers: headers as never, body },
-      new RequestControl(handler),
-      this.#caching,
-      { ...this.#request, fields },
-      this.#terms,
-    )
-    request.#asked = this.#asked
-    request.#identity = this.#identity
-    request.#isInBackground = true
-    request.#beginValidation(stored)
+    const lookup = this.#lookup.again(new RequestControl(handler), options, fields)
+    new CachedRequest(this.#dispatch, lookup, true).#beginValidation(stored)
   }
 
   #beginValidation(stored: Entry): void {
@@ -660,7 +403,7 @@ export class CachedRequest implements ToldRequest {
     const { maxContentSize, filter, mode } = this.#terms
     const agree = async (complete: Entry) =>
       // It may take a while.
-      (await this.#agrees(complete, false)) && !this.#isOutdated
+      (await this.#lookup.agrees(complete, false)) && !this.#isOutdated
     this.#isForSome = entry.fields.vary !== undefined
     const recording = cache.responses.recorder.record(
       entry,
@@ -673,26 +416,20 @@ export class CachedRequest implements ToldRequest {
   }
 
   /** The outcome is known. Nobody has asked for what happens in the background. */
-  #tell(status: CacheStatus, now: number, result: ToldAnswer | Error, stored?: Entry): void {
-    if (this.#isInBackground) return
-    this.#caching.cache.events.lookup(this, status, now, result, stored)
+  #tell(status: CacheStatus, now: number, result: ToldAnswer | Error): void {
+    if (!this.#isInBackground) this.#caching.cache.events.lookup(this, status, now, result)
   }
 
   #tellValidation(isConfirmed: boolean, answer: number | Error): void {
     const { events } = this.#caching.cache
     const { method, url, began } = this
-    const asked = { method, url, began, key: this.#cacheKey }
+    const asked = { method, url, began, key: this.#lookup.cacheKey }
     events.validated(asked, isConfirmed, this.#isInBackground, answer, this.#sentTime)
-  }
-
-  /** The values of the request that are neither stored nor told. */
-  #hiddenValues(): readonly HiddenValue[] {
-    return hiddenValues(this.#asked.fields, this.#identity.hidden, this.#terms)
   }
 
   /** An answer from the origin with marks in place of what must not be stored. */
   #withHiddenValues(received: Received): Received {
-    const hidden = this.#hiddenValues()
+    const hidden = this.#lookup.hiddenValues
     const fields = hidden.length === 0 ? received.fields : hideValues(received.fields, hidden)
     return fields === received.fields ? received : { ...received, fields, hasHiddenValues: true }
   }
@@ -709,7 +446,7 @@ export class CachedRequest implements ToldRequest {
     }
     // A part takes the place of nothing that is whole.
     if (received.status === 206 && stored && stored.status !== 206) return 'incomplete'
-    const { cacheKey, url } = this.#identity
+    const { cacheKey, url } = this.#lookup
     const { shared, responses } = this.#caching.cache
     const place = { cacheKey, url, shared, maxContentSize: responses.recorder.maxContentSize }
     const verdict = this.#verdict(received, place)
@@ -750,7 +487,7 @@ export class CachedRequest implements ToldRequest {
 
   /** Whether what is stored was deleted or invalidated after the request was sent: its answer may be from before. */
   get #isOutdated(): boolean {
-    const { cacheKey, url } = this.#identity
+    const { cacheKey, url } = this.#lookup
     const expected = { cacheKey, url, method: this.#request.method }
     return this.#caching.cache.responses.deletions.hasSince(expected, this.#sentMoment)
   }
@@ -796,7 +533,7 @@ export class CachedRequest implements ToldRequest {
         expires,
       })
       if (outcome === 'played') return
-      this.#isUnreadable = true
+      this.#lookup.isUnreadable = true
       this.#forward(status.fwd === 'stale' ? 'stale' : 'request', NOBODY)
     }
     // Outside undici's parser, which must not be entered again by what is resumed now.
@@ -806,7 +543,7 @@ export class CachedRequest implements ToldRequest {
 
   #storedStatus(verdict: NewEntry | NotStored): CacheStatus {
     if (typeof verdict === 'string') return { detail: verdict }
-    return { stored: true, expires: expirationTime(verdict), key: this.#cacheKey }
+    return { stored: true, expires: expirationTime(verdict), key: this.#lookup.cacheKey }
   }
 
   #hitStatus(stored: Entry, action: 'reuse' | 'reuse-and-validate'): CacheStatus {
@@ -817,108 +554,9 @@ export class CachedRequest implements ToldRequest {
       : { hit: true, expires, detail: 'stale-while-revalidate' }
   }
 
-  /**
-   * Plays what of a stored response answers the request. The first piece of its content is read before
-   * anything is delivered.
-   *
-   * @returns 'lost' where the content is; 'partial' where it takes the origin to answer
-   */
-  #play(stored: Entry, storedFields: Fields, status: CacheStatus): Awaitable<PlayOutcome> {
-    const told = stored.hasHiddenValues
-      ? revealValues(storedFields, this.#hiddenValues())
-      : storedFields
-    // It is for requests that have what this one has not.
-    if (told === undefined) return 'lost'
-    const message = delivery(this.#request, stored, told, this.#answerOf(stored))
-    if (message === undefined) return 'partial'
-    const { reader, bytes } = message
-    if (reader === undefined) {
-      const turn = takeTurn(SHARE_OF_TURN)
-      return after(turn, () => this.#deliver(stored, message, status, bytes))
-    }
-    return this.#begin(stored, reader).then(
-      (first) => this.#deliver(stored, message, status, first),
-      (error: unknown) => {
-        reader.close()
-        if (error instanceof LostContentError) this.#forget(stored, error)
-        return 'lost'
-      },
-    )
-  }
-
-  /** The first piece of some content. @throws where it cannot be read in time */
-  async #begin(stored: Entry, reader: ContentReader): Promise<Buffer | null> {
-    const first = reader.read()
-    // What is still being received is waited for as the origin is.
-    if (stored.content.length === undefined) return first
-    return this.#within(first, () => {
-      throw new Error('the store is late')
-    })
-  }
-
-  /** @param first the first piece of the content; null where there is none */
-  #deliver(
-    stored: Entry,
-    message: Delivery,
-    status: CacheStatus,
-    first: Buffer | null | undefined,
-  ): PlayOutcome {
-    const { cacheStatus } = this.#caching
-    const { status: code, statusText, fields, size, reader } = message
-    const control = this.#control
-    if (control.finished) {
-      reader?.close()
-      return 'played'
-    }
-    const now = Date.now()
-    discardStream(this.#options.body)
-    const age = String(Math.floor(currentAge(stored, now) / 1000))
-    const told = cacheStatus
-      ? withCacheStatus(fields, formatCacheStatus(status, now, stored.cacheKey), age)
-      : { ...fields, age }
-    this.#noteUse(stored)
-    this.#tell(status, now, message, stored)
-    // How much there is of what is still being received is known at its end.
-    const atEnd = size === undefined ? () => this.#countBytes(stored) : undefined
-    const playback = new Playback(control, reader, first, atEnd, (error) =>
-      this.#forget(stored, error),
-    )
-    control.attach(playback)
-    try {
-      control.responseStart(code, told, statusText)
-    } catch (error) {
-      control.abort(asError(error))
-    }
-    playback.start()
-    return 'played'
-  }
-
-  /** What is stored has lost its content. */
-  #forget(stored: Entry, error: LostContentError): void {
-    const { cache } = this.#caching
-    cache.events.error('read', error)
-    if (!this.#terms.readOnly) void cache.responses.remove(stored, 'damage')
-  }
-
-  #countBytes({ content }: Entry): Fields {
-    const { statistics } = this.#caching.cache.events
-    statistics.of(this.#request.url).bytesFromCache += content.length ?? 0
-    return {}
-  }
-
-  /** What of a stored response answers the request. */
-  #answerOf(stored: Entry): Answer {
-    const part = answer(this.#request, stored, stored.content.length)
-    // RFC 9110 §14.2: nobody has to know what a range is; better all of the content than none.
-    const isUnanswered = part.kind === 'none' && stored.status !== 206
-    return isUnanswered && this.#terms.sendsNothing ? { kind: 'whole' } : part
-  }
-
-  #noteUse(stored: Entry): void {
-    const { cache } = this.#caching
-    const { mode, readOnly } = this.#terms
-    if (mode !== 'default') cache.used.add(stored.generation)
-    if (!readOnly) cache.responses.use(stored)
+  /** Answers with a stored response. */
+  #play(stored: Entry, fields: Fields, status: CacheStatus): Awaitable<PlayOutcome> {
+    return play(this.#lookup, { stored, fields, status, asked: this })
   }
 
   /**
@@ -935,24 +573,13 @@ export class CachedRequest implements ToldRequest {
       cacheStatus,
       asked: this,
       fields: this.#request.fields,
-      body: this.#options.body,
+      body: this.#lookup.options.body,
       terms: this.#terms,
       variants,
       ...(bypass !== undefined && { bypass }),
     })
   }
 }
-
-type PlayOutcome = 'played' | 'lost' | 'partial'
-
-/** Why a request that might have been answered passes by after all. */
-type PassReason = 'rule-failed' | 'content' | 'request-too-large'
-
-/** What a hit counts of what is read in one turn of the event loop, in bytes: there are 128 of them. */
-const SHARE_OF_TURN = 8192
-
-/** What a request is before that is known. */
-const NO_IDENTITY: Identity = { cacheKey: '', url: '', hidden: [] }
 
 /** The flight of a request whose answer nobody else waits for. */
 const NOBODY: Flight = { isAwaited: false, settle: () => {} }

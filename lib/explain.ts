@@ -1,7 +1,6 @@
 import { inspect } from 'node:util'
 import type { Dispatcher } from 'undici'
 import type { HttpCache } from './cache.ts'
-import { CachedRequest, type Preview } from './cached-request.ts'
 import { contextTerms } from './context.ts'
 import { type LifetimeByStatus, lifetimeOf } from './expiration.ts'
 import { type ExplainedTerm, Explanation, type JsonValue, type Prospect } from './explanation.ts'
@@ -12,6 +11,7 @@ import { ALL_FIELDS, OTHER_CREDENTIALS } from './key/fields.ts'
 import { toldUrl } from './key/identity.ts'
 import { Parameters, SECRET_FIELDS } from './key/parameters.ts'
 import { keyTerms } from './key/terms.ts'
+import { type Caching, Lookup, type PassReason } from './lookup.ts'
 import { whyPassBy } from './passing.ts'
 import { reasonOfRefusal } from './refusal.ts'
 import { type Request, readRequest } from './request.ts'
@@ -130,31 +130,34 @@ function dispatchOptions(
   }
 }
 
+/** What would become of a request that is not made. */
+type Preview =
+  | { readonly bypass: PassReason }
+  | {
+      readonly decision: Reuse<Entry>
+      /** The stored responses that may answer. */
+      readonly candidates: readonly Entry[]
+      /** The request as the cache compares it. */
+      readonly request: Request
+      readonly key: string
+    }
+
 /** What the cache would do with a request, found out as if it were made. */
-function previewOf(
+async function previewOf(
   { cache, rules }: Circumstances,
   options: Dispatcher.DispatchOptions,
-  request: Request,
+  asked: Request,
   terms: RequestTerms,
 ): Promise<Preview> {
-  const caching = {
-    cache,
-    rules,
-    ownsCache: false,
-    cacheStatus: false,
-    active: new ActiveRequests(),
-  }
-  const never = () => {
-    throw new Error('a request that is explained is not sent')
-  }
-  return new CachedRequest(
-    never,
-    options,
-    new RequestControl({}),
-    caching,
-    request,
-    terms,
-  ).preview()
+  const active = new ActiveRequests()
+  const caching: Caching = { cache, rules, ownsCache: false, cacheStatus: false, active }
+  const lookup = new Lookup(new RequestControl({}), caching, terms, options, asked, true)
+  const bypass = await lookup.identify()
+  if (bypass !== undefined) return { bypass }
+  const candidates = await lookup.find()
+  const { request, cacheKey: key } = lookup
+  const decision = reuse(request, candidates, Date.now(), terms)
+  return { decision, candidates, request, key }
 }
 
 function passingBy(reason: NonNullable<Prospect['reason']>, terms: RequestTerms) {

@@ -1,12 +1,13 @@
 import type { Dispatcher } from 'undici'
 import { HttpCache } from './cache.ts'
 import { HTTP_CACHE_OPTIONS, type HttpCacheOptions } from './cache-options.ts'
-import { CachedRequest, type Caching } from './cached-request.ts'
+import { CachedRequest } from './cached-request.ts'
 import { contextTerms } from './context.ts'
 import { ActiveRequests } from './handlers/active-requests.ts'
 import { acceptLegacyHandlers } from './handlers/legacy-handler.ts'
 import { RelayingHandler } from './handlers/relaying-handler.ts'
 import { RequestControl } from './handlers/request-control.ts'
+import { type Caching, Lookup } from './lookup.ts'
 import { type CacheStatus, formatCacheStatus } from './observe/cache-status.ts'
 import { type CacheOptions, checkCacheOptions } from './options.ts'
 import { passing, refusePassing, tellPassing, whyPassBy } from './passing.ts'
@@ -109,14 +110,8 @@ export function cachingDispatch(dispatch: Dispatch, caching: Caching, own?: Pars
     if (!terms.isDefaultKey) caching.cache.identities.learn(caching.rules)
     const bypass = whyPassBy(request, terms)
     if (bypass === undefined) {
-      new CachedRequest(
-        dispatch,
-        options,
-        new RequestControl(handler),
-        caching,
-        request,
-        terms,
-      ).begin()
+      const lookup = new Lookup(new RequestControl(handler), caching, terms, options, request)
+      new CachedRequest(dispatch, lookup).begin()
       return true
     }
     if (terms.sendsNothing) {
