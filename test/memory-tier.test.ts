@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { join } from 'node:path'
+import { StatementSync } from 'node:sqlite'
 import { suite, test } from 'node:test'
 import { setTimeout as delay } from 'node:timers/promises'
 import { setFlagsFromString } from 'node:v8'
@@ -28,6 +29,9 @@ function counting() {
   )
   return { store, map, counts }
 }
+
+/** Where it can be seen without SQLite that nobody has committed anything: see `wal-index.ts`. */
+const hasWalIndex = ['darwin', 'linux'].includes(process.platform)
 
 setFlagsFromString('--expose-gc')
 const collectGarbage = runInNewContext('gc') as () => void
@@ -59,6 +63,28 @@ suite('the memory tier', () => {
     for (let n = 0; n < 5; n++) assert.equal((await get(other, `${url}/`)).info?.status, 'hit')
     assert.equal(counts.reads, read)
   })
+
+  for (const file of ['new', 'old']) {
+    test(`answers without asking SQLite, with a file that is ${file}`, {
+      skip: !hasWalIndex,
+    }, async (t) => {
+      const { url } = await origin(t, (request, response) => response.end(request.url))
+      const store = `sqlite://${join(folder(), 'cache.sqlite')}`
+      if (file === 'old') await new HttpCache({ store }).close()
+      const agent = testAgent(t, { store, expireAfter: '1h' })
+      await get(agent, `${url}/`)
+      await agent.cache.responses.settled()
+      // What this process has written it sees once.
+      await get(agent, `${url}/`)
+      const names = ['get', 'all', 'run', 'iterate'] as const
+      const calls = names.map((name) => t.mock.method(StatementSync.prototype, name))
+      for (let n = 0; n < 5; n++) assert.equal((await get(agent, `${url}/`)).info?.status, 'hit')
+      assert.deepEqual(
+        calls.map(({ mock }) => mock.callCount()),
+        names.map(() => 0),
+      )
+    })
+  }
 
   test('takes no more than it may, also of responses that have more fields than content', async (t) => {
     const used = async () => {

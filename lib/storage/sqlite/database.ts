@@ -496,6 +496,10 @@ export class SqliteDatabase {
       // Of what others have in the file nothing is made anew.
       .filter(({ name }) => OWN_NAMES.has(name))
       .map(({ sql }) => sql.replace(/^CREATE (?:UNIQUE )?\w+ /, '$&IF NOT EXISTS '))
+    // A file that was new when it was opened has one by now.
+    if (this.#database && this.#file && this.#standIn === undefined) {
+      this.#walIndex ??= WalIndex.of(this.#path)
+    }
   }
 
   readonly #run: Run = (sql, parameters) => {
