@@ -53,7 +53,7 @@ export function openSqlite(path: string, events: Events, access: FileAccess = 'w
     await database.learnSchema()
     hasTables = true
     if (database.isOnlyRead) return stores
-    introduction = database.introduce()
+    introduction = database.presence.introduce()
     maintenance.start()
     return stores
   }
@@ -79,7 +79,7 @@ export function openSqlite(path: string, events: Events, access: FileAccess = 'w
   const getters = {
     heads: (key: string) => database.get(TABLES.heads, key),
     chunks: (key: string) => {
-      database.introduceReader()
+      database.presence.introduceReader()
       return database.get(TABLES.chunks, key, true)
     },
   }
@@ -159,7 +159,7 @@ export function openSqlite(path: string, events: Events, access: FileAccess = 'w
     reset: async (mayBegin) => {
       await connectToWrite()
       const isNew = await database.beginNew(mayBegin)
-      if (isNew) await database.introduce()
+      if (isNew) await database.presence.introduce()
       return isNew
     },
     shrink: async () => {

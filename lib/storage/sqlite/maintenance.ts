@@ -101,7 +101,7 @@ export class Maintenance {
     clearTimeout(this.#timer)
     clearTimeout(this.#shrinkTimer)
     this.#due = -Infinity
-    if (!this.#hasRemoved || (await this.#database.hasOthers())) return
+    if (!this.#hasRemoved || (await this.#database.presence.hasOthers())) return
     await this.vacuum(LAST_VACUUM_STEPS)
   }
 

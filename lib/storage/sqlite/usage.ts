@@ -112,14 +112,15 @@ export function sqliteUnreferenced(
       const own = `INSERT OR REPLACE INTO ${OWNERS} VALUES (?, ?)`
       await Promise.all([
         database.query(note, generation, process.pid, grace),
-        database.query(own, generation, database.id),
+        database.query(own, generation, database.presence.id),
       ])
     },
     async remove(generation, isOwn) {
       await connectToWrite()
       const sql = `DELETE FROM ${UNREFERENCED} WHERE generation = ?`
       const own = `pid = ? AND generation IN (SELECT generation FROM ${OWNERS} WHERE id = ?)`
-      if (isOwn) await database.query(`${sql} AND ${own}`, generation, process.pid, database.id)
+      if (isOwn)
+        await database.query(`${sql} AND ${own}`, generation, process.pid, database.presence.id)
       else await database.query(sql, generation)
     },
   }
@@ -134,16 +135,16 @@ export function sqliteReadership(
     async begin(generation) {
       await connect()
       const sql = `INSERT OR IGNORE INTO ${READING} VALUES (?, ?, ?)`
-      await database.note(sql, generation, database.id, process.pid)
+      await database.presence.note(sql, generation, database.presence.id, process.pid)
     },
     async end(generation) {
       await connect()
       const sql = `DELETE FROM ${READING} WHERE generation = ? AND id = ?`
-      await database.note(sql, generation, database.id)
+      await database.presence.note(sql, generation, database.presence.id)
     },
     async hasOthers() {
       await connect()
-      return database.hasOthers()
+      return database.presence.hasOthers()
     },
   }
 }
