@@ -42,11 +42,9 @@ export function play(lookup: Lookup, performance: Performance): Awaitable<PlayOu
   const message = delivery(lookup.request, stored, told, answerOf(lookup, stored))
   if (message === undefined) return 'partial'
   const { reader, bytes } = message
-  if (reader === undefined) {
-    const turn = takeTurn(SHARE_OF_TURN)
-    return after(turn, () => deliver(lookup, performance, message, bytes))
-  }
-  return begin(lookup, stored, reader).then(
+  const turn = takeTurn(SHARE_OF_TURN)
+  if (reader === undefined) return after(turn, () => deliver(lookup, performance, message, bytes))
+  return begin(lookup, stored, reader, turn).then(
     (first) => deliver(lookup, performance, message, first),
     (error: unknown) => {
       reader.close()
@@ -69,7 +67,9 @@ async function begin(
   lookup: Lookup,
   { content }: Entry,
   reader: ContentReader,
+  turn: Awaitable<void>,
 ): Promise<Buffer | null> {
+  if (turn) await turn
   const first = reader.read()
   // What is still being received is waited for as the origin is.
   if (content.length === undefined) return first

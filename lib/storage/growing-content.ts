@@ -11,6 +11,7 @@ import {
   TooLargeError,
   TooSlowError,
 } from './content.ts'
+import { takeTurn } from './turns.ts'
 
 /** Content up to this length is kept in the record of its response, in bytes. */
 const INLINE_LIMIT = 64 * 1024
@@ -295,6 +296,8 @@ export class GrowingContent implements Content {
     }
     for (;;) {
       if (reader.position < this.received) {
+        const turn = takeTurn(Math.min(this.received - reader.position, CHUNK_SIZE))
+        if (turn) await turn
         const bytes = await this.#bytesAt(reader)
         reader.hasBegun = true
         reader.position += bytes.length
