@@ -42,6 +42,8 @@ export class RequestControl implements Controller {
   readonly #context: Record<string, unknown> = {}
   #target: Controller | undefined
   #paused = false
+  /** Whether the response waits for something else than its caller. */
+  #isHeld = false
   #aborted = false
   #reason: Error | null = null
   #finished = false
@@ -105,7 +107,20 @@ export class RequestControl implements Controller {
 
   resume(): void {
     this.#paused = false
-    this.#target?.resume()
+    // Who reads a body resumes after each piece.
+    if (!this.#isHeld) this.#target?.resume()
+  }
+
+  /** Lets the response wait, whether or not the caller wants it, until {@link proceed} or another target. */
+  hold(): void {
+    this.#isHeld = true
+    this.#target?.pause()
+  }
+
+  /** Lets it go on, unless it is the caller who wants it to wait. */
+  proceed(): void {
+    this.#isHeld = false
+    if (!this.#paused) this.#target?.resume()
   }
 
   abort(reason?: Error): void {
@@ -121,6 +136,7 @@ export class RequestControl implements Controller {
     // A redirect interceptor inside the cache tells its history by the context.
     Object.assign(this.#context, context)
     this.#target = target
+    this.#isHeld = false
     if (target === undefined) return
     if (this.#aborted) target.abort(this.#reason as Error)
     else if (this.#paused) target.pause()

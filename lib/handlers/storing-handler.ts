@@ -181,11 +181,7 @@ export class StoringHandler implements Dispatcher.DispatchHandler {
     this.#expectedLength = announcedSize(this.#exchange.method, received)
     this.#recording = this.#exchange.record(entry)
     this.#recording.content.onReader = () => this.#share()
-    this.#recording.content.onRoom = () => {
-      const controller = this.#controller
-      // Unless it is the caller who wants it to wait.
-      queueMicrotask(() => this.#control.paused || controller?.resume())
-    }
+    this.#recording.content.onRoom = () => queueMicrotask(() => this.#control.proceed())
   }
 
   /**
@@ -224,8 +220,8 @@ export class StoringHandler implements Dispatcher.DispatchHandler {
     // undici's parser delivers nothing whenever it goes on: who pauses then makes it go on for ever.
     if (!content?.isCongested || chunk.length === 0) return
     // A caller that is alone sets the pace itself when nothing is stored.
-    const setsPace = content.givenUp !== undefined && this.#playback === undefined
-    if (!setsPace) controller.pause()
+    if (this.#playback) controller.pause()
+    else if (content.givenUp === undefined) this.#control.hold()
   }
 
   /** Reads over what nobody wants, so that the connection can be used again; but not for long. */

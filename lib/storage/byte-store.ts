@@ -214,6 +214,8 @@ export interface Stores {
    * Others are given up where content comes faster than they take it.
    */
   readonly isWaitedFor?: boolean
+  /** For how long a request waits for them at most, in milliseconds. */
+  readonly patience?: number
   /**
    * Removes what is of no use any more; absent where the store does so by itself.
    *

@@ -8,7 +8,7 @@ import {
   type ReadingOptions,
 } from './content.ts'
 import type { GrowingContent } from './growing-content.ts'
-import { MIDWAY_DEADLINE } from './guarded-store.ts'
+import { DEFAULT_DEADLINES, MIDWAY_DEADLINE } from './guarded-store.ts'
 import type { MemoryTier } from './memory-tier.ts'
 import { decodeRecord, encodeRecord } from './records.ts'
 import { takeTurn } from './turns.ts'
@@ -79,6 +79,8 @@ export class Chunks {
   readonly #isShared: boolean
   /** Whether content that comes faster than it can be written waits for the store, instead of not being stored. */
   readonly isWaitedFor: boolean
+  /** For how long at most, where it does not get on with that, in milliseconds. */
+  readonly patience: number
 
   constructor(
     store: ByteStore,
@@ -87,11 +89,13 @@ export class Chunks {
       unreferenced,
       readership,
       coherence,
-    }: Pick<Stores, 'unreferenced' | 'readership' | 'coherence'> = {},
-    isWaitedFor = false,
+      isWaitedFor = false,
+      patience = DEFAULT_DEADLINES.read,
+    }: Partial<Omit<Stores, 'heads' | 'chunks'>> = {},
   ) {
     this.#store = store
     this.isWaitedFor = isWaitedFor
+    this.patience = patience
     this.#memory = memory
     this.#unreferenced = unreferenced
     this.#readership = readership

@@ -18,8 +18,16 @@ const INLINE_LIMIT = 64 * 1024
 
 /** How many bytes are left free before such content, so that the rest of its record is written there. */
 const ROOM = 2048
-/** Unwritten content up to this length is held for a store that is slower than the network, in bytes. */
-const MEMORY_LIMIT = 8 * 1024 * 1024
+
+/**
+ * How much content is held that is not written yet, in bytes: a store that is not waited for may fall behind for a
+ * while; with one that is, more than it takes to keep it busy would only be memory.
+ */
+const MOST_UNWRITTEN = 8 * 2 ** 20
+const MOST_UNWRITTEN_WAITING = 2 * 2 ** 20
+
+/** How much is held for readers that are not far behind, in bytes. */
+const MOST_KEPT = 8 * 2 ** 20
 
 /** Of how many chunks that have been written the memory is used again. */
 const MAX_SPARE = 8
@@ -57,10 +65,14 @@ export class GrowingContent implements Content {
   /** Called when there is room in memory again after {@link isCongested}. */
   onRoom: (() => void) | undefined
 
+  /** Whether nobody but the store wants it: then it waits for that as long as it takes. */
+  isForStore = false
+
   readonly #store: Chunks
   readonly #about: About
   readonly #timeToLive: number | undefined
   readonly #maxLength: number
+  readonly #mostHeld: number
   readonly #chunks: (Buffer | undefined)[] = []
   readonly #readers = new Set<GrowingReader>()
   readonly #writes = new Set<Promise<void>>()
@@ -78,6 +90,8 @@ export class GrowingContent implements Content {
   /** Why the content will not be stored. */
   #givenUp: Error | undefined
   #waiting: (() => void)[] = []
+  /** Ends the waiting for a store that does not get on. */
+  #standstill: NodeJS.Timeout | undefined
 
   /**
    * @param fields of the response
@@ -94,6 +108,7 @@ export class GrowingContent implements Content {
     this.#about = { fields }
     this.#timeToLive = timeToLive
     this.#maxLength = maxLength
+    this.#mostHeld = store.isWaitedFor ? MOST_UNWRITTEN_WAITING : MOST_UNWRITTEN
   }
 
   /** Whether reception should pause until {@link onRoom}: memory is full, and somebody still needs what is in it. */
@@ -131,11 +146,24 @@ export class GrowingContent implements Content {
       copied += length
       if (this.#tailLength === CHUNK_SIZE) this.#seal()
     }
-    if (this.#held > MEMORY_LIMIT) this.#isCongested = true
-    if (this.#isCongested && this.#readers.size === 0 && !this.#store.isWaitedFor) {
-      this.giveUp(new TooSlowError())
-    }
+    if (this.#held > this.#mostHeld) this.#isCongested = true
+    if (this.#isCongested) this.#waitForStore()
     this.#wake()
+  }
+
+  /** Content that comes faster than it is written waits for a store that gets on with it, and for no other one. */
+  #waitForStore(): void {
+    if (this.isForStore || this.#givenUp || this.#state !== 'growing') return
+    if (this.#readers.size === 0 && !this.#store.isWaitedFor) this.giveUp(new TooSlowError())
+    else {
+      const giveUp = () => this.giveUp(new TooSlowError())
+      this.#standstill ??= setTimeout(giveUp, this.#store.patience).unref()
+    }
+  }
+
+  #endWaiting(): void {
+    clearTimeout(this.#standstill)
+    this.#standstill = undefined
   }
 
   #reserve(length: number): void {
@@ -178,7 +206,7 @@ export class GrowingContent implements Content {
     if (this.#kept.size === 0) return
     const needed = this.#needed
     for (const index of this.#kept) {
-      const isTooMuch = this.#kept.size * CHUNK_SIZE > MEMORY_LIMIT
+      const isTooMuch = this.#kept.size * CHUNK_SIZE > MOST_KEPT
       if (!isTooMuch && (index + 1) * CHUNK_SIZE > needed) continue
       const chunk = this.#chunks[index]
       this.#kept.delete(index)
@@ -194,8 +222,10 @@ export class GrowingContent implements Content {
 
   #free(bytes: number): void {
     this.#held -= bytes
-    if (!this.#isCongested || this.#held > MEMORY_LIMIT / 2) return
+    this.#standstill?.refresh()
+    if (!this.#isCongested || this.#held > this.#mostHeld / 2) return
     this.#isCongested = false
+    this.#endWaiting()
     this.onRoom?.()
   }
 
@@ -203,6 +233,7 @@ export class GrowingContent implements Content {
   giveUp(reason: Error): void {
     if (this.#givenUp) return
     this.#givenUp = reason
+    this.#endWaiting()
     this.#forget()
     this.onGivenUp?.()
     this.#hurry()
@@ -229,6 +260,7 @@ export class GrowingContent implements Content {
   /** All content has been received. */
   complete(): void {
     this.#state = 'complete'
+    this.#endWaiting()
     this.#wake()
   }
 

@@ -47,11 +47,12 @@ export function openStore(
   const reading = new CircuitBreaker()
   const heads = guardStore(stores.heads, events, deadlines, loaded, reading)
   const chunks = guardStore(stores.chunks, events, deadlines, loaded, reading)
-  if (leases === undefined) return { ...stores, heads, chunks }
+  const guarded = { ...stores, heads, chunks, patience: deadlines.read }
+  if (leases === undefined) return guarded
   // A request that has waited for the store in vain does not do so again.
   const take: LeaseStore['take'] = async (...lease) =>
     heads.isAtRest ? 'alone' : leases.take(...lease)
-  return { ...stores, heads, chunks, leases: { ...leases, take } }
+  return { ...guarded, leases: { ...leases, take } }
 }
 
 /** A URL as somebody would have written it: in the path of a file nothing is encoded. */

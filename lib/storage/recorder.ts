@@ -178,15 +178,12 @@ export class Recorder {
     maxLength?: number,
   ): Promise<void> {
     const recording = this.record(response, maxLength)
-    // Somebody who waits for it, so that it is not given up.
-    const hold = recording.content.open()
+    recording.content.isForStore = true
     try {
       for await (const bytes of content) await append(recording.content, bytes)
     } catch (error) {
       recording.abandon(asError(error))
       throw error
-    } finally {
-      hold.close()
     }
     const failure = await recording.complete(true)
     if (failure) throw failure

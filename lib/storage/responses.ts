@@ -61,10 +61,10 @@ export class Responses {
   constructor(unsealed: Stores, events: Events, options: ResponsesOptions) {
     const { memory, maxVariants, sealing, ...limitOptions } = options
     const stores = sealStores(unsealed, sealing, events, (record) => this.#chunks.remove(record))
-    const { coherence = { kind: 'unnoticed' }, usage, isWaitedFor } = stores
+    const { coherence = { kind: 'unnoticed' }, usage } = stores
     const tier = memory > 0 ? new MemoryTier(memory, coherence) : undefined
     const isKeptTwice = stores.isInMemory && sealing.compression === undefined
-    const chunks = new Chunks(stores.chunks, isKeptTwice ? undefined : tier, stores, isWaitedFor)
+    const chunks = new Chunks(stores.chunks, isKeptTwice ? undefined : tier, stores)
     const heads = new Heads(stores.heads, chunks, events, tier, sealing.encryption)
     const places = new Places(heads, chunks, events, maxVariants, usage)
     const exclusive = this.#exclusive

@@ -51,12 +51,14 @@ export function sealStores(
     leases,
     coherence,
     isWaitedFor = false,
+    patience,
     prune,
     shrink,
     upkeep,
   } = stores
   return {
     ...{ heads, chunks, isWaitedFor, close, reset, isSecret: true },
+    ...(patience !== undefined && { patience }),
     ...(usage && { usage }),
     ...(unreferenced && { unreferenced }),
     ...(readership && { readership }),
