@@ -8,8 +8,8 @@ import type { Readable } from 'node:stream'
 import { suite, type TestContext, test } from 'node:test'
 import { setTimeout as delay } from 'node:timers/promises'
 import { promisify } from 'node:util'
-import { cachingAgent } from 'caching-agent'
-import { request } from 'undici'
+import { type AgentOptions, type CachingAgent, cachingAgent } from 'caching-agent'
+import { fetch, request } from 'undici'
 import { Events } from '../lib/observe/events.ts'
 import { openStore } from '../lib/storage/open-store.ts'
 import { WriteQueue } from '../lib/storage/sqlite/write-queue.ts'
@@ -114,14 +114,30 @@ suite('WriteQueue', () => {
   })
 })
 
+/** The length of a response that is much more than what is held of one that is not written yet. */
+const LARGE = 100_000_000
+
+/** The URL of such a response. @param sent told how much of it has been sent */
+async function largeOrigin(t: TestContext, sent = { bytes: 0 }): Promise<string> {
+  const piece = Buffer.alloc(100_000, 'x')
+  const { url } = await origin(t, async (_, response) => {
+    response.setHeader('Content-Length', LARGE)
+    for (; sent.bytes < LARGE; sent.bytes += piece.length) {
+      if (!response.write(piece)) await once(response, 'drain')
+    }
+    response.end()
+  })
+  return url
+}
+
 suite('a thread that writes', () => {
   /** An agent whose thread has been started, and is ready. */
-  const setUp = async (t: TestContext) => {
+  const setUp = async (t: TestContext, options: AgentOptions = {}) => {
     const site = await origin(t, ({ url }, response) =>
       response.end(url === '/much' ? MUCH : `content of ${url}`),
     )
     const path = join(folder(), 'cache.sqlite')
-    const agent = testAgent(t, { store: `sqlite://${path}`, expireAfter: '1h' })
+    const agent = testAgent(t, { store: `sqlite://${path}`, expireAfter: '1h', ...options })
     const errors: string[] = []
     agent.cache.on('error', ({ error }) => errors.push(error.message))
     await get(agent, `${site.url}/much`)
@@ -211,7 +227,59 @@ suite('a thread that writes', () => {
     assert.deepEqual(errors, [])
   })
 
-  /** Locks a file in a process of its own. */
+  // Who reads piece by piece resumes after each, which must not undo that the content waits for the store.
+  const READERS: Record<string, (url: string, agent: CachingAgent) => Promise<number>> = {
+    'request() and for await': async (url, dispatcher) => {
+      let length = 0
+      for await (const piece of (await request(url, { dispatcher })).body) length += piece.length
+      return length
+    },
+    'request() and arrayBuffer()': async (url, dispatcher) =>
+      (await (await request(url, { dispatcher })).body.arrayBuffer()).byteLength,
+    'fetch and for await': async (url, dispatcher) => {
+      let length = 0
+      for await (const piece of (await fetch(url, { dispatcher })).body ?? [])
+        length += piece.length
+      return length
+    },
+  }
+  for (const [name, read] of Object.entries(READERS)) {
+    test(`holds up content that comes faster than it is written: ${name}`, async (t) => {
+      const { url, path, agent, errors } = await setUp(t, { deadlines: { read: 3000 } })
+      const sent = { bytes: 0 }
+      const large = await largeOrigin(t, sent)
+      await get(agent, `${url}/known`)
+      await agent.cache.responses.settled()
+      const other = new DatabaseSync(path)
+      other.exec('BEGIN IMMEDIATE')
+      const reading = read(large, agent)
+      await delay(700)
+      const held = sent.bytes
+      other.exec('COMMIT')
+      other.close()
+      assert.equal(await reading, LARGE)
+      await agent.cache.responses.settled()
+      assert.deepEqual(errors, [])
+      assert.equal(await outcome(agent, large), 'hit')
+      // What the system holds of it is not much more than that.
+      assert.ok(held < 30_000_000, `${held} bytes have been sent to who does not write any`)
+    })
+
+    test(`gives up content for a file that stays locked: ${name}`, async (t) => {
+      const { url, path, agent, errors } = await setUp(t, { deadlines: { read: 100 } })
+      const large = await largeOrigin(t)
+      await get(agent, `${url}/known`)
+      await agent.cache.responses.settled()
+      const unlock = await lock(t, path)
+      assert.equal(await read(large, agent), LARGE)
+      unlock()
+      await agent.cache.responses.settled()
+      // It has not been waited until the lock was given up.
+      assert.equal(errors[0], 'the store is slower than the network')
+    })
+  }
+
+  /** Locks a file in a process of its own. @returns what ends that */
   const lock = async (t: TestContext, path: string) => {
     const text = `
       const { DatabaseSync } = require('node:sqlite')
@@ -224,6 +292,7 @@ suite('a thread that writes', () => {
     })
     t.after(() => child.kill('SIGKILL'))
     await once(child.stdout, 'data')
+    return () => child.kill('SIGKILL')
   }
 
   test('waits for a lock that does not go no longer than for one change, however many there are', async (t) => {
