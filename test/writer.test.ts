@@ -6,7 +6,7 @@ import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import type { Readable } from 'node:stream'
 import { suite, type TestContext, test } from 'node:test'
-import { setTimeout as delay } from 'node:timers/promises'
+import { setTimeout as delay, setImmediate as nextTurn } from 'node:timers/promises'
 import { promisify } from 'node:util'
 import { type AgentOptions, type CachingAgent, cachingAgent } from 'caching-agent'
 import { fetch, request } from 'undici'
@@ -274,6 +274,8 @@ suite('a thread that writes', () => {
       assert.equal(await read(large, agent), LARGE)
       unlock()
       await agent.cache.responses.settled()
+      // Who listens is told in the next tick.
+      await nextTurn()
       // It has not been waited until the lock was given up.
       assert.equal(errors[0], 'the store is slower than the network')
     })
