@@ -16,7 +16,6 @@ import { hideValues } from './redaction.ts'
 import { refuse } from './refusal.ts'
 import { headersWith, headersWithout, type Request } from './request.ts'
 import { answer } from './rfc9111/answer.ts'
-import { requestDirectives } from './rfc9111/cache-control.ts'
 import { announcedSize, withoutFields } from './rfc9111/fields.ts'
 import { expirationTime, hasValidator, remainingFreshness } from './rfc9111/freshness.ts'
 import { type Fields, isRetrieval } from './rfc9111/message.ts'
@@ -152,7 +151,7 @@ export class CachedRequest implements ToldRequest {
     const played = this.#play(stored, this.#fieldsOf(stored), status)
     return after(played, (outcome) => {
       if (outcome === 'partial') {
-        return this.#mayBeSent ? this.#forward('partial', NOBODY, stored) : this.#refuse([])
+        return this.#lookup.mayBeSent ? this.#forward('partial', NOBODY, stored) : this.#refuse([])
       }
       if (outcome === 'played') {
         const isValidated = action === 'reuse-and-validate' && !this.#terms.readOnly
@@ -226,11 +225,6 @@ export class CachedRequest implements ToldRequest {
   #openFlight(): Flight {
     const isForAll = !this.#terms.readOnly && isForOthers(this.#request)
     return isForAll ? this.#caching.cache.flights.open(this.#lookup.flightKey) : NOBODY
-  }
-
-  /** Whether the request may be sent to the origin at all. */
-  get #mayBeSent(): boolean {
-    return !this.#terms.sendsNothing && !requestDirectives(this.#request).has('only-if-cached')
   }
 
   /** Relays the answer without storing it, if the request may be sent; nobody waits for it. */
@@ -556,7 +550,7 @@ export class CachedRequest implements ToldRequest {
 
   /** Answers with a stored response. */
   #play(stored: Entry, fields: Fields, status: CacheStatus): Awaitable<PlayOutcome> {
-    return play(this.#lookup, { stored, fields, status, asked: this })
+    return play(this.#lookup, { stored, fields, status, asked: this }, this.#dispatch)
   }
 
   /**

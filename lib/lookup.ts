@@ -10,6 +10,7 @@ import { type Identity, toldUrl } from './key/identity.ts'
 import type { HiddenValue } from './redaction.ts'
 import { hasContent, type Request } from './request.ts'
 import { isReadOnce, readContent } from './request-content.ts'
+import { requestDirectives } from './rfc9111/cache-control.ts'
 import { isRetrieval } from './rfc9111/message.ts'
 import { forbidsUse, type RequestTerms, type Rules } from './rules.ts'
 import type { Entry } from './storage/entry.ts'
@@ -102,6 +103,11 @@ export class Lookup {
   /** The values of the request that are neither stored nor told. */
   get hiddenValues(): readonly HiddenValue[] {
     return hiddenValues(this.asked.fields, this.#identity.hidden, this.terms)
+  }
+
+  /** Whether the request may be sent to the origin at all. */
+  get mayBeSent(): boolean {
+    return !this.terms.sendsNothing && !requestDirectives(this.#request).has('only-if-cached')
   }
 
   /** Whether the user's filter has let something not be used that is stored. */

@@ -1,3 +1,4 @@
+import type { Dispatcher } from 'undici'
 import { type Awaitable, after } from './awaitable.ts'
 import { type Delivery, delivery } from './delivery.ts'
 import { Playback } from './handlers/playback.ts'
@@ -7,6 +8,7 @@ import { type CacheStatus, formatCacheStatus } from './observe/cache-status.ts'
 import { asError, type ToldRequest } from './observe/events.ts'
 import { revealValues } from './redaction.ts'
 import { discardStream } from './refusal.ts'
+import { resumable } from './resuming.ts'
 import { type Answer, answer } from './rfc9111/answer.ts'
 import { currentAge } from './rfc9111/freshness.ts'
 import type { Fields } from './rfc9111/message.ts'
@@ -33,13 +35,20 @@ const SHARE_OF_TURN = 8192
 /**
  * Plays what of a stored response answers a request. The first piece of its content is read before anything is
  * delivered.
+ *
+ * @param dispatch asks the origin for what the store loses on the way
  */
-export function play(lookup: Lookup, performance: Performance): Awaitable<PlayOutcome> {
+export function play(
+  lookup: Lookup,
+  performance: Performance,
+  dispatch: Dispatcher['dispatch'],
+): Awaitable<PlayOutcome> {
   const { stored, fields } = performance
   const told = stored.hasHiddenValues ? revealValues(fields, lookup.hiddenValues) : fields
   // It is for requests that have what this one has not.
   if (told === undefined) return 'lost'
-  const message = delivery(lookup.request, stored, told, answerOf(lookup, stored))
+  const source = resumable(lookup, stored, dispatch, (error) => forget(lookup, stored, error))
+  const message = delivery(lookup.request, source, told, answerOf(lookup, stored))
   if (message === undefined) return 'partial'
   const { reader, bytes } = message
   const turn = takeTurn(SHARE_OF_TURN)

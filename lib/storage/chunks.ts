@@ -25,7 +25,7 @@ export const READERS_GRACE = 10_000
 const OWN_GRACE = 1000
 
 /**
- * How much content is read before any of it is given, where the store may evict one chunk after the other, in
+ * How much content is read before any of it is given, as what is lost later cannot be asked for anew by everybody, in
  * bytes; and for how long, in milliseconds, so that the beginning does not wait for a slow store.
  */
 const READ_AHEAD = 2 * 2 ** 20
@@ -105,7 +105,7 @@ export class Chunks {
   /**
    * A chunk, which the caller owns.
    *
-   * @param isMidway whether somebody has been given what comes before it, or the header section
+   * @param isPatient whether a store that fails is waited for: somebody has been given what comes before
    */
   async read(
     {
@@ -113,14 +113,14 @@ export class Chunks {
       length,
     }: Pick<ChunksRecord, 'generation'> & { readonly length: number | undefined },
     index: number,
-    isMidway: boolean,
+    isPatient: boolean,
   ): Promise<Buffer> {
     const key = chunkKey(generation, index)
     const turn = takeTurn(Math.min(length ?? CHUNK_SIZE, CHUNK_SIZE))
     if (turn) await turn
     const remembered = this.#memory?.chunk(key)
     if (remembered) return Buffer.from(remembered)
-    const bytes = await (isMidway ? this.#getPatiently(key) : this.#store.get(key))
+    const bytes = await (isPatient ? this.#getPatiently(key) : this.#store.get(key))
     const chunk = bytes && decodeRecord(key, bytes)?.content
     if (chunk === undefined) {
       throw new LostContentError('a chunk of the stored content is missing or damaged')
@@ -133,8 +133,8 @@ export class Chunks {
 
   /**
    * The first chunks that are needed, where the store has all that follow: as long as the caller has been given
-   * nothing, the origin can be asked instead. From a store that may evict what it has just said to have, more of
-   * them are read before.
+   * nothing, the origin can be asked instead. More of them are read before, as a store may be damaged, or evict what
+   * it has just said to have.
    *
    * @param end the index behind the last chunk that is needed
    */
@@ -146,7 +146,6 @@ export class Chunks {
     ])
     if (!areThere) throw new LostContentError('a chunk of the stored content is missing')
     const chunks = [first]
-    if (this.#store.hasAll === undefined) return chunks
     const last = Math.min(end, index + Math.floor(READ_AHEAD / record.chunkSize))
     while (index + chunks.length < last && performance.now() < until) {
       chunks.push(await this.read(record, index + chunks.length, false))
@@ -420,10 +419,7 @@ export function chunkedContent(chunks: Chunks, record: ChunksRecord): Content {
   return {
     chunks: record,
     length,
-    open(
-      position = 0,
-      { end = length, isMidway = false, isHeldBack = false }: ReadingOptions = {},
-    ) {
+    open(position = 0, { end = length, isMidway = false, isPatient = true }: ReadingOptions = {}) {
       chunks.retain(generation)
       let hasBegun = isMidway
       let ahead: Buffer[] = []
@@ -433,7 +429,7 @@ export function chunkedContent(chunks: Chunks, record: ChunksRecord): Content {
           const index = Math.floor(position / chunkSize)
           if (!hasBegun) ahead = await chunks.readFirst(record, index, Math.ceil(end / chunkSize))
           hasBegun = true
-          const chunk = ahead.shift() ?? (await chunks.read(record, index, !isHeldBack))
+          const chunk = ahead.shift() ?? (await chunks.read(record, index, isPatient))
           if (chunk.length !== Math.min(chunkSize, length - index * chunkSize)) {
             throw new LostContentError('a chunk of the stored content has a wrong length')
           }

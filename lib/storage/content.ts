@@ -54,8 +54,8 @@ export interface ReadingOptions {
   readonly end?: number
   /** Whether somebody has been given something else already, so that there is no way back. */
   readonly isMidway?: boolean
-  /** Whether nobody is given any of it until it has been read to its end. */
-  readonly isHeldBack?: boolean
+  /** Whether a store that fails is waited for, once there is no way back. @default true */
+  readonly isPatient?: boolean
 }
 
 /** The content of a stored response. */
@@ -129,7 +129,7 @@ export function openPieces(content: Content, pieces: readonly (Range | string)[]
 
 /** All of some content that is in memory, or short enough to be. */
 export async function readAll(content: Content): Promise<Buffer> {
-  const reader = content.open(0, { isHeldBack: true })
+  const reader = content.open(0, { isPatient: false })
   const parts: Buffer[] = []
   try {
     for (let bytes = await reader.read(); bytes; bytes = await reader.read()) parts.push(bytes)
