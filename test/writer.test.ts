@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { execFile, spawn } from 'node:child_process'
+import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
 import { readdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -418,6 +419,32 @@ suite('a thread that writes', () => {
         assert.equal(await outcome(agent, url + path), 'hit', path)
       }
     })
+  }
+
+  // Of what has more than 64 KiB, chunks are written before the head.
+  for (const length of [70_000, 600_000, 20_000_000]) {
+    for (const options of ['', "compress: 'gzip'"]) {
+      test(`loses no content of ${length} bytes where the program calls process.exit() right after it, { ${options} }`, async (t) => {
+        const content = randomBytes(length)
+        const { url, seen } = await origin(t, (_, response) => response.end(content))
+        const store = `sqlite://${join(folder(), 'cache.sqlite')}`
+        const text = `
+          import { request } from 'undici'
+          import { cachingAgent } from 'caching-agent'
+          const dispatcher = cachingAgent({ store: '${store}', expireAfter: '1h', ${options} })
+          const { body } = await request('${url}', { dispatcher })
+          await body.arrayBuffer()
+          process.exit()`
+        const flags = ['--conditions=source', '--no-warnings', '--input-type=module', '-e', text]
+        await run(process.execPath, flags, { cwd: ROOT })
+        const agent = testAgent(t, { store, expireAfter: '1h' })
+        const { body } = await request(url, { dispatcher: agent })
+        assert.ok(Buffer.from(await body.arrayBuffer()).equals(content))
+        assert.equal(seen.length, 1)
+        const check = await agent.cache.check()
+        assert.equal(check.isSound, true, JSON.stringify(check))
+      })
+    }
   }
 
   test('is not needed: where there may be no threads, changes are made without', async (t) => {

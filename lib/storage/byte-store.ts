@@ -187,6 +187,19 @@ export interface Upkeep {
   mend(found: Inspection): Promise<void>
 }
 
+/** A record that is not in the store yet. */
+export interface UnwrittenRecord {
+  readonly key: string
+  readonly bytes: Buffer
+  /** Until when it is kept, in milliseconds since the epoch; undefined for ever. */
+  readonly until: number | undefined
+}
+
+/** The head of a response that is not there yet. */
+export interface UnwrittenHead extends UnwrittenRecord {
+  readonly summary: Summary
+}
+
 /** The two stores of a cache: small records that are listed, and the chunks of large content. */
 export interface Stores {
   readonly heads: ByteStore
@@ -224,6 +237,14 @@ export interface Stores {
   prune?(): Promise<number>
   /** Absent where nothing can be found out about what may have gone wrong. */
   readonly upkeep?: Upkeep
+  /**
+   * Writes a response where there is none, at once and all of it or nothing: the process exits. Absent where a store
+   * is not written without being waited for.
+   *
+   * @param chunks of its content that may not have been written yet
+   * @throws where it cannot be written
+   */
+  finish?(head: UnwrittenHead, chunks: readonly UnwrittenRecord[]): void
   /** Removes what has expired and gives its space back; absent where the store does so by itself. */
   shrink?(): Promise<void>
   /**

@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import type { Fields } from '../rfc9111/message.ts'
-import type { About } from './byte-store.ts'
-import { CHUNK_SIZE, type Chunks, chunkedContent } from './chunks.ts'
+import type { About, UnwrittenRecord } from './byte-store.ts'
+import { CHUNK_SIZE, type Chunks, chunkedContent, chunkKey } from './chunks.ts'
 import {
   type ChunksRecord,
   type Content,
@@ -11,6 +11,7 @@ import {
   TooLargeError,
   TooSlowError,
 } from './content.ts'
+import { encodeRecord } from './records.ts'
 import { takeTurn } from './turns.ts'
 
 /** Content up to this length is kept in the record of its response, in bytes. */
@@ -281,16 +282,34 @@ export class GrowingContent implements Content {
    */
   async saved(): Promise<Content> {
     if (this.#givenUp) throw this.#givenUp
-    if (this.received <= INLINE_LIMIT) {
-      const bytes = this.#tail.subarray(0, this.#tailLength)
-      // What is larger than it has to be is not kept.
-      const isTight = this.#tail.length - this.#tailLength <= this.#tailLength / 4
-      return inlineContent(bytes, isTight ? this.#tail.byteOffset : 0)
+    if (this.received > INLINE_LIMIT) {
+      if (this.#tailLength > 0) this.#seal()
+      await Promise.all(this.#writes)
+      if (this.#givenUp) throw this.#givenUp
     }
-    if (this.#tailLength > 0) this.#seal()
-    await Promise.all(this.#writes)
-    if (this.#givenUp) throw this.#givenUp
-    return chunkedContent(this.#store, this.record)
+    return this.kept
+  }
+
+  /** Complete content as it is kept, whether or not the store has all of it. */
+  get kept(): Content {
+    if (this.received > INLINE_LIMIT) return chunkedContent(this.#store, this.record)
+    const bytes = this.#tail.subarray(0, this.#tailLength)
+    // What is larger than it has to be is not kept.
+    const isTight = this.#tail.length - this.#tailLength <= this.#tailLength / 4
+    return inlineContent(bytes, isTight ? this.#tail.byteOffset : 0)
+  }
+
+  /** The chunks of complete content that the store may not have yet. */
+  get unwritten(): readonly UnwrittenRecord[] {
+    if (this.received <= INLINE_LIMIT) return []
+    const tail = this.#tail.subarray(0, this.#tailLength)
+    const all = this.#tailLength > 0 ? [...this.#chunks, tail] : this.#chunks
+    const until = this.#timeToLive === undefined ? undefined : Date.now() + this.#timeToLive
+    return all.flatMap((chunk, index) => {
+      if (chunk === undefined || this.#kept.has(index)) return []
+      const key = chunkKey(this.generation, index)
+      return [{ key, bytes: encodeRecord(key, null, chunk), until }]
+    })
   }
 
   /** Where the chunks are that have been written. */

@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto'
 import { type Awaitable, after } from '../awaitable.ts'
 import type { Events } from '../observe/events.ts'
 import type { Nominated } from '../rfc9111/message.ts'
-import type { About, ByteStore, Usage } from './byte-store.ts'
+import type { About, ByteStore, UnwrittenHead, Usage } from './byte-store.ts'
 import { type Chunks, chunkedContent } from './chunks.ts'
 import { type ChunksRecord, inlineContent, readAll } from './content.ts'
 import type { Encryption } from './encryption.ts'
@@ -75,6 +75,16 @@ export const VARIANTS_MARK = '{"kind":"variants"'
 export function tellsVariants(record: Buffer): boolean {
   const end = METADATA_START + VARIANTS_MARK.length
   return record.toString('latin1', METADATA_START, end) === VARIANTS_MARK
+}
+
+/** The metadata of a response, without its content. */
+function recordOf({ content, chunksUntil, expires, ...response }: Entry): HeadRecord {
+  return {
+    kind: 'response',
+    response: { ...response, ...(expires !== undefined && { expires: toJson(expires) }) },
+    ...(content.chunks && { chunks: content.chunks }),
+    chunksUntil: toJson(chunksUntil),
+  }
 }
 
 /** The heads of stored responses in a store: metadata, with short content inline. */
@@ -211,24 +221,28 @@ export class Heads {
    * @returns whether it is written
    */
   async write(key: string, entry: Entry, over?: Found): Promise<boolean> {
-    const { content, chunksUntil, expires, ...response } = entry
+    const { content, fields } = entry
     const { chunks } = content
-    const record: HeadRecord = {
-      kind: 'response',
-      response: { ...response, ...(expires !== undefined && { expires: toJson(expires) }) },
-      ...(chunks && { chunks }),
-      chunksUntil: toJson(chunksUntil),
-    }
     const inline = chunks ? NOTHING : (content.bytes ?? (await readAll(content)))
     const timeToLive = entryUntil(entry) - Date.now()
     const head = (): Head => ({
       kind: 'response',
       entry: chunks ? entry : { ...entry, content: inlineContent(inline) },
     })
-    const bytes = encodeRecord(key, record, inline, content.room)
-    const { fields } = entry
+    const bytes = encodeRecord(key, recordOf(entry), inline, content.room)
     const about = { fields, chunks, summary: () => summaryOf(key, entry) }
     return this.#set(key, bytes, timeToLive, head, about, over)
+  }
+
+  /** The head of a response whose content is in memory, or in chunks. */
+  unwritten(entry: Entry): UnwrittenHead {
+    const { cacheKey: key, content } = entry
+    return {
+      key,
+      bytes: encodeRecord(key, recordOf(entry), content.bytes ?? NOTHING),
+      until: finite(entryUntil(entry)),
+      summary: summaryOf(key, entry),
+    }
   }
 
   /** What is written is remembered as well, unless somebody else has written meanwhile. */

@@ -1,6 +1,8 @@
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { asError, type Events } from '../observe/events.ts'
 import { expirationTime } from '../rfc9111/freshness.ts'
+import { finishAtExit, isFinished } from './at-exit.ts'
+import type { Stores } from './byte-store.ts'
 import { CHUNK_SIZE, type Chunks } from './chunks.ts'
 import { ClearedError, GivenUpError, readAll, TooLargeError, TooSlowError } from './content.ts'
 import { type Entry, isSameVariant, keptUntil, type NewEntry, STALE_RETENTION } from './entry.ts'
@@ -65,6 +67,8 @@ export interface RecorderParts {
   readonly maxSize: number
   /** Removes what has been written in vain. */
   remove(entry: Entry): Promise<void>
+  /** Writes a response when the process exits; undefined where that is not possible. */
+  readonly finish: Stores['finish']
 }
 
 /**
@@ -79,7 +83,9 @@ export class Recorder {
   readonly #asking = new Set<Promise<unknown>>()
   /** What is not written before there is room for it, by its cache key. */
   readonly #waiting = new Exclusive()
-  /** How much waits to be written, in bytes. */
+  /** What has been received, and is being written. */
+  readonly #writing = new Map<GrowingContent, Recent>()
+  /** How much of that there is, in bytes. */
   #backlog = 0
   readonly #laterTurn = new LaterTurn()
 
@@ -241,6 +247,8 @@ export class Recorder {
     const whole = OVERHEAD + content.received
     const room = limits?.begin(whole)
     if (room) await this.#waiting.run([cacheKey], () => room)
+    if (content.givenUp === undefined) this.#writing.set(content, recent)
+    finishAtExit(this)
     return exclusive.run([cacheKey], async () => {
       try {
         await turn
@@ -251,6 +259,8 @@ export class Recorder {
         return asError(error)
       } finally {
         this.#backlog -= size
+        this.#writing.delete(content)
+        if (this.#writing.size === 0) isFinished(this)
         limits?.end(whole)
         chunks.finish(content.generation)
         pending.remove(recent)
@@ -311,6 +321,19 @@ export class Recorder {
         pending.remove(recent)
       }
     })
+  }
+
+  /** Writes what has been received, as far as it can be done at once: the process exits. */
+  finish(): void {
+    const { heads, finish } = this.#parts
+    for (const [content, { entry, isObsolete }] of this.#writing) {
+      if (isObsolete || content.givenUp) continue
+      try {
+        finish?.(heads.unwritten({ ...entry, content: content.kept }), content.unwritten)
+      } catch {
+        // It is a cache.
+      }
+    }
   }
 
   #discard(content: GrowingContent): void {

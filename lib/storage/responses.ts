@@ -82,6 +82,7 @@ export class Responses {
       outdated: this.#outdated,
       maxSize: usage ? limitOptions.maxSize : Infinity,
       remove: (entry) => this.remove(entry),
+      finish: stores.finish,
     })
     this.management = new Management({
       ...parts,

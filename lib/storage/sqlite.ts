@@ -171,6 +171,10 @@ export function openSqlite(path: string, events: Events, access: FileAccess = 'w
       path === ':memory:'
         ? { kind: 'own' }
         : { kind: 'versioned', version: () => database.version() },
+    finish: (head, chunks) => {
+      if (database.isReady && !database.isOnlyRead)
+        database.finish(summaries.writesOf(head, chunks))
+    },
     close: async () => {
       await maintenance.stop().catch(() => {})
       await database.close()

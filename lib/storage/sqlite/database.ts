@@ -11,7 +11,7 @@ import { Presence } from './presence.ts'
 import { CHANGES, OWN_NAMES, TABLES } from './schema.ts'
 import { WriteQueue } from './write-queue.ts'
 import { Writer } from './writer.ts'
-import { type Run, transact } from './writes.ts'
+import { type Run, transact, type Write } from './writes.ts'
 
 /** How long a call waits for another process's lock in all, in milliseconds: less than a store may take. */
 const READ_PATIENCE = 300
@@ -140,6 +140,22 @@ export class SqliteDatabase {
       return this.#writes.write(sql, parameters, WRITE_PATIENCE) as Promise<Row[]>
     }
     return this.#patiently(READ_PATIENCE, () => this.#run(sql, parameters) as Row[])
+  }
+
+  /**
+   * Makes changes at once, after all that wait for it, without giving anything else a chance: the process exits.
+   *
+   * @param changes of which the first returns a row where the others are to be made as well
+   * @throws where they cannot be made, or are not to be
+   */
+  finish([first, ...others]: readonly [Write, ...Write[]]): void {
+    this.#writes.finish()
+    const run: Run = (sql, parameters) => {
+      const rows = this.#run(sql, parameters)
+      if (sql === first.sql && rows.length === 0) throw new Error('something is there already')
+      return rows
+    }
+    transact(run, [first, ...others], Infinity)
   }
 
   /** Changes tables: either all statements count or none. */

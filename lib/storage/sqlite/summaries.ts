@@ -1,6 +1,6 @@
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { type Conditions, matchesPatterns } from '../../query.ts'
-import type { ResponseIndex } from '../byte-store.ts'
+import type { ResponseIndex, UnwrittenHead, UnwrittenRecord } from '../byte-store.ts'
 import type { Summary } from '../summary.ts'
 import type { SqliteDatabase } from './database.ts'
 import { isReadOnly } from './errors.ts'
@@ -17,6 +17,7 @@ import {
   USE_TRIGGERS,
   USED,
 } from './schema.ts'
+import type { Write } from './writes.ts'
 
 /** How many summaries are looked at in one step, so that nothing else waits for long. */
 const STEP = 500
@@ -155,6 +156,19 @@ export class SqliteSummaries implements ResponseIndex {
     )
   }
 
+  /** What writes a response where there is none; the first of it returns a row where that is so. */
+  writesOf(head: UnwrittenHead, chunks: readonly UnwrittenRecord[]): readonly [Write, ...Write[]] {
+    const { key, bytes, until, summary } = head
+    const parameters = [...valuesOf(summary, bytes, until), key, bytes, key]
+    return [
+      { sql: `${WRITE} WHERE ${NOTHING_THERE} RETURNING 1`, parameters },
+      ...chunks.map((chunk) => ({
+        sql: WRITE_CHUNK,
+        parameters: [chunk.key, chunk.bytes, chunk.until ?? null],
+      })),
+    ]
+  }
+
   async *select(conditions: Conditions, now: number): AsyncGenerator<readonly Summary[]> {
     const { sql, parameters } = where(conditions, now)
     const select = `SELECT * FROM ${USED} WHERE key > ? AND key <= ? AND ${sql}`
@@ -286,6 +300,7 @@ const WRITE = `INSERT INTO ${SUMMED_UP} (${OWN_COLUMNS.join(', ')}, record, unti
 const INSERT = `INSERT INTO ${TABLES.heads} (key, value, namespace, expires) SELECT ?, ?, '', ?`
 const UPSERT =
   'ON CONFLICT (key, namespace) DO UPDATE SET value = excluded.value, expires = excluded.expires'
+const WRITE_CHUNK = `INSERT INTO ${TABLES.chunks} (key, value, namespace, expires) VALUES (?, ?, '', ?) ${UPSERT}`
 const REMOVE = `DELETE FROM ${TABLES.heads} WHERE key = ? AND namespace = ''`
 
 /** Removes what is still as its key, generation and time say. */

@@ -1,4 +1,5 @@
 import { setTimeout as delay, setImmediate as nextTurn } from 'node:timers/promises'
+import { finishAtExit, isFinished } from '../at-exit.ts'
 import type { Writer } from './writer.ts'
 import { type Run, transact, type Write } from './writes.ts'
 
@@ -19,19 +20,6 @@ interface Waiting extends Write {
   readonly deadline: number
   resolve(rows: unknown[]): void
   reject(error: unknown): void
-}
-
-/** The queues that have something to write, should the process exit. */
-const unwritten = new Set<WriteQueue>()
-let isWatchingExit = false
-
-function flushAtExit(queue: WriteQueue): void {
-  unwritten.add(queue)
-  if (isWatchingExit) return
-  isWatchingExit = true
-  process.once('exit', () => {
-    for (const each of unwritten) each.finish()
-  })
 }
 
 /**
@@ -67,7 +55,7 @@ export class WriteQueue {
     const { promise, resolve, reject } = Promise.withResolvers<unknown[]>()
     const deadline = performance.now() + patience
     this.#writes.push({ sql, parameters, deadline, resolve, reject })
-    flushAtExit(this)
+    finishAtExit(this)
     if (!this.#isFlushing) void this.#flush()
     return promise
   }
@@ -75,7 +63,7 @@ export class WriteQueue {
   /** Fails what has not been written. */
   close(error: Error): void {
     for (const { reject } of this.#writes.splice(0)) reject(error)
-    unwritten.delete(this)
+    isFinished(this)
   }
 
   async #flush(): Promise<void> {
@@ -87,7 +75,7 @@ export class WriteQueue {
     }
     this.#flushedAt = performance.now()
     this.#isFlushing = false
-    unwritten.delete(this)
+    isFinished(this)
   }
 
   async #handOver(writer: Writer): Promise<void> {
