@@ -16,7 +16,6 @@ import { hideValues } from './redaction.ts'
 import { refuse } from './refusal.ts'
 import { headersWith, headersWithout, type Request } from './request.ts'
 import { answer } from './rfc9111/answer.ts'
-import { requestDirectives } from './rfc9111/cache-control.ts'
 import { announcedSize, withoutFields } from './rfc9111/fields.ts'
 import { expirationTime, hasValidator, remainingFreshness } from './rfc9111/freshness.ts'
 import { type Fields, isRetrieval } from './rfc9111/message.ts'
@@ -24,7 +23,7 @@ import { type ForwardReason, isForOthers, mayCollapse, type Reuse, reuse } from 
 import { mayUseOnError } from './rfc9111/staleness.ts'
 import { type NotStored, reusableFields } from './rfc9111/storing.ts'
 import { agreesWithHead, conditionalFields, confirmed, isNamed } from './rfc9111/validation.ts'
-import type { RequestTerms } from './rules.ts'
+import { mayBeSent, type RequestTerms } from './rules.ts'
 import type { Entry, NewEntry } from './storage/entry.ts'
 import type { Recording } from './storage/recorder.ts'
 import {
@@ -152,7 +151,9 @@ export class CachedRequest implements ToldRequest {
     const played = this.#play(stored, this.#fieldsOf(stored), status)
     return after(played, (outcome) => {
       if (outcome === 'partial') {
-        return this.#mayBeSent ? this.#forward('partial', NOBODY, stored) : this.#refuse([])
+        return mayBeSent(this.#request, this.#terms)
+          ? this.#forward('partial', NOBODY, stored)
+          : this.#refuse([])
       }
       if (outcome === 'played') {
         const isValidated = action === 'reuse-and-validate' && !this.#terms.readOnly
@@ -228,14 +229,9 @@ export class CachedRequest implements ToldRequest {
     return isForAll ? this.#caching.cache.flights.open(this.#lookup.flightKey) : NOBODY
   }
 
-  /** Whether the request may be sent to the origin at all. */
-  get #mayBeSent(): boolean {
-    return !this.#terms.sendsNothing && !requestDirectives(this.#request).has('only-if-cached')
-  }
-
   /** Relays the answer without storing it, if the request may be sent; nobody waits for it. */
   #bypass(detail: PassReason): void | Promise<void> {
-    if (this.#terms.sendsNothing) return this.#refuse([], detail)
+    if (!mayBeSent(this.#request, this.#terms)) return this.#refuse([], detail)
     const exchange = this.#exchange({ fwd: 'bypass', detail }, NOBODY)
     const storing = (received: Received) => {
       this.#invalidate(received)

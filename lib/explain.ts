@@ -20,7 +20,7 @@ import { expirationTime, remainingFreshness } from './rfc9111/freshness.ts'
 import { type Reuse, reuse } from './rfc9111/reuse.ts'
 import { mayUseOnError } from './rfc9111/staleness.ts'
 import { conditionalFields } from './rfc9111/validation.ts'
-import { decidesItself, type RequestTerms, type Rules } from './rules.ts'
+import { decidesItself, mayBeSent, type RequestTerms, type Rules } from './rules.ts'
 import { type Entry, keptUntil } from './storage/entry.ts'
 import { contentTypes, type StoredRequest } from './stored-request.ts'
 import {
@@ -82,7 +82,7 @@ export async function explain(
     const known = explainTerms(rules, {}, ofRequest, undefined)
     const asked = toldUrl(request, keyTerms({ ...rules.ofAgent, ...ofRequest }), cache.shared)
     const explained = { method, url: asked, rule: undefined }
-    const passing = passingBy('rule-failed', rules.termsFor(undefined, ofRequest))
+    const passing = passingBy('rule-failed', request, rules.termsFor(undefined, ofRequest))
     return new Explanation({ ...explained, ...known, ...passing })
   }
   const known = explainTerms(rules, ofRule?.terms ?? {}, ofRequest, terms)
@@ -90,9 +90,11 @@ export async function explain(
   const all = { method, url: asked, ...known, rule: ofRule && patternText(ofRule.pattern) }
 
   const bypass = whyPassBy(request, terms)
-  if (bypass) return new Explanation({ ...all, ...passingBy(bypass, terms) })
+  if (bypass) return new Explanation({ ...all, ...passingBy(bypass, request, terms) })
   const preview = await previewOf({ cache, rules }, options, request, terms)
-  if ('bypass' in preview) return new Explanation({ ...all, ...passingBy(preview.bypass, terms) })
+  if ('bypass' in preview) {
+    return new Explanation({ ...all, ...passingBy(preview.bypass, request, terms) })
+  }
 
   const { key, candidates, decision } = preview
   const others = await cache.responses.all(key)
@@ -160,10 +162,10 @@ async function previewOf(
   return { decision, candidates, request, key }
 }
 
-function passingBy(reason: NonNullable<Prospect['reason']>, terms: RequestTerms) {
-  const now: Prospect = terms.sendsNothing
-    ? refusal(terms)
-    : { ...NOTHING, outcome: 'bypass', reason }
+function passingBy(reason: NonNullable<Prospect['reason']>, request: Request, terms: RequestTerms) {
+  const now: Prospect = mayBeSent(request, terms)
+    ? { ...NOTHING, outcome: 'bypass', reason }
+    : refusal(terms)
   return { key: undefined, stored: [], now, later: [] }
 }
 
@@ -324,7 +326,7 @@ function prospectOf(
       const { stored } = decision
       const isWhole = terms.sendsNothing && stored.status !== 206
       const status = statusOf(request, stored) ?? (isWhole ? stored.status : undefined)
-      if (status === undefined && terms.sendsNothing) return refusal(terms)
+      if (status === undefined && !mayBeSent(request, terms)) return refusal(terms)
       if (status === undefined) return { ...NOTHING, outcome: 'miss', reason: 'partial' }
       if (decision.action === 'reuse-and-validate') {
         return { ...NOTHING, outcome: 'stale', reason: 'stale-while-revalidate', status }

@@ -164,8 +164,11 @@ function pathWithQuery(path: string, query: Dispatcher.DispatchOptions['query'])
 
 const NO_FIELDS: Fields = Object.freeze(Object.create(null))
 
-/** The fields of a request by lower-case name, from any of the shapes that undici accepts. */
-function readFields(headers: Dispatcher.DispatchOptions['headers']): Fields | undefined {
+/**
+ * The fields of a request by lower-case name, from any of the shapes that undici accepts; undefined where it
+ * refuses them.
+ */
+export function readFields(headers: Dispatcher.DispatchOptions['headers']): Fields | undefined {
   if (headers === undefined || headers === null) return NO_FIELDS
   const fields: Record<string, string | string[]> = Object.create(null)
   if (isRecord(headers)) {

@@ -12,9 +12,14 @@ import {
   parseExpirations,
 } from './expiration.ts'
 import { type KeyTerms, keySignature, keyTerms } from './key/terms.ts'
-import { responseDirectives } from './rfc9111/cache-control.ts'
+import { requestDirectives, responseDirectives } from './rfc9111/cache-control.ts'
 import { explicitLifetime } from './rfc9111/freshness.ts'
-import type { ResponseFields, ResponseMessage, StoredResponse } from './rfc9111/message.ts'
+import type {
+  RequestMessage,
+  ResponseFields,
+  ResponseMessage,
+  StoredResponse,
+} from './rfc9111/message.ts'
 import { isOffline, type Mode } from './rfc9111/reuse.ts'
 import { type ParsedTerms, parseTerms, parseTermsOf, type Terms } from './terms.ts'
 import { compileMatcher, type UrlMatcher } from './url-patterns.ts'
@@ -160,6 +165,18 @@ export function neverCaches({ rules, fallback, cacheControl, mode }: RequestTerm
   if (mode === 'record' || mode === 'replay') return false
   const lifetime = rules[0] ?? (cacheControl ? undefined : fallback)
   return lifetime === undefined ? cacheControl === false : lifetime.kind === 'do-not-cache'
+}
+
+/**
+ * Whether a request may be sent to the origin: not where the user says so, nor where the request itself does
+ * (§5.2.1.7). To be recorded it is sent whatever it says.
+ */
+export function mayBeSent(
+  request: Pick<RequestMessage, 'fields'>,
+  { sendsNothing, mode }: RequestTerms,
+): boolean {
+  if (sendsNothing) return false
+  return mode === 'record' || !requestDirectives(request).has('only-if-cached')
 }
 
 const NONE: ParsedTerms = {}

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
 import {
+  type AgentOptions,
   cacheInfo,
   cacheInterceptor,
   DO_NOT_CACHE,
@@ -697,6 +698,52 @@ suite('basic RFC 9111, where no expiration is given', () => {
     await get(agent, url, { cache: 'no-cache' } as RequestInit)
     await get(agent, url, { cache: 'reload' } as RequestInit)
     assert.equal(seen.length, 3)
+  })
+
+  const fails = () => {
+    throw new Error('a function that throws')
+  }
+  // biome-ignore format: one request a row
+  const passing: [what: string, init: { method?: string; headers?: Record<string, string>; body?: string }, options?: AgentOptions][] = [
+    ['If-Match', { headers: { 'if-match': '"v1"' } }],
+    ['If-Unmodified-Since', { headers: { 'if-unmodified-since': new Date().toUTCString() } }],
+    ['ranges in another unit', { headers: { range: 'lines=1-2' } }],
+    ['a malformed range', { headers: { range: 'bytes=x' } }],
+    ['no-store', { headers: { 'cache-control': 'no-store, only-if-cached' } }],
+    ['a wish for a stream of events', { headers: { accept: 'text/event-stream' } }],
+    ['GET with content', { body: 'content' }],
+    ['another method', { method: 'POST', body: 'content' }],
+    ['DO_NOT_CACHE', {}, { urlsExpireAfter: { '*': DO_NOT_CACHE } }],
+    ['a rule that fails', {}, { urlsExpireAfter: [[fails, '1h']] }],
+    ['a key that fails', {}, { cacheKey: fails }],
+    ['more content than may be a key', { method: 'POST', body: 'content' }, { allowedMethods: ['POST'], maxRequestContentSize: 1 }],
+  ]
+  for (const [what, init, options] of passing) {
+    test(`§5.2.1.7: only-if-cached is obeyed where the request would pass by: ${what}`, async (t) => {
+      const { url, seen } = await origin(t, (_, response) => response.end('content'))
+      const agent = testAgent(t, options)
+      const headers = { 'cache-control': 'only-if-cached', ...init.headers }
+      const { now } = await agent.explain(url, { ...init, headers })
+      assert.deepEqual([now.outcome, now.reason, now.status], ['miss', 'only-if-cached', 504])
+      const { statusCode, body } = await undici.request(url, { dispatcher: agent, ...init, headers } as never) // biome-ignore format: one line
+      await body.dump()
+      assert.equal(statusCode, 504)
+      assert.equal(seen.length, 0)
+    })
+  }
+
+  test('§5.2.1.7: also where the cache does not understand what is asked for, and not where all is recorded', async (t) => {
+    const { url, seen } = await origin(t, (_, response) => response.end('content'))
+    const agent = testAgent(t)
+    const headers = { 'cache-control': 'only-if-cached' }
+    const other = { origin: url, path: '/a\\b', method: 'GET', headers } as const
+    const { statusCode, body } = await agent.request(other)
+    await body.dump()
+    assert.deepEqual([statusCode, seen.length], [504, 0])
+    const recording = agent.with({ mode: 'record' })
+    const recorded = await recording.request({ ...other, path: '/', body: 'content' })
+    await recorded.body.dump()
+    assert.deepEqual([recorded.statusCode, seen.length], [200, 1])
   })
 })
 
