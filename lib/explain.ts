@@ -20,7 +20,7 @@ import { expirationTime, remainingFreshness } from './rfc9111/freshness.ts'
 import { type Reuse, reuse } from './rfc9111/reuse.ts'
 import { mayUseOnError } from './rfc9111/staleness.ts'
 import { conditionalFields } from './rfc9111/validation.ts'
-import { decidesItself, mayBeSent, type RequestTerms, type Rules } from './rules.ts'
+import { decidesItself, mayBeSent, type RequestTerms, type Rules, ruledLifetime } from './rules.ts'
 import { type Entry, keptUntil } from './storage/entry.ts'
 import { contentTypes, type StoredRequest } from './stored-request.ts'
 import {
@@ -222,11 +222,11 @@ function whoDecides(
   effective: RequestTerms | undefined,
 ): Explanation['decides'] {
   if (effective === undefined) return expireAfter?.from ?? 'default'
-  const { rules, fallback } = effective
-  const isByRule = rules.some((rule) => lifetimeOf(rule, USUAL.status) !== undefined)
-  if (isByRule) return expireAfter?.from ?? 'rule'
-  if (decidesItself(effective, USUAL)) return 'origin'
-  return lifetimeOf(fallback, USUAL.status) ? 'agent' : 'default'
+  const byRule = ruledLifetime(effective, USUAL)
+  const isByOrigin = decidesItself(effective, USUAL)
+  if (byRule && !(byRule.isFallback && isByOrigin)) return expireAfter?.from ?? 'rule'
+  if (isByOrigin) return 'origin'
+  return lifetimeOf(effective.fallback, USUAL.status) ? 'agent' : 'default'
 }
 
 function patternText(pattern: unknown): string {

@@ -359,6 +359,7 @@ suite('which rule applies, and which terms', () => {
     ['none, and no expireAfter', 'http://c.com/', undefined, 'origin', undefined],
     ['none, and expireAfter of the agent', 'http://c.com/', undefined, 'agent', { value: '90s', from: 'agent' }, (t) => testAgent(t, { expireAfter: 90_000 })],
     ['none, and both', 'http://c.com/', undefined, 'origin', { value: '1h', from: 'agent' }, (t) => testAgent(t, { expireAfter: '60m', cacheControl: true })],
+    ['a rule with both', 'http://c.com/', 'c.com', 'origin', { value: '1h', from: 'rule' }, (t) => testAgent(t, { urlsExpireAfter: { 'c.com': { expireAfter: '60m', cacheControl: true } } })],
     ['none, and nothing', 'http://c.com/', undefined, 'default', undefined, (t) => testAgent(t, { cacheControl: false })],
     ['terms of the request before a rule', 'http://a.com/static', 'a.com/static', 'request', { value: -1, from: 'request' }, (t) => testAgent(t, { urlsExpireAfter: rules }).with({ expireAfter: NEVER_EXPIRE })],
     ['a rule that passes by', 'http://b.com/', 'b.com', 'rule', { value: 'do-not-cache', from: 'rule' }],

@@ -2,12 +2,14 @@ import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
 import {
   type AgentOptions,
+  type CachingAgent,
   cacheInfo,
   cacheInterceptor,
   DO_NOT_CACHE,
   disabled,
   EXPIRE_IMMEDIATELY,
   NEVER_EXPIRE,
+  type Terms,
   withTerms,
 } from 'caching-agent'
 import * as undici from 'undici'
@@ -381,6 +383,31 @@ suite('an expiration of the user', () => {
     const { info } = await get(agent, url)
     assert.deepEqual([info?.stored, info?.reason], [false, 'status'])
   })
+
+  const both: Terms = { expireAfter: '1h', cacheControl: true }
+  // biome-ignore format: one way a row
+  const ways: [way: string, options: AgentOptions, ask: (agent: CachingAgent, url: string) => ReturnType<typeof get>][] = [
+    ['for the agent', both, get],
+    ['for a URL', { urlsExpireAfter: { '127.0.0.1': both } }, get],
+    ['of a request', {}, (agent, url) => get(agent.with(both), url)],
+    ['of a context', {}, (agent, url) => withTerms(both, () => get(agent, url))],
+  ]
+  for (const [way, options, ask] of ways) {
+    test(`with cacheControl beside it is a fallback: ${way}`, async (t) => {
+      t.mock.timers.enable({ apis: ['Date'], now: 1_800_000_000_000 })
+      const { url } = await origin(t, (request, response) => {
+        const control = decodeURIComponent(request.url?.slice(1) ?? '')
+        if (control) response.setHeader('Cache-Control', control)
+        response.end('content')
+      })
+      const agent = testAgent(t, options)
+      const lifetimes = ['', 'max-age=5', 'no-store', 'no-cache'].map(async (control) => {
+        const { info } = await ask(agent, `${url}/${encodeURIComponent(control)}`)
+        return info?.stored ? info.ttl : 'not stored'
+      })
+      assert.deepEqual(await Promise.all(lifetimes), [HOUR, 5000, 'not stored', 'not stored'])
+    })
+  }
 
   test('with cacheControl is only for responses that say nothing themselves', async (t) => {
     const { url } = await origin(t, (request, response) => {
