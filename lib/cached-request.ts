@@ -279,7 +279,7 @@ export class CachedRequest implements ToldRequest {
     const revision = this.#revise(valid === stored ? freshening : adoption, valid, notModified)
     const { entry } = revision
     let isStorable = revision.isStorable && !this.#isOutdated && !this.#terms.readOnly
-    if (valid === stored) this.#keep(revision)
+    if (valid === stored) this.#keep(stored, revision)
     else isStorable &&= await responses.recorder.copy(entry)
     flight.settle(isStorable ? 'answered' : 'unusable')
     if (this.#isInBackground) return this.#control.responseEnd({})
@@ -435,7 +435,7 @@ export class CachedRequest implements ToldRequest {
     if (this.#terms.readOnly) return 'read-only'
     if (this.#isOutdated) return 'invalidated'
     if (stored && this.#confirms(received, stored)) {
-      this.#keep(this.#revise(freshening, stored, received))
+      this.#keep(stored, this.#revise(freshening, stored, received))
       flight.settle('answered')
       this.#tellValidation(true, received.status)
       return 'freshened'
@@ -496,11 +496,12 @@ export class CachedRequest implements ToldRequest {
     void this.#caching.cache.responses.remove(stored, 'superseded')
   }
 
-  #keep({ entry, isStorable, isUnchanged }: Revision): void {
+  #keep(stored: Entry, { entry, isStorable, isUnchanged, unrevised }: Revision): void {
     const { responses } = this.#caching.cache
     if (this.#isOutdated || this.#terms.readOnly) return
-    if (!isStorable) void responses.remove(entry, 'superseded')
-    else if (!isUnchanged) responses.recorder.freshen(entry)
+    const kept = isStorable ? entry : unrevised
+    if (kept === undefined) void responses.remove(entry, 'superseded')
+    else if (kept !== stored && !(isStorable && isUnchanged)) responses.recorder.freshen(kept)
   }
 
   /**
