@@ -22,7 +22,7 @@ import { type Fields, isRetrieval } from './rfc9111/message.ts'
 import { type ForwardReason, isForOthers, mayCollapse, type Reuse, reuse } from './rfc9111/reuse.ts'
 import { mayUseOnError } from './rfc9111/staleness.ts'
 import { type NotStored, reusableFields } from './rfc9111/storing.ts'
-import { agreesWithHead, conditionalFields, confirmed, isNamed } from './rfc9111/validation.ts'
+import { comparedWithHead, conditionalFields, confirmed, isNamed } from './rfc9111/validation.ts'
 import { mayBeSent, type RequestTerms } from './rules.ts'
 import type { Entry, NewEntry } from './storage/entry.ts'
 import type { Recording } from './storage/recorder.ts'
@@ -473,12 +473,13 @@ export class CachedRequest implements ToldRequest {
     if (status === 304) return isNamed(stored.fields, fields)
     if (this.#request.method !== 'HEAD' || stored.method !== 'GET') return false
     const { length } = stored.content
-    if (status === stored.status && agreesWithHead(stored.fields, length, fields)) return true
+    const compared =
+      status === stored.status ? comparedWithHead(stored.fields, length, fields) : 'other'
     const isGone = status === 404 || status === 410
-    if (isGone || (status >= 200 && status <= 299)) {
+    if (compared === 'other' && (isGone || (status >= 200 && status <= 299))) {
       void this.#caching.cache.responses.remove(stored, 'superseded')
     }
-    return false
+    return compared === 'same'
   }
 
   /** Whether what is stored was deleted or invalidated after the request was sent: its answer may be from before. */
@@ -493,6 +494,8 @@ export class CachedRequest implements ToldRequest {
     const isTemporary = status === 408 || status === 429 || status >= 500
     const isAboutPart = status === 304 || status === 206 || status === 416
     if (isTemporary || isAboutPart || remainingFreshness(stored, Date.now()) > 0) return
+    // Unless it contradicts, what HEAD tells says nothing about what is stored for GET.
+    if (this.#request.method !== stored.method && status === stored.status) return
     void this.#caching.cache.responses.remove(stored, 'superseded')
   }
 

@@ -304,7 +304,7 @@ suite('§4.3.5: the answer to HEAD', () => {
     t.mock.timers.enable({ apis: ['Date'], now: Date.now() })
     const { url, seen } = await origin(t, (request, response, count) => {
       response.setHeader('Cache-Control', 'max-age=60').setHeader('X-Count', String(count))
-      response.setHeader('Content-Length', '7')
+      response.setHeader('Content-Length', '7').setHeader('ETag', '"v1"')
       if (request.method === 'GET') response.setHeader('X-Get', 'yes')
       response.end(request.method === 'HEAD' ? undefined : 'content')
     })
@@ -318,6 +318,39 @@ suite('§4.3.5: the answer to HEAD', () => {
     assert.equal((await get(agent, url, { method: 'HEAD' })).info?.status, 'hit')
     assert.deepEqual([seen.length, await agent.cache.count()], [2, 1])
   })
+
+  // biome-ignore format: one rule a row
+  const silent: [what: string, control: string, ofGet: Record<string, string>, ofHead: Record<string, string>][] = [
+    ['no validator', 'max-age=60', {}, {}],
+    ['no more than the same length', 'max-age=60', {}, { 'Content-Length': '9' }],
+    ['none in common', 'max-age=60', { 'Last-Modified': 'Mon, 01 Jan 2024 00:00:00 GMT' }, { ETag: '"v2"' }],
+    ['none, and is not stored itself', 'no-store', {}, {}],
+  ]
+  for (const [what, control, ofGet, ofHead] of silent) {
+    test(`that has ${what} neither freshens the stored response to GET nor ends it`, async (t) => {
+      t.mock.timers.enable({ apis: ['Date'], now: Date.now() })
+      const { url } = await origin(t, (request, response, count) => {
+        response.setHeader('X-Version', String(count))
+        if (request.method === 'HEAD')
+          return response.writeHead(200, { 'Cache-Control': control, ...ofHead }).end()
+        response.setHeader('Cache-Control', 'max-age=60').writeHead(200, ofGet)
+        return response.end(`version ${count}`)
+      })
+      const agent = testAgent(t)
+      const version = async (init: RequestInit = {}, terms: Terms = {}) => {
+        const { response, body } = await get(agent.with(terms), url, init)
+        return [response.headers.get('x-version'), body]
+      }
+      await get(agent, url)
+      const noCache = { method: 'HEAD', headers: { 'cache-control': 'no-cache' } }
+      assert.deepEqual(await version(noCache), ['2', ''])
+      assert.deepEqual(await version(), ['1', 'version 1'])
+      t.mock.timers.tick(61_000)
+      assert.deepEqual(await version({ method: 'HEAD' }), ['3', ''])
+      assert.deepEqual(await version({}, { mode: 'offline' }), ['1', 'version 1'])
+      assert.deepEqual(await version(), ['4', 'version 4'])
+    })
+  }
 
   // biome-ignore format: one rule a row
   const contradictions: [what: string, status: number, fields: Record<string, string>][] = [
