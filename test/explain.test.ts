@@ -498,6 +498,25 @@ suite('which rule applies, and which terms', () => {
     assert.equal((await failing.explain(url, request)).now.reason, 'rule-failed')
   })
 
+  test('text is meant as fetch sends it, or as request does where that is stored', async (t) => {
+    const { url } = await origin(t, answering(HOUR))
+    const agent = testAgent(t, { allowedMethods: ['POST'] })
+    const key = async (body: string, headers = {}) => {
+      const { now, key, stored } = await agent.explain(url, { ...POST, body, headers })
+      return [now.outcome, key, stored.length]
+    }
+    const [, byFetch] = await key('both')
+    await ask(agent, url, { ...POST, body: 'both' })
+    await agent.cache.responses.settled()
+    const [outcome, byRequest, count] = await key('both')
+    assert.deepEqual([outcome, count], ['hit', 1])
+    assert.notEqual(byRequest, byFetch)
+    assert.equal((await key('both', { 'content-type': 'text/html' }))[0], 'miss')
+    await get(agent, url, { ...POST, body: 'both' })
+    await agent.cache.responses.settled()
+    assert.deepEqual(await key('both'), ['hit', byFetch, 1])
+  })
+
   test('terms of the request: its own, before those of the context, before those of the agent', async (t) => {
     const agent = testAgent(t).with({ expireAfter: '1h' })
     const expiration = async (terms?: { expireAfter: string }) =>
