@@ -22,7 +22,7 @@ import { type Fields, isRetrieval } from './rfc9111/message.ts'
 import { type ForwardReason, isForOthers, mayCollapse, type Reuse, reuse } from './rfc9111/reuse.ts'
 import { mayUseOnError } from './rfc9111/staleness.ts'
 import { type NotStored, reusableFields } from './rfc9111/storing.ts'
-import { agreesWithHead, conditionalFields, confirmed, isNamed } from './rfc9111/validation.ts'
+import { comparedWithHead, conditionalFields, confirmed, isNamed } from './rfc9111/validation.ts'
 import type { RequestTerms } from './rules.ts'
 import type { Entry, NewEntry } from './storage/entry.ts'
 import type { Recording } from './storage/recorder.ts'
@@ -229,7 +229,7 @@ export class CachedRequest implements ToldRequest {
 
   /** Relays the answer without storing it, if the request may be sent; nobody waits for it. */
   #bypass(detail: PassReason): void | Promise<void> {
-    if (this.#terms.sendsNothing) return this.#refuse([], detail)
+    if (!this.#lookup.mayBeSent) return this.#refuse([], detail)
     const exchange = this.#exchange({ fwd: 'bypass', detail }, NOBODY)
     const storing = (received: Received) => {
       this.#invalidate(received)
@@ -277,7 +277,7 @@ export class CachedRequest implements ToldRequest {
     const revision = this.#revise(valid === stored ? freshening : adoption, valid, notModified)
     const { entry } = revision
     let isStorable = revision.isStorable && !this.#isOutdated && !this.#terms.readOnly
-    if (valid === stored) this.#keep(revision)
+    if (valid === stored) this.#keep(stored, revision)
     else isStorable &&= await responses.recorder.copy(entry)
     flight.settle(isStorable ? 'answered' : 'unusable')
     if (this.#isInBackground) return this.#control.responseEnd({})
@@ -433,7 +433,7 @@ export class CachedRequest implements ToldRequest {
     if (this.#terms.readOnly) return 'read-only'
     if (this.#isOutdated) return 'invalidated'
     if (stored && this.#confirms(received, stored)) {
-      this.#keep(this.#revise(freshening, stored, received))
+      this.#keep(stored, this.#revise(freshening, stored, received))
       flight.settle('answered')
       this.#tellValidation(true, received.status)
       return 'freshened'
@@ -471,12 +471,13 @@ export class CachedRequest implements ToldRequest {
     if (status === 304) return isNamed(stored.fields, fields)
     if (this.#request.method !== 'HEAD' || stored.method !== 'GET') return false
     const { length } = stored.content
-    if (status === stored.status && agreesWithHead(stored.fields, length, fields)) return true
+    const compared =
+      status === stored.status ? comparedWithHead(stored.fields, length, fields) : 'other'
     const isGone = status === 404 || status === 410
-    if (isGone || (status >= 200 && status <= 299)) {
+    if (compared === 'other' && (isGone || (status >= 200 && status <= 299))) {
       void this.#caching.cache.responses.remove(stored, 'superseded')
     }
-    return false
+    return compared === 'same'
   }
 
   /** Whether what is stored was deleted or invalidated after the request was sent: its answer may be from before. */
@@ -491,14 +492,17 @@ export class CachedRequest implements ToldRequest {
     const isTemporary = status === 408 || status === 429 || status >= 500
     const isAboutPart = status === 304 || status === 206 || status === 416
     if (isTemporary || isAboutPart || remainingFreshness(stored, Date.now()) > 0) return
+    // Unless it contradicts, what HEAD tells says nothing about what is stored for GET.
+    if (this.#request.method !== stored.method && status === stored.status) return
     void this.#caching.cache.responses.remove(stored, 'superseded')
   }
 
-  #keep({ entry, isStorable, isUnchanged }: Revision): void {
+  #keep(stored: Entry, { entry, isStorable, isUnchanged, unrevised }: Revision): void {
     const { responses } = this.#caching.cache
     if (this.#isOutdated || this.#terms.readOnly) return
-    if (!isStorable) void responses.remove(entry, 'superseded')
-    else if (!isUnchanged) responses.recorder.freshen(entry)
+    const kept = isStorable ? entry : unrevised
+    if (kept === undefined) void responses.remove(entry, 'superseded')
+    else if (kept !== stored && !(isStorable && isUnchanged)) responses.recorder.freshen(kept)
   }
 
   /**

@@ -31,10 +31,14 @@ export const EXPIRE_IMMEDIATELY = 0
 export const DO_NOT_CACHE = 'do-not-cache'
 
 /** An {@link Expiration} that has been understood. */
-export type Lifetime =
+export type Lifetime = (
   | { readonly kind: 'duration'; readonly milliseconds: number }
   | { readonly kind: 'until'; readonly time: number }
   | { readonly kind: 'do-not-cache' }
+) & {
+  /** Whether it is only for responses that say nothing themselves, if their own fields decide at all. */
+  readonly isFallback?: true
+}
 
 /** Lifetimes by status code, by class such as `'4xx'`, and by `'*'` for all others. */
 export interface LifetimeByStatus {
@@ -98,6 +102,15 @@ export function parseExpirations(value: unknown, option: string): Lifetime | Lif
     lifetimes.set(name, parseExpiration(expiration, `${option}[${inspect(name)}]`))
   }
   return { kind: 'by-status', lifetimes }
+}
+
+/** A lifetime that is only for responses that say nothing themselves. */
+export function asFallback(lifetime: Lifetime | LifetimeByStatus): Lifetime | LifetimeByStatus {
+  if (lifetime.kind !== 'by-status') return { ...lifetime, isFallback: true }
+  const lifetimes = [...lifetime.lifetimes].map(
+    ([name, one]) => [name, { ...one, isFallback: true }] as const,
+  )
+  return { ...lifetime, lifetimes: new Map(lifetimes) }
 }
 
 /** Whether a status code is one of some codes and classes, which are named as in {@link ExpirationByStatus}. */

@@ -20,7 +20,7 @@ import { expirationTime, remainingFreshness } from './rfc9111/freshness.ts'
 import { type Reuse, reuse } from './rfc9111/reuse.ts'
 import { mayUseOnError } from './rfc9111/staleness.ts'
 import { conditionalFields } from './rfc9111/validation.ts'
-import { decidesItself, type RequestTerms, type Rules } from './rules.ts'
+import { decidesItself, mayBeSent, type RequestTerms, type Rules, ruledLifetime } from './rules.ts'
 import { type Entry, keptUntil } from './storage/entry.ts'
 import { contentTypes, type StoredRequest } from './stored-request.ts'
 import {
@@ -36,7 +36,8 @@ import {
 export interface ExplainedRequest extends Omit<StoredRequest, 'body'> {
   /**
    * Its content, as it would be given to `fetch` or to undici; a stream is not read. Text is taken to be sent
-   * as `fetch` does, with a `Content-Type`, where the fields name none.
+   * as `fetch` does, with a `Content-Type`, where the fields name none; or as `request` does, without one, where
+   * that is what is stored.
    */
   readonly body?: unknown
   /** Terms of its own. Those of the async context count without being named. */
@@ -62,7 +63,7 @@ export async function explain(
   init: ExplainedRequest = {},
 ): Promise<Explanation> {
   checkNames('explain', init, ['method', 'headers', 'body', 'terms'])
-  const options = dispatchOptions(url, init)
+  const [options, ...others] = dispatchOptions(url, init)
   const request = readRequest(options)
   if (request === undefined) {
     throw new TypeError(`explain: expected an http or https URL, got ${inspect(url)}`)
@@ -82,27 +83,37 @@ export async function explain(
     const known = explainTerms(rules, {}, ofRequest, undefined)
     const asked = toldUrl(request, keyTerms({ ...rules.ofAgent, ...ofRequest }), cache.shared)
     const explained = { method, url: asked, rule: undefined }
-    const passing = passingBy('rule-failed', rules.termsFor(undefined, ofRequest))
+    const passing = passingBy('rule-failed', request, rules.termsFor(undefined, ofRequest))
     return new Explanation({ ...explained, ...known, ...passing })
   }
   const known = explainTerms(rules, ofRule?.terms ?? {}, ofRequest, terms)
   const asked = toldUrl(request, terms, cache.shared)
-  const all = { method, url: asked, ...known, rule: ofRule && patternText(ofRule.pattern) }
+  const explained = {
+    method,
+    url: asked,
+    ...known,
+    rule: ofRule && patternText(ofRule.pattern),
+  }
 
   const bypass = whyPassBy(request, terms)
-  if (bypass) return new Explanation({ ...all, ...passingBy(bypass, terms) })
-  const preview = await previewOf({ cache, rules }, options, request, terms)
-  if ('bypass' in preview) return new Explanation({ ...all, ...passingBy(preview.bypass, terms) })
+  if (bypass) return new Explanation({ ...explained, ...passingBy(bypass, request, terms) })
+  let preview = await previewOf({ cache, rules }, options, request, terms)
+  for (const other of others) {
+    if (hasStored(preview)) break
+    const meant = await previewOf({ cache, rules }, other, readRequest(other) ?? request, terms)
+    if (hasStored(meant)) preview = meant
+  }
+  if ('bypass' in preview) {
+    return new Explanation({ ...explained, ...passingBy(preview.bypass, request, terms) })
+  }
 
   const { key, candidates, decision } = preview
-  const others = await cache.responses.all(key)
+  const all = [...(await cache.responses.all(key)), ...candidates]
   const selected = 'stored' in decision ? decision.stored : undefined
-  const stored = [
-    ...new Map([...others, ...candidates].map((one) => [one.generation, one])).values(),
-  ]
+  const stored = [...new Map(all.map((one) => [one.generation, one])).values()]
   const now = Date.now()
   return new Explanation({
-    ...all,
+    ...explained,
     key,
     stored: stored.map((entry) => describe(entry, entry.generation === selected?.generation)),
     now: prospectOf(decision, preview.request, terms, now),
@@ -110,24 +121,27 @@ export async function explain(
   })
 }
 
+/** What may be dispatched for a request, as it is made by `fetch` and by `request`. */
 function dispatchOptions(
   url: string | URL,
   { method = 'GET', headers: given = {}, body }: ExplainedRequest,
-): Dispatcher.DispatchOptions {
+): readonly [Dispatcher.DispatchOptions, ...Dispatcher.DispatchOptions[]] {
   if (!URL.canParse(String(url))) {
     throw new TypeError(`explain: expected an absolute URL, got ${inspect(url)}`)
   }
   const { origin, pathname, search } = new URL(url)
   const headers = readHeaderFields(given, 'explain.headers')
   const content = body instanceof URLSearchParams ? body.toString() : body
-  const [type] = contentTypes(body)
-  return {
+  const optionsWith = (type: string | undefined): Dispatcher.DispatchOptions => ({
     origin,
     path: pathname + search,
     method: method as 'GET',
     headers: { ...(type && { 'content-type': type }), ...headers } as Record<string, string>,
     body: (content ?? null) as NonNullable<Dispatcher.DispatchOptions['body']>,
-  }
+  })
+  if (headers['content-type'] !== undefined) return [optionsWith(undefined)]
+  const [type, ...others] = contentTypes(body)
+  return [optionsWith(type), ...others.map(optionsWith)]
 }
 
 /** What would become of a request that is not made. */
@@ -141,6 +155,11 @@ type Preview =
       readonly request: Request
       readonly key: string
     }
+
+/** Whether anything is stored that may answer. */
+function hasStored(preview: Preview): boolean {
+  return 'candidates' in preview && preview.candidates.length > 0
+}
 
 /** What the cache would do with a request, found out as if it were made. */
 async function previewOf(
@@ -160,10 +179,10 @@ async function previewOf(
   return { decision, candidates, request, key }
 }
 
-function passingBy(reason: NonNullable<Prospect['reason']>, terms: RequestTerms) {
-  const now: Prospect = terms.sendsNothing
-    ? refusal(terms)
-    : { ...NOTHING, outcome: 'bypass', reason }
+function passingBy(reason: NonNullable<Prospect['reason']>, request: Request, terms: RequestTerms) {
+  const now: Prospect = mayBeSent(request, terms)
+    ? { ...NOTHING, outcome: 'bypass', reason }
+    : refusal(terms)
   return { key: undefined, stored: [], now, later: [] }
 }
 
@@ -220,11 +239,11 @@ function whoDecides(
   effective: RequestTerms | undefined,
 ): Explanation['decides'] {
   if (effective === undefined) return expireAfter?.from ?? 'default'
-  const { rules, fallback } = effective
-  const isByRule = rules.some((rule) => lifetimeOf(rule, USUAL.status) !== undefined)
-  if (isByRule) return expireAfter?.from ?? 'rule'
-  if (decidesItself(effective, USUAL)) return 'origin'
-  return lifetimeOf(fallback, USUAL.status) ? 'agent' : 'default'
+  const byRule = ruledLifetime(effective, USUAL)
+  const isByOrigin = decidesItself(effective, USUAL)
+  if (byRule && !(byRule.isFallback && isByOrigin)) return expireAfter?.from ?? 'rule'
+  if (isByOrigin) return 'origin'
+  return lifetimeOf(effective.fallback, USUAL.status) ? 'agent' : 'default'
 }
 
 function patternText(pattern: unknown): string {
@@ -324,7 +343,7 @@ function prospectOf(
       const { stored } = decision
       const isWhole = terms.sendsNothing && stored.status !== 206
       const status = statusOf(request, stored) ?? (isWhole ? stored.status : undefined)
-      if (status === undefined && terms.sendsNothing) return refusal(terms)
+      if (status === undefined && !mayBeSent(request, terms)) return refusal(terms)
       if (status === undefined) return { ...NOTHING, outcome: 'miss', reason: 'partial' }
       if (decision.action === 'reuse-and-validate') {
         return { ...NOTHING, outcome: 'stale', reason: 'stale-while-revalidate', status }

@@ -11,8 +11,8 @@ import { type Caching, Lookup } from './lookup.ts'
 import { type CacheStatus, formatCacheStatus } from './observe/cache-status.ts'
 import { type CacheOptions, checkCacheOptions } from './options.ts'
 import { passing, refusePassing, tellPassing, whyPassBy } from './passing.ts'
-import { readRequest, withRereadableHeaders } from './request.ts'
-import { compileRules, type RequestTerms, type Rules } from './rules.ts'
+import { readFields, readRequest, withRereadableHeaders } from './request.ts'
+import { compileRules, mayBeSent, type RequestTerms, type Rules } from './rules.ts'
 import type { FileAccess } from './storage/byte-store.ts'
 import { nestTerms, type ParsedTerms } from './terms.ts'
 
@@ -99,7 +99,8 @@ export function cachingDispatch(dispatch: Dispatch, caching: Caching, own?: Pars
     if (request === undefined || terms === undefined || isOther) {
       const reason = isOther ? 'upgrade' : request ? 'rule-failed' : 'target'
       terms ??= caching.rules.termsFor(undefined, both)
-      if (terms.sendsNothing) {
+      const asked = request ?? { fields: readFields(options.headers) ?? {} }
+      if (!mayBeSent(asked, terms)) {
         refusePassing(caching, options, handler, terms, reason)
         return true
       }
@@ -114,7 +115,7 @@ export function cachingDispatch(dispatch: Dispatch, caching: Caching, own?: Pars
       new CachedRequest(dispatch, lookup).begin()
       return true
     }
-    if (terms.sendsNothing) {
+    if (!mayBeSent(request, terms)) {
       refusePassing(caching, options, handler, terms, bypass)
       return true
     }

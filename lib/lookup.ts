@@ -10,9 +10,9 @@ import { type Identity, toldUrl } from './key/identity.ts'
 import type { HiddenValue } from './redaction.ts'
 import { hasContent, type Request } from './request.ts'
 import { isReadOnce, readContent } from './request-content.ts'
-import { requestDirectives } from './rfc9111/cache-control.ts'
 import { isRetrieval } from './rfc9111/message.ts'
-import { forbidsUse, type RequestTerms, type Rules } from './rules.ts'
+import { reuse } from './rfc9111/reuse.ts'
+import { forbidsUse, mayBeSent, type RequestTerms, type Rules } from './rules.ts'
 import type { Entry } from './storage/entry.ts'
 import type { StorePatience } from './storage/store-patience.ts'
 import { isPartitioned } from './storing.ts'
@@ -107,7 +107,7 @@ export class Lookup {
 
   /** Whether the request may be sent to the origin at all. */
   get mayBeSent(): boolean {
-    return !this.terms.sendsNothing && !requestDirectives(this.#request).has('only-if-cached')
+    return mayBeSent(this.#request, this.terms)
   }
 
   /** Whether the user's filter has let something not be used that is stored. */
@@ -224,21 +224,37 @@ export class Lookup {
     const isUsable = (stored: Entry) =>
       isPartitioned(stored, request, terms) && !forbidsUse(terms, stored)
     const usable = (all: Entry[]) => (all.every(isUsable) ? all : all.filter(isUsable))
-    const found = caching.cache.responses.find(this.cacheKey, request)
-    if (request.method !== 'HEAD') return after(found, usable)
-    return Promise.all([found, this.#findForGet()]).then((all) => usable(all.flat()))
+    const { responses } = caching.cache
+    if (request.method !== 'HEAD') return after(responses.find(this.cacheKey, request), usable)
+    const forGet = this.#findForGet()
+    if (!(forGet instanceof Promise)) {
+      const known = usable([...(responses.findKnown(this.cacheKey, request) ?? []), ...forGet])
+      if (this.#willDo(known)) return known
+    }
+    const found = [responses.find(this.cacheKey, request), forGet]
+    return Promise.all(found).then((all) => usable(all.flat()))
   }
 
-  async #findForGet(): Promise<Entry[]> {
+  /** Whether the store need not be asked for more than what is known without it. */
+  #willDo(known: readonly Entry[]): boolean {
+    // The user's filter may still say no to it.
+    if (this.terms.filter !== undefined) return false
+    return reuse(this.#request, known, Date.now(), this.terms).action === 'reuse'
+  }
+
+  #findForGet(): Awaitable<Entry[]> {
     const { identities, responses } = this.caching.cache
-    try {
-      const asked = { ...this.asked, method: 'GET' }
-      const secret = identities.knownSecret
-      const { cacheKey } = await identities.identify(asked, this.terms, undefined, secret)
-      return await responses.find(cacheKey, this.#request)
-    } catch (error) {
+    const failed = (error: unknown): Entry[] => {
       this.#tellRuleFailed(error)
       return []
+    }
+    try {
+      const asked = { ...this.asked, method: 'GET' }
+      const identity = identities.identify(asked, this.terms, undefined, identities.knownSecret)
+      const found = after(identity, ({ cacheKey }) => responses.find(cacheKey, this.#request))
+      return found instanceof Promise ? found.catch(failed) : found
+    } catch (error) {
+      return failed(error)
     }
   }
 

@@ -137,6 +137,11 @@ function readChunks(chunks: Chunks, limit: number): Reading {
         }
         known.push(chunk)
       }
+    } catch (error) {
+      const isDestroyed = chunks instanceof Readable && chunks.destroyed && chunks.errored === null
+      // One that was destroyed without an error has none to tell; undici has.
+      if (isDestroyed) return tooMuch(chunks)
+      throw error
     } finally {
       clearTimeout(timer)
     }

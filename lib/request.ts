@@ -164,16 +164,20 @@ function pathWithQuery(path: string, query: Dispatcher.DispatchOptions['query'])
 
 const NO_FIELDS: Fields = Object.freeze(Object.create(null))
 
-/** The fields of a request by lower-case name, from any of the shapes that undici accepts. */
-function readFields(headers: Dispatcher.DispatchOptions['headers']): Fields | undefined {
+/**
+ * The fields of a request by lower-case name, from any of the shapes that undici accepts; undefined where it
+ * refuses them.
+ */
+export function readFields(headers: Dispatcher.DispatchOptions['headers']): Fields | undefined {
   if (headers === undefined || headers === null) return NO_FIELDS
+  // What undici refuses is left to undici.
+  if (typeof headers !== 'object') return undefined
   const fields: Record<string, string | string[]> = Object.create(null)
   if (isRecord(headers)) {
     for (const name of Object.keys(headers)) addField(fields, name, headers[name])
     return fields
   }
   for (const line of fieldLines(headers)) {
-    // What undici refuses is left to undici.
     if (!Array.isArray(line) || typeof line[0] !== 'string') return undefined
     addField(fields, line[0], line[1])
   }

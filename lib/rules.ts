@@ -12,9 +12,14 @@ import {
   parseExpirations,
 } from './expiration.ts'
 import { type KeyTerms, keySignature, keyTerms } from './key/terms.ts'
-import { responseDirectives } from './rfc9111/cache-control.ts'
+import { requestDirectives, responseDirectives } from './rfc9111/cache-control.ts'
 import { explicitLifetime } from './rfc9111/freshness.ts'
-import type { ResponseFields, ResponseMessage, StoredResponse } from './rfc9111/message.ts'
+import type {
+  RequestMessage,
+  ResponseFields,
+  ResponseMessage,
+  StoredResponse,
+} from './rfc9111/message.ts'
 import { isOffline, type Mode } from './rfc9111/reuse.ts'
 import { type ParsedTerms, parseTerms, parseTermsOf, type Terms } from './terms.ts'
 import { compileMatcher, type UrlMatcher } from './url-patterns.ts'
@@ -29,7 +34,10 @@ export type UrlRule = Expiration | ExpirationByStatus | Terms
 export interface RequestTerms
   extends Omit<ParsedTerms, 'expireAfter' | 'cacheControl' | keyof KeyTerms>,
     KeyTerms {
-  /** What the request's own terms and a rule for its URL say, in this order: it decides against the origin. */
+  /**
+   * What the request's own terms and a rule for its URL say, in this order: it decides against the origin,
+   * unless it is a fallback itself.
+   */
   readonly rules: readonly (Lifetime | LifetimeByStatus)[]
   /** Whether the response's own fields decide where there is no rule; undefined for where there is no fallback. */
   readonly cacheControl: boolean | undefined
@@ -158,8 +166,24 @@ export function compileRules(options: Terms & { readonly urlsExpireAfter?: UrlRu
 /** Whether terms forbid to read the cache and to write it, whatever the response will be. */
 export function neverCaches({ rules, fallback, cacheControl, mode }: RequestTerms): boolean {
   if (mode === 'record' || mode === 'replay') return false
-  const lifetime = rules[0] ?? (cacheControl ? undefined : fallback)
-  return lifetime === undefined ? cacheControl === false : lifetime.kind === 'do-not-cache'
+  const [lifetime = fallback] = rules
+  if (lifetime === undefined) return cacheControl === false
+  if (lifetime.kind !== 'do-not-cache') return false
+  // The origin may still allow it.
+  const isFallback = lifetime === fallback || lifetime.isFallback
+  return !(isFallback && cacheControl)
+}
+
+/**
+ * Whether a request may be sent to the origin: not where the user says so, nor where the request itself does
+ * (§5.2.1.7). To be recorded it is sent whatever it says.
+ */
+export function mayBeSent(
+  request: Pick<RequestMessage, 'fields'>,
+  { sendsNothing, mode }: RequestTerms,
+): boolean {
+  if (sendsNothing) return false
+  return mode === 'record' || !requestDirectives(request).has('only-if-cached')
 }
 
 const NONE: ParsedTerms = {}
@@ -208,13 +232,22 @@ export function lifetimeByRule(
   response: ResponseMessage,
   responseTime: number,
 ): Lifetime | undefined {
-  const { status } = response
-  for (const rule of terms.rules) {
+  const byRule = ruledLifetime(terms, response)
+  if (byRule && !byRule.isFallback) return byRule
+  const saysSomething = decidesItself(terms, response) && isExplicit(response, responseTime)
+  return saysSomething ? undefined : (byRule ?? lifetimeOf(terms.fallback, response.status))
+}
+
+/** What the request's own terms say, or else the rule for its URL. */
+export function ruledLifetime(
+  { rules }: RequestTerms,
+  { status }: Pick<ResponseMessage, 'status'>,
+): Lifetime | undefined {
+  for (const rule of rules) {
     const lifetime = lifetimeOf(rule, status)
     if (lifetime !== undefined) return lifetime
   }
-  const saysSomething = decidesItself(terms, response) && isExplicit(response, responseTime)
-  return saysSomething ? undefined : lifetimeOf(terms.fallback, status)
+  return undefined
 }
 
 /** Whether the fields of a response decide where there is no rule. */

@@ -22,7 +22,10 @@ export interface SavedRequest {
   /** @default 'GET' */
   readonly method?: string
   readonly headers?: HeadersLike
-  /** Its content, where its method is none of GET and HEAD. That of a `Request` is not read. */
+  /**
+   * Its content, where its method is none of GET and HEAD. Text is taken to be sent as `fetch` does, with a
+   * `Content-Type`, where the fields name none. That of a `Request` is not read.
+   */
   readonly body?: unknown
 }
 

@@ -127,6 +127,8 @@ export interface Revision {
   readonly isStorable: boolean
   /** Whether there is nothing to be written: it never expires, and nothing but its date has changed. */
   readonly isUnchanged: boolean
+  /** What to keep instead where the answer names more fields by which it differs than are known. */
+  readonly unrevised?: Entry
 }
 
 /** §4.3.4: a stored response, freshened by an answer that confirmed it. */
@@ -151,6 +153,7 @@ export function freshening(
     staleUse: ___,
     staleFrom: ____,
     tags: _____,
+    isToBeConfirmed: ______,
     ...unlimited
   } = stored
   const limited = withLimits(
@@ -164,25 +167,53 @@ export function freshening(
     },
     terms,
   )
-  const entry = withTags(limited, terms)
-  const mayBeStored = isStorable(request, entry, terms) === true
-  // Where it is kept, and who may have it, depends on the fields by which it differs from others.
-  const names = distinguishingNames(revised, terms)
-  const known = Object.keys(stored.nominated)
-  const left = isOfFewCredentials(stored) ? [OTHER_CREDENTIALS] : []
-  const isInPlace =
-    names !== '*' &&
-    String(names.filter((name) => !left.includes(name))) === String([...known].sort())
+  const revision = withTags(limited, terms)
+  const mayBeStored = expires !== 'do-not-cache' && isStorable(request, revision, terms) === true
+  const unknown = mayBeStored ? unknownNames(stored, revised, terms) : undefined
+  const isInPlace = unknown?.length === 0
+  // What has become one user's own is nothing to ask the origin about for others.
+  const ofOne = credentialNames(revised, terms.partitionBy)
+  const isKept = unknown !== undefined && !unknown.some((name) => ofOne.includes(name))
+  // It stays where it is, for no other requests than before: that they could be more does not matter.
+  const entry = isInPlace ? withVary(revision, stored.fields.vary) : revision
   return {
     entry,
-    isStorable: expires !== 'do-not-cache' && mayBeStored && isInPlace,
+    isStorable: isInPlace,
+    ...(isKept && !isInPlace && { unrevised: toBeConfirmed(stored, responseTime) }),
     isUnchanged:
       stored.expires === Infinity &&
       stored.staleFrom === undefined &&
+      !stored.isToBeConfirmed &&
       isDeepStrictEqual(entry.tags, stored.tags) &&
       entry.expires === Infinity &&
       isDeepStrictEqual(withoutFields(entry.fields, DATING), withoutFields(stored.fields, DATING)),
   }
+}
+
+/**
+ * The fields by which a stored response differs from others once it is revised, and of which it is not known what
+ * the request had that it was stored for. Undefined where it is for no other request at all.
+ */
+function unknownNames(
+  stored: Entry,
+  revised: ResponseMessage,
+  terms: RequestTerms,
+): readonly string[] | undefined {
+  const names = distinguishingNames(revised, terms)
+  if (names === '*') return undefined
+  const left = isOfFewCredentials(stored) ? [OTHER_CREDENTIALS] : []
+  const known = [...Object.keys(stored.nominated), ...left]
+  return names.filter((name) => !known.includes(name))
+}
+
+function withVary(entry: Entry, vary: Fields[string] | undefined): Entry {
+  const others = withoutFields(entry.fields, ['vary'])
+  return { ...entry, fields: vary === undefined ? others : { ...others, vary } }
+}
+
+/** A stored response that is not used any more unless the origin has confirmed it for the request. */
+function toBeConfirmed(stored: Entry, now: number): Entry {
+  return stored.isToBeConfirmed ? stored : { ...stored, staleFrom: now, isToBeConfirmed: true }
 }
 
 /**

@@ -1,5 +1,6 @@
 import { inspect } from 'node:util'
 import {
+  asFallback,
   type Expiration,
   type ExpirationByStatus,
   isStatus,
@@ -22,9 +23,8 @@ import { type ParsedTagSource, parseTagSource, type TagSource } from './tags.ts'
 /** The configuration that applies to one request. All of it can be written as JSON. */
 export interface Terms {
   /**
-   * How long responses are fresh, whatever the origin says. For the agent as a whole it is what
-   * applies where nothing more specific does, and with `cacheControl: true` only the fallback for
-   * responses that say nothing themselves.
+   * How long responses are fresh, whatever the origin says; with `cacheControl: true` beside it only those
+   * that say nothing themselves. For the agent as a whole it is what applies where nothing more specific does.
    *
    * By status code it is an object such as `{ 404: '1m', '5xx': '5s', '*': '1h' }`: a code counts before
    * its class, and a class before `'*'`. Responses with a code or class that is named are stored, unless
@@ -293,9 +293,11 @@ export function parseTerms(terms: Terms, where: string): ParsedTerms {
 /** Understands those of some options that are terms. */
 export function parseTermsOf(options: Terms, prefix = ''): ParsedTerms {
   const given = TERM_NAMES.filter((name) => options[name] !== undefined)
-  return Object.fromEntries(
+  const parsed: ParsedTerms = Object.fromEntries(
     given.map((name) => [name, PARSERS[name](options[name], prefix + name)]),
   )
+  const { expireAfter, cacheControl } = parsed
+  return cacheControl && expireAfter ? { ...parsed, expireAfter: asFallback(expireAfter) } : parsed
 }
 
 /** Terms within others: what they do not say, the others do; also for which status codes they do not. */

@@ -359,6 +359,7 @@ suite('which rule applies, and which terms', () => {
     ['none, and no expireAfter', 'http://c.com/', undefined, 'origin', undefined],
     ['none, and expireAfter of the agent', 'http://c.com/', undefined, 'agent', { value: '90s', from: 'agent' }, (t) => testAgent(t, { expireAfter: 90_000 })],
     ['none, and both', 'http://c.com/', undefined, 'origin', { value: '1h', from: 'agent' }, (t) => testAgent(t, { expireAfter: '60m', cacheControl: true })],
+    ['a rule with both', 'http://c.com/', 'c.com', 'origin', { value: '1h', from: 'rule' }, (t) => testAgent(t, { urlsExpireAfter: { 'c.com': { expireAfter: '60m', cacheControl: true } } })],
     ['none, and nothing', 'http://c.com/', undefined, 'default', undefined, (t) => testAgent(t, { cacheControl: false })],
     ['terms of the request before a rule', 'http://a.com/static', 'a.com/static', 'request', { value: -1, from: 'request' }, (t) => testAgent(t, { urlsExpireAfter: rules }).with({ expireAfter: NEVER_EXPIRE })],
     ['a rule that passes by', 'http://b.com/', 'b.com', 'rule', { value: 'do-not-cache', from: 'rule' }],
@@ -495,6 +496,25 @@ suite('which rule applies, and which terms', () => {
     assert.equal((await agent.explain(url, plain)).now.outcome, 'hit')
     const failing = agent.with({ cacheKey: () => 42 as never })
     assert.equal((await failing.explain(url, request)).now.reason, 'rule-failed')
+  })
+
+  test('text is meant as fetch sends it, or as request does where that is stored', async (t) => {
+    const { url } = await origin(t, answering(HOUR))
+    const agent = testAgent(t, { allowedMethods: ['POST'] })
+    const key = async (body: string, headers = {}) => {
+      const { now, key, stored } = await agent.explain(url, { ...POST, body, headers })
+      return [now.outcome, key, stored.length]
+    }
+    const [, byFetch] = await key('both')
+    await ask(agent, url, { ...POST, body: 'both' })
+    await agent.cache.responses.settled()
+    const [outcome, byRequest, count] = await key('both')
+    assert.deepEqual([outcome, count], ['hit', 1])
+    assert.notEqual(byRequest, byFetch)
+    assert.equal((await key('both', { 'content-type': 'text/html' }))[0], 'miss')
+    await get(agent, url, { ...POST, body: 'both' })
+    await agent.cache.responses.settled()
+    assert.deepEqual(await key('both'), ['hit', byFetch, 1])
   })
 
   test('terms of the request: its own, before those of the context, before those of the agent', async (t) => {

@@ -316,6 +316,14 @@ suite('what is not plain requests', () => {
     await assert.rejects(agent.request(options), { code: 'UND_ERR_INVALID_ARG' })
   })
 
+  test('headers that are none are refused as undici does', async (t) => {
+    const agent = testAgent(t, { expireAfter: '1h' })
+    const where = { origin: 'http://127.0.0.1:1', path: '/', method: 'GET' } as const
+    for (const headers of ['x', 1, true] as never[]) {
+      await assert.rejects(agent.request({ ...where, headers }), { code: 'UND_ERR_INVALID_ARG' })
+    }
+  })
+
   test('a handler without callbacks of either kind is refused as undici does', (t) => {
     const agent = testAgent(t, { expireAfter: '1h' })
     const options = { origin: 'http://127.0.0.1:1', path: '/', method: 'GET' as const }

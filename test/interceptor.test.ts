@@ -1,12 +1,15 @@
 import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
 import {
+  type AgentOptions,
+  type CachingAgent,
   cacheInfo,
   cacheInterceptor,
   DO_NOT_CACHE,
   disabled,
   EXPIRE_IMMEDIATELY,
   NEVER_EXPIRE,
+  type Terms,
   withTerms,
 } from 'caching-agent'
 import * as undici from 'undici'
@@ -381,6 +384,31 @@ suite('an expiration of the user', () => {
     assert.deepEqual([info?.stored, info?.reason], [false, 'status'])
   })
 
+  const both: Terms = { expireAfter: '1h', cacheControl: true }
+  // biome-ignore format: one way a row
+  const ways: [way: string, options: AgentOptions, ask: (agent: CachingAgent, url: string) => ReturnType<typeof get>][] = [
+    ['for the agent', both, get],
+    ['for a URL', { urlsExpireAfter: { '127.0.0.1': both } }, get],
+    ['of a request', {}, (agent, url) => get(agent.with(both), url)],
+    ['of a context', {}, (agent, url) => withTerms(both, () => get(agent, url))],
+  ]
+  for (const [way, options, ask] of ways) {
+    test(`with cacheControl beside it is a fallback: ${way}`, async (t) => {
+      t.mock.timers.enable({ apis: ['Date'], now: 1_800_000_000_000 })
+      const { url } = await origin(t, (request, response) => {
+        const control = decodeURIComponent(request.url?.slice(1) ?? '')
+        if (control) response.setHeader('Cache-Control', control)
+        response.end('content')
+      })
+      const agent = testAgent(t, options)
+      const lifetimes = ['', 'max-age=5', 'no-store', 'no-cache'].map(async (control) => {
+        const { info } = await ask(agent, `${url}/${encodeURIComponent(control)}`)
+        return info?.stored ? info.ttl : 'not stored'
+      })
+      assert.deepEqual(await Promise.all(lifetimes), [HOUR, 5000, 'not stored', 'not stored'])
+    })
+  }
+
   test('with cacheControl is only for responses that say nothing themselves', async (t) => {
     const { url } = await origin(t, (request, response) => {
       if (request.url === '/minute') response.setHeader('Cache-Control', 'max-age=60')
@@ -591,7 +619,6 @@ suite('basic RFC 9111, where no expiration is given', () => {
     const as = (language: string) => ({ headers: { 'accept-language': language } })
     await get(agent, url, as('de'))
     assert.equal((await get(agent, url, as('de'))).body, 'de')
-    assert.equal(await agent.cache.has(url), false)
     assert.equal((await get(agent, url, as('en'))).body, 'en')
   })
 
@@ -697,6 +724,52 @@ suite('basic RFC 9111, where no expiration is given', () => {
     await get(agent, url, { cache: 'no-cache' } as RequestInit)
     await get(agent, url, { cache: 'reload' } as RequestInit)
     assert.equal(seen.length, 3)
+  })
+
+  const fails = () => {
+    throw new Error('a function that throws')
+  }
+  // biome-ignore format: one request a row
+  const passing: [what: string, init: { method?: string; headers?: Record<string, string>; body?: string }, options?: AgentOptions][] = [
+    ['If-Match', { headers: { 'if-match': '"v1"' } }],
+    ['If-Unmodified-Since', { headers: { 'if-unmodified-since': new Date().toUTCString() } }],
+    ['ranges in another unit', { headers: { range: 'lines=1-2' } }],
+    ['a malformed range', { headers: { range: 'bytes=x' } }],
+    ['no-store', { headers: { 'cache-control': 'no-store, only-if-cached' } }],
+    ['a wish for a stream of events', { headers: { accept: 'text/event-stream' } }],
+    ['GET with content', { body: 'content' }],
+    ['another method', { method: 'POST', body: 'content' }],
+    ['DO_NOT_CACHE', {}, { urlsExpireAfter: { '*': DO_NOT_CACHE } }],
+    ['a rule that fails', {}, { urlsExpireAfter: [[fails, '1h']] }],
+    ['a key that fails', {}, { cacheKey: fails }],
+    ['more content than may be a key', { method: 'POST', body: 'content' }, { allowedMethods: ['POST'], maxRequestContentSize: 1 }],
+  ]
+  for (const [what, init, options] of passing) {
+    test(`§5.2.1.7: only-if-cached is obeyed where the request would pass by: ${what}`, async (t) => {
+      const { url, seen } = await origin(t, (_, response) => response.end('content'))
+      const agent = testAgent(t, options)
+      const headers = { 'cache-control': 'only-if-cached', ...init.headers }
+      const { now } = await agent.explain(url, { ...init, headers })
+      assert.deepEqual([now.outcome, now.reason, now.status], ['miss', 'only-if-cached', 504])
+      const { statusCode, body } = await undici.request(url, { dispatcher: agent, ...init, headers } as never) // biome-ignore format: one line
+      await body.dump()
+      assert.equal(statusCode, 504)
+      assert.equal(seen.length, 0)
+    })
+  }
+
+  test('§5.2.1.7: also where the cache does not understand what is asked for, and not where all is recorded', async (t) => {
+    const { url, seen } = await origin(t, (_, response) => response.end('content'))
+    const agent = testAgent(t)
+    const headers = { 'cache-control': 'only-if-cached' }
+    const other = { origin: url, path: '/a\\b', method: 'GET', headers } as const
+    const { statusCode, body } = await agent.request(other)
+    await body.dump()
+    assert.deepEqual([statusCode, seen.length], [504, 0])
+    const recording = agent.with({ mode: 'record' })
+    const recorded = await recording.request({ ...other, path: '/', body: 'content' })
+    await recorded.body.dump()
+    assert.deepEqual([recorded.statusCode, seen.length], [200, 1])
   })
 })
 

@@ -678,6 +678,21 @@ suite('management of a cache', () => {
     assert.equal(await cache.count(), 3)
   })
 
+  test('the content of a request is saved as fetch sends it; for who adds no type it is said in bytes', async (t) => {
+    const agent = testAgent(t, { allowedMethods: ['POST'] })
+    const terms = { allowedMethods: ['POST'] }
+    for (const body of ['q=lamp', Buffer.from('q=lamp')]) {
+      const saved = typeof body === 'string' ? 'text' : 'bytes'
+      await agent.cache.save({ url: SITE, method: 'POST', body }, { body: saved }, terms)
+    }
+    const offline = agent.with({ mode: 'offline' })
+    const asked = { method: 'POST', body: 'q=lamp' } as const
+    assert.equal((await get(offline, SITE, asked)).body, 'text')
+    const { body } = await undici.request(SITE, { dispatcher: offline, ...asked })
+    assert.equal(await body.text(), 'bytes')
+    assert.equal(await agent.cache.delete(SITE, asked), 2)
+  })
+
   test('what is at no cache key is left alone', async (t) => {
     const { url } = await origin(t, (_, response) => {
       response.setHeader('Cache-Control', 'max-age=60').end('mine')

@@ -64,6 +64,28 @@ suite('the memory tier', () => {
     assert.equal(counts.reads, read)
   })
 
+  test('answers HEAD with what is stored for GET, without asking the store for more', async (t) => {
+    const { url, seen } = await origin(t, (request, response) => {
+      response.setHeader('X-Method', String(request.method)).end('content')
+    })
+    const { store, counts } = counting()
+    const agent = testAgent(t, { store, expireAfter: '1h' })
+    await get(agent, url)
+    await agent.cache.responses.settled()
+    const before = counts.reads
+    const head = async (headers: Record<string, string> = {}) => {
+      const { info, response } = await get(agent, url, { method: 'HEAD', headers })
+      return [info?.status, response.headers.get('x-method')]
+    }
+    for (let n = 0; n < 3; n++) assert.deepEqual(await head(), ['hit', 'GET'])
+    assert.deepEqual([counts.reads, seen.length], [before, 1])
+
+    // What is newer, and is known, counts.
+    await head({ 'cache-control': 'no-cache' })
+    await agent.cache.responses.settled()
+    assert.deepEqual(await head(), ['hit', 'HEAD'])
+  })
+
   for (const file of ['new', 'old']) {
     test(`answers without asking SQLite, with a file that is ${file}`, {
       skip: !hasWalIndex,

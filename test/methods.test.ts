@@ -477,6 +477,20 @@ suite('Content that is not read to its end', () => {
     const wrong = { method: 'POST', body: { a: 1 } as never }
     await assert.rejects(request(agent, url, wrong), { code: 'UND_ERR_INVALID_ARG' })
   })
+
+  for (const when of ['before it is read', 'while it is read']) {
+    test(`so it does of a stream that is destroyed without an error ${when}`, async (t) => {
+      const { url } = await contentOrigin(t)
+      const agent = testAgent(t, { expireAfter: '1h', allowedMethods: ['POST'] })
+      const body = new PassThrough()
+      body.write('some')
+      if (when === 'before it is read') body.destroy()
+      const asked = request(agent, url, { method: 'POST', body })
+      setTimeout(() => body.destroy(), 20)
+      await assert.rejects(asked, { code: 'UND_ERR_ABORTED' })
+      assert.equal(await agent.cache.count(), 0)
+    })
+  }
 })
 
 suite('Answers to other methods than GET', () => {

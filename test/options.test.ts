@@ -292,6 +292,8 @@ suite('Terms: what is understood', () => {
     ['status codes are names', { allowedCodes: [404, '5xx'] }, { allowedCodes: new Set(['404', '5xx']) }],
     ['a ceiling is milliseconds', { maxExpireAfter: '1s' }, { maxExpireAfter: 1000 }],
     ['expirations by status code', { expireAfter: { 404: '1s', '5xx': undefined, '*': DO_NOT_CACHE } } as object, { expireAfter: { kind: 'by-status', lifetimes: new Map<string, object>([['404', { kind: 'duration', milliseconds: 1000 }], ['*', { kind: 'do-not-cache' }]]) } }],
+    ['expireAfter is a fallback beside cacheControl', { expireAfter: 1, cacheControl: true }, { expireAfter: { kind: 'duration', milliseconds: 1, isFallback: true }, cacheControl: true }],
+    ['and not where cacheControl is off', { expireAfter: 1, cacheControl: false }, { expireAfter: { kind: 'duration', milliseconds: 1 }, cacheControl: false }],
     ['false is no partition', { partitionBy: false }, { partitionBy: [] }],
     ['methods are of any case', { allowedMethods: ['get', 'Query'] }, { allowedMethods: ['GET', 'QUERY'] }],
     ['fields that count are of any case', { matchHeaders: ['Accept'] }, { matchHeaders: ['accept'] }],
@@ -331,7 +333,7 @@ suite('Terms of an async context', () => {
     const inner = withTerms({ expireAfter: 1, cacheControl: true }, () =>
       withTerms({ expireAfter: 2 }, contextTerms),
     )
-    assert.deepEqual(inner, parseTerms({ expireAfter: 2, cacheControl: true }, ''))
+    assert.deepEqual(inner, { ...parseTerms({ expireAfter: 2 }, ''), cacheControl: true })
   })
 
   test('expirations by status code add up: what the inner ones do not say, the outer ones do', () => {

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { randomBytes } from 'node:crypto'
 import { suite, test } from 'node:test'
 import { setTimeout as delay } from 'node:timers/promises'
+import type { AgentOptions, Terms } from 'caching-agent'
 import { type Dispatcher, request } from 'undici'
 import { fetchWith, get, testAgent } from './helpers/agent.ts'
 import { origin } from './helpers/origin.ts'
@@ -186,6 +187,79 @@ suite('§4.3.4: freshening', () => {
     )
   })
 
+  for (const control of ['max-age=0', 'max-age=0, stale-while-revalidate=100']) {
+    test(`a 304 that names fewer fields in Vary freshens a response, which keeps its own: ${control}`, async (t) => {
+      const { url, seen } = await origin(t, (request, response) => {
+        const isValid = request.headers['if-none-match'] === '"v1"'
+        response.setHeader('ETag', '"v1"').setHeader('Cache-Control', control)
+        response.setHeader('Vary', isValid ? 'Origin' : 'Origin, Accept-Language')
+        response.writeHead(isValid ? 304 : 200).end(isValid ? undefined : 'content')
+      })
+      const agent = testAgent(t)
+      await get(agent, url, as('de'))
+      for (let round = 0; round < 4; round++) {
+        const { body, info, response } = await get(agent, url, as('de'))
+        assert.equal(body, 'content')
+        assert.notEqual(info?.status, 'miss')
+        assert.equal(response.headers.get('vary'), 'Origin, Accept-Language')
+        await delay(20)
+      }
+      assert.equal((await get(agent, url, as('en'))).info?.reason, 'vary-miss')
+      const conditions = seen.map(({ headers }) => headers['if-none-match'])
+      assert.deepEqual(conditions.slice(0, -1), [undefined, '"v1"', '"v1"', '"v1"', '"v1"'])
+    })
+  }
+
+  test('one that says that a response is for everybody freshens it for whom it was for', async (t) => {
+    const { url } = await origin(t, (request, response) => {
+      const isValid = request.headers['if-none-match'] === '"v1"'
+      response.setHeader('Cache-Control', isValid ? 'public, max-age=60' : 'private, max-age=0')
+      response.setHeader('ETag', '"v1"').writeHead(isValid ? 304 : 200)
+      response.end(isValid ? undefined : `for ${request.headers.authorization}`)
+    })
+    const agent = testAgent(t)
+    const of = (authorization: string) => ({ headers: { authorization } })
+    await get(agent, url, of('one'))
+    assert.equal((await get(agent, url, of('one'))).info?.status, 'revalidated')
+    assert.equal((await get(agent, url, of('one'))).info?.status, 'hit')
+    assert.equal((await get(agent, url, of('two'))).body, 'for two')
+  })
+
+  // biome-ignore format: one rule a row
+  const unconfirmed: [use: string, control: string, terms: AgentOptions, of?: Terms, more?: Record<string, string>][] = [
+    ['fresh', 'max-age=60', {}],
+    ['fresh by a rule', 'no-store', { expireAfter: '1h' }],
+    ['stale', 'max-age=0', {}],
+    ['stale while it is validated', 'max-age=0, stale-while-revalidate=100', {}],
+    ['stale, as the user lets it be', 'max-age=0', { staleWhileRevalidate: true }],
+    ['stale, as the request does', 'max-age=0', {}, {}, { 'cache-control': 'max-stale' }],
+    ['offline', 'max-age=60', {}, { mode: 'offline' }],
+    ['instead of an error', 'max-age=0, stale-if-error=100', { staleIfError: true }, {}, { 'x-fail': 'yes' }],
+  ]
+  for (const [use, control, options, terms = {}, more = {}] of unconfirmed) {
+    test(`one that names more leaves it to be validated each time, and never given to others: ${use}`, async (t) => {
+      const { url, seen } = await origin(t, (request, response) => {
+        if (request.headers['x-fail']) return response.writeHead(503).end('failed')
+        const language = String(request.headers['accept-language'])
+        const isValid = request.headers['if-none-match'] === `"${language}"`
+        if (isValid) response.setHeader('Vary', 'Accept-Language')
+        response.setHeader('ETag', `"${language}"`).setHeader('Cache-Control', control)
+        return response.writeHead(isValid ? 304 : 200).end(isValid ? undefined : language)
+      })
+      const agent = testAgent(t, options)
+      await get(agent, url, as('de'))
+      await get(agent, url, as('de', { 'cache-control': 'no-cache' }))
+      for (let round = 0; round < 2; round++) {
+        const { body, info } = await get(agent, url, as('de'))
+        assert.deepEqual([body, info?.status], ['de', 'revalidated'])
+      }
+      assert.equal(seen.filter(({ headers }) => !headers['if-none-match']).length, 1)
+      await agent.cache.resetExpiration()
+      const { body } = await get(agent.with(terms), url, as('en', more))
+      assert.notEqual(body, 'de')
+    })
+  }
+
   test('§5.2.2.4: fields that no-cache names are sent only after validation', async (t) => {
     const { url } = await origin(t, (request, response) => {
       response.setHeader('ETag', '"v1"').setHeader('X-Once', 'yes').setHeader('X-Other', 'yes')
@@ -230,7 +304,7 @@ suite('§4.3.5: the answer to HEAD', () => {
     t.mock.timers.enable({ apis: ['Date'], now: Date.now() })
     const { url, seen } = await origin(t, (request, response, count) => {
       response.setHeader('Cache-Control', 'max-age=60').setHeader('X-Count', String(count))
-      response.setHeader('Content-Length', '7')
+      response.setHeader('Content-Length', '7').setHeader('ETag', '"v1"')
       if (request.method === 'GET') response.setHeader('X-Get', 'yes')
       response.end(request.method === 'HEAD' ? undefined : 'content')
     })
@@ -244,6 +318,39 @@ suite('§4.3.5: the answer to HEAD', () => {
     assert.equal((await get(agent, url, { method: 'HEAD' })).info?.status, 'hit')
     assert.deepEqual([seen.length, await agent.cache.count()], [2, 1])
   })
+
+  // biome-ignore format: one rule a row
+  const silent: [what: string, control: string, ofGet: Record<string, string>, ofHead: Record<string, string>][] = [
+    ['no validator', 'max-age=60', {}, {}],
+    ['no more than the same length', 'max-age=60', {}, { 'Content-Length': '9' }],
+    ['none in common', 'max-age=60', { 'Last-Modified': 'Mon, 01 Jan 2024 00:00:00 GMT' }, { ETag: '"v2"' }],
+    ['none, and is not stored itself', 'no-store', {}, {}],
+  ]
+  for (const [what, control, ofGet, ofHead] of silent) {
+    test(`that has ${what} neither freshens the stored response to GET nor ends it`, async (t) => {
+      t.mock.timers.enable({ apis: ['Date'], now: Date.now() })
+      const { url } = await origin(t, (request, response, count) => {
+        response.setHeader('X-Version', String(count))
+        if (request.method === 'HEAD')
+          return response.writeHead(200, { 'Cache-Control': control, ...ofHead }).end()
+        response.setHeader('Cache-Control', 'max-age=60').writeHead(200, ofGet)
+        return response.end(`version ${count}`)
+      })
+      const agent = testAgent(t)
+      const version = async (init: RequestInit = {}, terms: Terms = {}) => {
+        const { response, body } = await get(agent.with(terms), url, init)
+        return [response.headers.get('x-version'), body]
+      }
+      await get(agent, url)
+      const noCache = { method: 'HEAD', headers: { 'cache-control': 'no-cache' } }
+      assert.deepEqual(await version(noCache), ['2', ''])
+      assert.deepEqual(await version(), ['1', 'version 1'])
+      t.mock.timers.tick(61_000)
+      assert.deepEqual(await version({ method: 'HEAD' }), ['3', ''])
+      assert.deepEqual(await version({}, { mode: 'offline' }), ['1', 'version 1'])
+      assert.deepEqual(await version(), ['4', 'version 4'])
+    })
+  }
 
   // biome-ignore format: one rule a row
   const contradictions: [what: string, status: number, fields: Record<string, string>][] = [

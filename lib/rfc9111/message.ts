@@ -45,4 +45,9 @@ export interface StoredResponse extends ResponseMessage {
   readonly maxLifetime?: number
   /** When it was marked as stale, in milliseconds since the epoch; without a meaning if it was received since. */
   readonly staleFrom?: number
+  /**
+   * Whether nobody may have it but whom the origin confirms it for: a 304 has named more fields by which it
+   * differs than are known of the request it was stored for.
+   */
+  readonly isToBeConfirmed?: true
 }

@@ -131,9 +131,10 @@ function selectOffline<S extends StoredResponse>(
   candidates: readonly S[],
   { matchHeaders = [] }: ReuseTerms,
 ): S | undefined {
-  const stored = select(request, candidates)
+  const usable = candidates.filter(({ isToBeConfirmed }) => !isToBeConfirmed)
+  const stored = select(request, usable)
   if (stored || matchHeaders.includes('accept-encoding')) return stored
-  return select(request, candidates, (candidate) => matchesButForCodings(candidate, request))
+  return select(request, usable, (candidate) => matchesButForCodings(candidate, request))
 }
 
 /**
@@ -179,6 +180,7 @@ function whyNotReusable(
   now: number,
 ): ForwardReason | undefined {
   if (request.has('no-cache')) return 'request'
+  if (stored.isToBeConfirmed) return 'stale'
 
   // A rule of the user overrules the response's own directives.
   const byRule = stored.expires !== undefined

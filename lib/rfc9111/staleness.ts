@@ -27,6 +27,7 @@ type StaleUse = 'stale-while-revalidate' | 'stale-if-error'
  * @param use what it is to be used for
  */
 export function forbidsStale(stored: StoredResponse, use?: StaleUse): boolean {
+  if (stored.isToBeConfirmed) return true
   const directives = responseDirectives(stored)
   if (directives.has('must-revalidate')) return true
   if (stored.shared && directives.has('proxy-revalidate')) return true

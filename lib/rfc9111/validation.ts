@@ -71,17 +71,23 @@ export function freshenedFields(stored: Fields, confirmation: Fields): Fields {
 }
 
 /**
- * §4.3.5: whether the answer to a HEAD request is about the same content as a stored response to GET:
- * neither its validators nor its length say otherwise.
+ * §4.3.5: whether the answer to a HEAD request is about the same content as a stored response to GET. It takes a
+ * validator to tell: that both say nothing, or that the length is the same, is no evidence.
  *
  * @param length of the stored content, where it is known
  */
-export function agreesWithHead(stored: Fields, length: number | undefined, head: Fields): boolean {
-  for (const name of ['etag', 'last-modified']) {
-    if (head[name] !== undefined && fieldValue(head, name) !== fieldValue(stored, name))
-      return false
-  }
+export function comparedWithHead(
+  stored: Fields,
+  length: number | undefined,
+  head: Fields,
+): 'same' | 'other' | 'unknown' {
   const announced = fieldValue(head, 'content-length')
   const known = length === undefined ? fieldValue(stored, 'content-length') : String(length)
-  return announced === undefined || known === undefined || announced === known
+  if (announced !== undefined && known !== undefined && announced !== known) return 'other'
+  const validators = ['etag', 'last-modified']
+    .map((name) => [fieldValue(head, name), fieldValue(stored, name)] as const)
+    .filter(([theirs]) => theirs !== undefined)
+  if (validators.some(([theirs, ours]) => ours !== undefined && theirs !== ours)) return 'other'
+  const areAllKnown = validators.every(([, ours]) => ours !== undefined)
+  return validators.length > 0 && areAllKnown ? 'same' : 'unknown'
 }

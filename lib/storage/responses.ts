@@ -104,13 +104,21 @@ export class Responses {
    * known without asking the store comes at once.
    */
   find(cacheKey: string, request: RequestMessage): Awaitable<Entry[]> {
+    return (
+      this.findKnown(cacheKey, request) ??
+      this.#search(cacheKey, request, this.#pending.entries(cacheKey))
+    )
+  }
+
+  /** What {@link find} finds without asking the store; undefined where it has to. */
+  findKnown(cacheKey: string, request: RequestMessage): Entry[] | undefined {
     const recent = this.#pending.entries(cacheKey)
     const matching = recent.filter(({ nominated }) => nominatedMatch(nominated, request))
     // What is being deleted is not there any more, however long the store takes for it.
     const isDeleted = this.#clearing !== undefined || this.#deleting.has(cacheKey)
     if (matching.length > 0 || isDeleted) return matching
     const known = this.#known(cacheKey, request)
-    return known ? [known] : this.#search(cacheKey, request, recent)
+    return known && [known]
   }
 
   /** A stored response that matches a request, and is in memory. */

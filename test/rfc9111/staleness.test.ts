@@ -69,6 +69,7 @@ suite('§4.2.4 Serving Stale Responses: forbidsStale', () => {
     ['§5.2.2.2: also for a use that the response allows', stored(cc('must-revalidate, USE=60')), true, true],
     ['§5.2.2.2: also where a rule of the user decides', stored(cc('must-revalidate'), RULE), false, true],
     ['§5.2.2.2: also where that never ends', stored(cc('must-revalidate'), { expires: Infinity }), false, true],
+    ['§4.3.4: what the origin has to confirm for each request does', stored(cc('USE=60'), { isToBeConfirmed: true }), true, true],
     ['§5.2.2.4: no-cache does', stored(cc('no-cache')), false, true],
     ['§5.2.2.4: also for a use that the response allows', stored(cc('no-cache, USE=60')), true, true],
     ['§5.2.2.4: for some fields it does not', stored(cc('no-cache="set-cookie"')), false, false],

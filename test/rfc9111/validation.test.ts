@@ -3,7 +3,7 @@ import { suite, test } from 'node:test'
 import fc from 'fast-check'
 import type { Fields } from '../../lib/rfc9111/message.ts'
 import {
-  agreesWithHead,
+  comparedWithHead,
   conditionalFields,
   confirmed,
   freshenedFields,
@@ -224,30 +224,35 @@ suite('§3.2 Updating Stored Header Fields: freshenedFields', () => {
   })
 })
 
-suite('§4.3.5 Freshening Responses with HEAD: agreesWithHead', () => {
+suite('§4.3.5 Freshening Responses with HEAD: comparedWithHead', () => {
   const stored = { etag: '"1"', 'last-modified': DATE, 'content-length': '5' }
 
   // biome-ignore format: one rule a row
-  const rows: [rule: string, stored: Fields, length: number | undefined, head: Fields, agrees: boolean][] = [
-    ['the same validators and length agree', stored, 5, stored, true],
-    ['what says nothing does not disagree', stored, 5, {}, true],
-    ['nor does what nothing is said about', {}, 5, {}, true],
-    ['another entity-tag disagrees', stored, 5, { etag: '"2"' }, false],
-    ['even with the same date', stored, 5, { etag: '"2"', 'last-modified': DATE }, false],
-    ['another date disagrees', stored, 5, { 'last-modified': LATER }, false],
-    ['even with the same entity-tag', stored, 5, { etag: '"1"', 'last-modified': LATER }, false],
-    ['an entity-tag that is not stored disagrees', { 'last-modified': DATE }, 5, { etag: '"1"', 'last-modified': DATE }, false],
-    ['a date that is not stored disagrees', { etag: '"1"' }, 5, { etag: '"1"', 'last-modified': DATE }, false],
-    ['one validator of two is enough', stored, 5, { etag: '"1"' }, true],
-    ['another length disagrees', stored, 5, { etag: '"1"', 'content-length': '6' }, false],
-    ['it is the content that counts, not what has been said of it', { etag: '"1"' }, 5, { etag: '"1"', 'content-length': '5' }, true],
-    ['no length is not known to be another', stored, 5, { etag: '"1"' }, true],
-    ['content of unknown length agrees with any', { etag: '"1"' }, undefined, { etag: '"1"', 'content-length': '6' }, true],
-    ['no content is of length 0', {}, 0, { 'content-length': '0' }, true],
-    ['and of no other', {}, 0, { 'content-length': '1' }, false],
-    ['other fields do not matter', stored, 5, { 'content-type': 'text/plain', x: '1' }, true],
+  const rows: [rule: string, stored: Fields, length: number | undefined, head: Fields, compared: 'same' | 'other' | 'unknown'][] = [
+    ['the same validators and length are of the same', stored, 5, stored, 'same'],
+    ['who says nothing is no evidence', stored, 5, {}, 'unknown'],
+    ['nor is it where nothing is known', {}, 5, {}, 'unknown'],
+    ['the same length alone is none', stored, 5, { 'content-length': '5' }, 'unknown'],
+    ['not even with the same other fields', { x: '1' }, 5, { x: '1', 'content-length': '5' }, 'unknown'],
+    ['another entity-tag is of another', stored, 5, { etag: '"2"' }, 'other'],
+    ['even with the same date', stored, 5, { etag: '"2"', 'last-modified': DATE }, 'other'],
+    ['another date is', stored, 5, { 'last-modified': LATER }, 'other'],
+    ['even with the same entity-tag', stored, 5, { etag: '"1"', 'last-modified': LATER }, 'other'],
+    ['an entity-tag that is not stored may be of another', { 'last-modified': DATE }, 5, { etag: '"1"', 'last-modified': DATE }, 'unknown'],
+    ['a date that is not stored may be', { etag: '"1"' }, 5, { etag: '"1"', 'last-modified': DATE }, 'unknown'],
+    ['where there is no other one, too', {}, 5, { etag: '"1"' }, 'unknown'],
+    ['one validator of two is enough', stored, 5, { etag: '"1"' }, 'same'],
+    ['be it the date', stored, 5, { 'last-modified': DATE }, 'same'],
+    ['another length is of another', stored, 5, { etag: '"1"', 'content-length': '6' }, 'other'],
+    ['also without validators', {}, 5, { 'content-length': '6' }, 'other'],
+    ['it is the content that counts, not what has been said of it', { etag: '"1"' }, 5, { etag: '"1"', 'content-length': '5' }, 'same'],
+    ['no length is not known to be another', stored, 5, { etag: '"1"' }, 'same'],
+    ['content of unknown length may be of any', { etag: '"1"' }, undefined, { etag: '"1"', 'content-length': '6' }, 'same'],
+    ['no content is of length 0', { etag: '"1"' }, 0, { etag: '"1"', 'content-length': '0' }, 'same'],
+    ['and of no other', {}, 0, { 'content-length': '1' }, 'other'],
+    ['other fields do not matter', stored, 5, { etag: '"1"', 'content-type': 'text/plain', x: '1' }, 'same'],
   ]
-  for (const [rule, fields, length, head, agrees] of rows) {
-    test(rule, () => assert.equal(agreesWithHead(fields, length, head), agrees))
+  for (const [rule, fields, length, head, compared] of rows) {
+    test(rule, () => assert.equal(comparedWithHead(fields, length, head), compared))
   }
 })
