@@ -182,6 +182,33 @@ for (const [scheme, skip, start] of kinds) {
       }
     })
 
+    test('over a link that is no faster than others is read while large content is written to it', async (t) => {
+      const large = randomBytes(7_000_000)
+      const { url } = await origin(t, (request, response) =>
+        response.end(request.url === '/large' ? large : 'content'),
+      )
+      const store = new URL(freshStore())
+      store.port = String(await startLink(t, server.port, 8_000_000))
+      const { agent, errors } = observedAgent(t, store.href)
+      assert.equal(await outcome(agent, url), 'miss')
+      assert.equal(await outcome(agent, url), 'hit')
+      let isWritten = false
+      const writing = get(agent, `${url}/large`)
+        .then(() => agent.cache.responses.settled())
+        .finally(() => {
+          isWritten = true
+        })
+      const outcomes: unknown[] = []
+      while (!isWritten) {
+        outcomes.push((await timed(agent, url)).outcome)
+        await delay(10)
+      }
+      await writing
+      assert.deepEqual(new Set(outcomes), new Set(['hit']))
+      assert.equal((await get(agent, `${url}/large`)).info?.status, 'hit')
+      assert.deepEqual(errors, [])
+    })
+
     test('is connected to once, by many requests at the start of a program', async (t) => {
       const { url } = await origin(t, ({ url }, response) => response.end(url))
       const store = freshStore()
@@ -952,6 +979,33 @@ async function startProxy(t: TestContext, target: number, isOpen = true, lag = 0
       }
     },
   }
+}
+
+/**
+ * A link to a server, whatever is sent over it at so many bytes a second, one thing after the other.
+ *
+ * @returns its port
+ */
+async function startLink(t: TestContext, target: number, rate: number): Promise<number> {
+  let isFreeAt = 0
+  const server = createServer((client) => {
+    const upstream = connect(target, '127.0.0.1')
+    const sent = new Transform({
+      transform(data: Buffer, _, pass) {
+        const now = performance.now()
+        isFreeAt = Math.max(isFreeAt, now) + (data.length / rate) * 1000
+        setTimeout(pass, isFreeAt - now, null, data)
+      },
+    })
+    client.pipe(sent).pipe(upstream).pipe(client)
+    for (const socket of [client, upstream]) {
+      socket.on('error', () => {})
+      t.after(() => socket.destroy())
+    }
+  }).listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  t.after(() => server.close())
+  return (server.address() as AddressInfo).port
 }
 
 suite('a store on a server that cannot be', () => {

@@ -18,6 +18,7 @@ import { openMemory } from './memory-store.ts'
 import { isKeyvRedis, openKeyvRedis } from './servers/redis-store.ts'
 import { openServer } from './servers/server.ts'
 import { openSqlite } from './sqlite.ts'
+import { WriteQueue, writtenInTurn } from './write-queue.ts'
 
 /**
  * Where responses are kept: a URL (`sqlite://path`, `memory:`, `redis://host`, `valkey://host`,
@@ -43,11 +44,19 @@ export function openStore(
   const store = option instanceof URL ? textOf(option) : option
   const stores =
     typeof store === 'string' ? openUrl(store, events, deadlines, access) : openKeyv(store, events)
-  const { loaded, leases } = stores
+  const { loaded, leases, isInMemory, isWaitedFor } = stores
   const reading = new CircuitBreaker()
   const heads = guardStore(stores.heads, events, deadlines, loaded, reading)
   const chunks = guardStore(stores.chunks, events, deadlines, loaded, reading)
-  const guarded = { ...stores, heads, chunks, patience: deadlines.read }
+  // What is on this machine keeps nobody else from reading.
+  const queue = isInMemory || isWaitedFor ? undefined : new WriteQueue(deadlines.write)
+  const guarded = {
+    ...stores,
+    // Outside of the guard: the deadline of what waits for its turn begins with that.
+    heads: queue ? writtenInTurn(heads, queue) : heads,
+    chunks: queue ? writtenInTurn(chunks, queue) : chunks,
+    patience: deadlines.read,
+  }
   if (leases === undefined) return guarded
   // A request that has waited for the store in vain does not do so again.
   const take: LeaseStore['take'] = async (...lease) =>
