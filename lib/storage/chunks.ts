@@ -408,6 +408,11 @@ export function chunkKey(generation: string, index: number): string {
   return `${generation}.${index}`
 }
 
+/** Whether a text may be the key of a chunk. Earlier releases gave the generations of a process no number. */
+export function isChunkKey(text: string): boolean {
+  return /^[\da-f]{24}(-[\da-z]+)?\.\d+$/.test(text)
+}
+
 /** The keys of all chunks of some content. */
 export function chunkKeys({ generation, chunkSize, length }: ChunksRecord): string[] {
   const number = Math.ceil(length / chunkSize)

@@ -116,13 +116,24 @@ export function isKeyv(value: object): boolean {
 /** How many keys are deleted at a time, so that nothing else waits for long. */
 const DELETE_STEP = 50
 
-/** A byte store in a Keyv: all keys that begin with `prefix`. */
+/** Which part of a Keyv a store is: the rest belongs to others. */
+export interface Share {
+  /** How all of its keys begin. */
+  readonly prefix: string
+  /** Whether what comes after that is a key of ours: the keys of others may begin in the same way. */
+  isOurs(key: string): boolean
+}
+
+const ALL: Share = { prefix: '', isOurs: () => true }
+
+/** A byte store in a Keyv, or in part of one. */
 export function keyvStore(
   keyv: KeyvLike,
   encoding: Encoding,
   errors: KeyvErrors,
-  prefix = '',
+  share: Share = ALL,
 ): ByteStore {
+  const { prefix, isOurs } = share
   const inner = keyv as InnerKeyv
   const isText = encoding === 'text'
   const copy = (bytes: Uint8Array) =>
@@ -182,7 +193,7 @@ export function keyvStore(
     },
 
     async clear(onStep) {
-      if (prefix === '') {
+      if (share === ALL) {
         await errors.during(() => inner.clear(), Boolean)
         return
       }
@@ -209,6 +220,7 @@ export function keyvStore(
           onStep?.()
           if (!key.startsWith(start)) continue
           const name = key.slice(start.length)
+          if (!isOurs(name)) continue
           // An iterator yields the envelope's value; of bytes without an envelope there is none.
           const bytes =
             value === undefined && inner.getRaw ? await inner.getRaw(prefix + name) : value

@@ -3,8 +3,10 @@ import { resolve } from 'node:path'
 import { inspect } from 'node:util'
 import type { Events } from '../observe/events.ts'
 import type { FileAccess, Stores } from './byte-store.ts'
+import { isChunkKey } from './chunks.ts'
 import { ErrorListeners } from './error-listeners.ts'
 import { CircuitBreaker, DEFAULT_DEADLINES, type Deadlines, guardStore } from './guarded-store.ts'
+import { isHeadKey } from './heads.ts'
 import {
   isKeyv,
   type KeyvAdapterLike,
@@ -121,7 +123,7 @@ function openText(
   const keyv = isKeyv(option) ? (option as KeyvLike) : namespacedKeyv(option, listeners)
   const errors = new KeyvErrors(keyv, onError, listeners)
   return {
-    heads: keyvStore(keyv, 'text', errors, 'response.'),
-    chunks: keyvStore(keyv, 'text', errors, 'chunk.'),
+    heads: keyvStore(keyv, 'text', errors, { prefix: 'response.', isOurs: isHeadKey }),
+    chunks: keyvStore(keyv, 'text', errors, { prefix: 'chunk.', isOurs: isChunkKey }),
   }
 }
