@@ -224,6 +224,35 @@ suite('a store that fails never fails a request', () => {
     assert.deepEqual([body.length, info?.status], [1_000_000, 'hit'])
   })
 
+  for (const [time, reads] of [
+    [400, 1],
+    [700, 2],
+  ] as const) {
+    test(`one that takes ${time} ms for more than the beginning of a hit holds up none of it that is there`, async (t) => {
+      const content = randomBytes(1_000_000)
+      const { url, seen } = await origin(t, (_, response) => response.end(content))
+      const map = new Map<string, unknown>()
+      let slow = 0
+      const get = async (key: string) => {
+        if (key.endsWith('.1')) {
+          slow += 1
+          await delay(time)
+        }
+        return map.get(key)
+      }
+      const set = async (key: string, value: unknown) => map.set(key, value) && true
+      const store = { ...adapter({ get, set }), has: async (key: string) => map.has(key) }
+      const agent = testAgent(t, { expireAfter: '1h', store, memory: false })
+      const ask = () => undici.request(url, { dispatcher: agent })
+      await (await ask()).body.arrayBuffer()
+      await agent.cache.responses.settled()
+      assert.equal(slow, 0)
+      const { body } = await ask()
+      assert.ok(content.equals(Buffer.from(await body.arrayBuffer())))
+      assert.deepEqual([seen.length, slow], [1, reads])
+    })
+  }
+
   test('one that fails while a response is received fails none of those who read it', async (t) => {
     const content = randomBytes(3_000_000)
     const { url, seen } = await origin(t, async (_, response) => {

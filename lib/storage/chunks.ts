@@ -1,4 +1,5 @@
 import { setTimeout as delay } from 'node:timers/promises'
+import type { Awaitable } from '../awaitable.ts'
 import type { About, ByteStore, Readership, Stores, Unreferenced } from './byte-store.ts'
 import {
   type ChunksRecord,
@@ -134,22 +135,35 @@ export class Chunks {
   /**
    * The first chunks that are needed, where the store has all that follow: as long as the caller has been given
    * nothing, the origin can be asked instead. From a store that may evict what it has just said to have, more of
-   * them are read before.
+   * them are read before, as long as that takes no longer than it may.
    *
    * @param end the index behind the last chunk that is needed
+   * @returns them; the last one may still be being read, and is undefined if that fails
    */
-  async readFirst(record: ChunksRecord, index: number, end: number): Promise<Buffer[]> {
+  async readFirst(
+    record: ChunksRecord,
+    index: number,
+    end: number,
+  ): Promise<Awaitable<Buffer | undefined>[]> {
     const until = performance.now() + READ_AHEAD_TIME
     const [first, areThere] = await Promise.all([
       this.read(record, index, false),
       this.#haveAll(chunkKeys(record).slice(index + 1, end)),
     ])
     if (!areThere) throw new LostContentError('a chunk of the stored content is missing')
-    const chunks = [first]
+    const chunks: Awaitable<Buffer | undefined>[] = [first]
     if (this.#store.hasAll === undefined) return chunks
     const last = Math.min(end, index + Math.floor(READ_AHEAD / record.chunkSize))
-    while (index + chunks.length < last && performance.now() < until) {
-      chunks.push(await this.read(record, index + chunks.length, false))
+    const { promise: over, resolve } = Promise.withResolvers<undefined>()
+    const timer = setTimeout(resolve, until - performance.now(), undefined)
+    try {
+      while (index + chunks.length < last && performance.now() < until) {
+        const reading = this.read(record, index + chunks.length, false)
+        // What there is by then is enough to begin with.
+        chunks.push((await Promise.race([reading, over])) ?? reading.catch(() => undefined))
+      }
+    } finally {
+      clearTimeout(timer)
     }
     return chunks
   }
@@ -431,14 +445,14 @@ export function chunkedContent(chunks: Chunks, record: ChunksRecord): Content {
     ) {
       chunks.retain(generation)
       let hasBegun = isMidway
-      let ahead: Buffer[] = []
+      let ahead: Awaitable<Buffer | undefined>[] = []
       return {
         async read() {
           if (position >= length) return null
           const index = Math.floor(position / chunkSize)
           if (!hasBegun) ahead = await chunks.readFirst(record, index, Math.ceil(end / chunkSize))
           hasBegun = true
-          const chunk = ahead.shift() ?? (await chunks.read(record, index, !isHeldBack))
+          const chunk = (await ahead.shift()) ?? (await chunks.read(record, index, !isHeldBack))
           if (chunk.length !== Math.min(chunkSize, length - index * chunkSize)) {
             throw new LostContentError('a chunk of the stored content has a wrong length')
           }
