@@ -479,19 +479,29 @@ for (const [scheme, skip, start] of kinds) {
       }
     })
 
-    test('is never told of with its credentials', async (t) => {
+    test('is never told of with its password', async (t) => {
       const { url } = await origin(t, (_, response) => response.end('content'))
-      const secrets = ['mallory', 'wr0ng/pässwörd']
-      const [user, password] = secrets.map(encodeURIComponent)
+      const secret = 'wr0ng/pässwörd'
+      const password = encodeURIComponent(secret)
       const wrong = new URL(freshStore())
-      wrong.username = user as string
-      wrong.password = password as string
+      wrong.username = 'mallory'
+      wrong.password = password
       const { agent, errors } = observedAgent(t, wrong.href)
       await timed(agent, url)
       await agent.cache.clear().catch((error: Error) => errors.push({ operation: 'open', error }))
       assert.match(errors[0]?.error.message ?? '', /password/i)
       const told = inspect(errors, { depth: Infinity, showHidden: true })
-      for (const secret of [...secrets, password as string]) assert.ok(!told.includes(secret), told)
+      for (const hidden of [secret, password]) assert.ok(!told.includes(hidden), told)
+    })
+
+    test('is told of by its whole name, however short the password is', async (t) => {
+      for (const password of ['s', 'no', 'a*b']) {
+        const store = `${scheme}://u:${password}@no-such-host.invalid`
+        const { errors } = observedAgent(t, store)
+        while (errors.length === 0) await delay(10)
+        const told = errors[0]?.error.message
+        assert.match(told ?? '', /^\w+:\/\/no-such-host.invalid: .* no-such-host.invalid/)
+      }
     })
   })
 }
@@ -868,6 +878,28 @@ test('a server at the second address of its name does not keep a program running
     const flags = ['--conditions=source', '--input-type=module', '-e', program, store]
     const { stdout } = await run(process.execPath, flags, { cwd: ROOT, timeout: 20_000 })
     assert.equal(stdout, '0\n')
+  }
+})
+
+test('a server that repeats the password is quoted without it', async (t) => {
+  const server = createServer((socket) => {
+    socket.on('data', (data) => {
+      const password = String(data).includes('longer') ? 'longer' : 'ab'
+      socket.write(`-ERR no about-${password}s: ${password}, redis://u:${password}@host\r\n`)
+    })
+    socket.on('error', () => {})
+  }).listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  t.after(() => server.close())
+  const { port } = server.address() as AddressInfo
+  const quoted = {
+    ab: 'no about-abs: ***, redis://u:***@host',
+    longer: 'no about-***s: ***, redis://u:***@host',
+  }
+  for (const [password, expected] of Object.entries(quoted)) {
+    const { errors } = observedAgent(t, `redis://u:${password}@127.0.0.1:${port}`)
+    while (errors.length === 0) await delay(10)
+    assert.equal(errors[0]?.error.message, `redis://127.0.0.1:${port}: ERR ${expected}`)
   }
 })
 
