@@ -128,7 +128,8 @@ function patternOf({ name, isSecret }: HiddenValue, text: string): string {
   return `(?<=[?&;](?:${names})=)${value}(?=[&;#>"',\\s]|$)`
 }
 
-function escapePattern(text: string): string {
+/** A pattern that matches a text and nothing else. */
+export function escapePattern(text: string): string {
   return text.replace(/[\\^$.*+?()[\]{}|/-]/g, '\\$&')
 }
 

@@ -322,6 +322,35 @@ test('redis:// and valkey:// that name the same server share neither responses n
   }
 })
 
+for (const scheme of ['redis', 'valkey']) {
+  test(`a request that waits for another machine is delayed once where the server freezes meanwhile: ${scheme}://`, {
+    skip: noRedis,
+  }, async (t) => {
+    const server = await startRedis()
+    const options = { store: serverUrl(scheme, server), memory: false, expireAfter: '1h' } as const
+    const { url, seen } = await origin(t, async (_, response, count) => {
+      if (count === 1) await delay(1000)
+      response.end('content')
+    })
+    const [one, other] = [0, 1].map(() => testAgent(t, options))
+    assert.ok(one && other)
+    await Promise.all([one.cache.has(url), other.cache.has(url)])
+    const first = get(one, url)
+    while (seen.length === 0) await delay(5)
+    const second = get(other, url)
+    await delay(200)
+    assert.equal(seen.length, 1, 'it waits')
+    t.after(() => server.resume())
+    server.freeze()
+    const start = performance.now()
+    assert.equal((await second).body, 'content')
+    const took = performance.now() - start
+    assert.ok(took < 900, `${took} ms`)
+    server.resume()
+    await first
+  })
+}
+
 suite('Leases: a store that fails', () => {
   const failing = (take: LeaseStore['take']) => {
     const errors: string[] = []

@@ -182,6 +182,33 @@ for (const [scheme, skip, start] of kinds) {
       }
     })
 
+    test('over a link that is no faster than others is read while large content is written to it', async (t) => {
+      const large = randomBytes(7_000_000)
+      const { url } = await origin(t, (request, response) =>
+        response.end(request.url === '/large' ? large : 'content'),
+      )
+      const store = new URL(freshStore())
+      store.port = String(await startLink(t, server.port, 8_000_000))
+      const { agent, errors } = observedAgent(t, store.href)
+      assert.equal(await outcome(agent, url), 'miss')
+      assert.equal(await outcome(agent, url), 'hit')
+      let isWritten = false
+      const writing = get(agent, `${url}/large`)
+        .then(() => agent.cache.responses.settled())
+        .finally(() => {
+          isWritten = true
+        })
+      const outcomes: unknown[] = []
+      while (!isWritten) {
+        outcomes.push((await timed(agent, url)).outcome)
+        await delay(10)
+      }
+      await writing
+      assert.deepEqual(new Set(outcomes), new Set(['hit']))
+      assert.equal((await get(agent, `${url}/large`)).info?.status, 'hit')
+      assert.deepEqual(errors, [])
+    })
+
     test('is connected to once, by many requests at the start of a program', async (t) => {
       const { url } = await origin(t, ({ url }, response) => response.end(url))
       const store = freshStore()
@@ -452,19 +479,29 @@ for (const [scheme, skip, start] of kinds) {
       }
     })
 
-    test('is never told of with its credentials', async (t) => {
+    test('is never told of with its password', async (t) => {
       const { url } = await origin(t, (_, response) => response.end('content'))
-      const secrets = ['mallory', 'wr0ng/pässwörd']
-      const [user, password] = secrets.map(encodeURIComponent)
+      const secret = 'wr0ng/pässwörd'
+      const password = encodeURIComponent(secret)
       const wrong = new URL(freshStore())
-      wrong.username = user as string
-      wrong.password = password as string
+      wrong.username = 'mallory'
+      wrong.password = password
       const { agent, errors } = observedAgent(t, wrong.href)
       await timed(agent, url)
       await agent.cache.clear().catch((error: Error) => errors.push({ operation: 'open', error }))
       assert.match(errors[0]?.error.message ?? '', /password/i)
       const told = inspect(errors, { depth: Infinity, showHidden: true })
-      for (const secret of [...secrets, password as string]) assert.ok(!told.includes(secret), told)
+      for (const hidden of [secret, password]) assert.ok(!told.includes(hidden), told)
+    })
+
+    test('is told of by its whole name, however short the password is', async (t) => {
+      for (const password of ['s', 'no', 'a*b']) {
+        const store = `${scheme}://u:${password}@no-such-host.invalid`
+        const { errors } = observedAgent(t, store)
+        while (errors.length === 0) await delay(10)
+        const told = errors[0]?.error.message
+        assert.match(told ?? '', /^\w+:\/\/no-such-host.invalid: .* no-such-host.invalid/)
+      }
     })
   })
 }
@@ -844,6 +881,28 @@ test('a server at the second address of its name does not keep a program running
   }
 })
 
+test('a server that repeats the password is quoted without it', async (t) => {
+  const server = createServer((socket) => {
+    socket.on('data', (data) => {
+      const password = String(data).includes('longer') ? 'longer' : 'ab'
+      socket.write(`-ERR no about-${password}s: ${password}, redis://u:${password}@host\r\n`)
+    })
+    socket.on('error', () => {})
+  }).listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  t.after(() => server.close())
+  const { port } = server.address() as AddressInfo
+  const quoted = {
+    ab: 'no about-abs: ***, redis://u:***@host',
+    longer: 'no about-***s: ***, redis://u:***@host',
+  }
+  for (const [password, expected] of Object.entries(quoted)) {
+    const { errors } = observedAgent(t, `redis://u:${password}@127.0.0.1:${port}`)
+    while (errors.length === 0) await delay(10)
+    assert.equal(errors[0]?.error.message, `redis://127.0.0.1:${port}: ERR ${expected}`)
+  }
+})
+
 suite('a server that accepts connections', () => {
   /** What a program says that has an agent on such a server, and a URL to request. */
   async function output(t: TestContext, accept: (socket: Socket) => void, program: string) {
@@ -952,6 +1011,33 @@ async function startProxy(t: TestContext, target: number, isOpen = true, lag = 0
       }
     },
   }
+}
+
+/**
+ * A link to a server, whatever is sent over it at so many bytes a second, one thing after the other.
+ *
+ * @returns its port
+ */
+async function startLink(t: TestContext, target: number, rate: number): Promise<number> {
+  let isFreeAt = 0
+  const server = createServer((client) => {
+    const upstream = connect(target, '127.0.0.1')
+    const sent = new Transform({
+      transform(data: Buffer, _, pass) {
+        const now = performance.now()
+        isFreeAt = Math.max(isFreeAt, now) + (data.length / rate) * 1000
+        setTimeout(pass, isFreeAt - now, null, data)
+      },
+    })
+    client.pipe(sent).pipe(upstream).pipe(client)
+    for (const socket of [client, upstream]) {
+      socket.on('error', () => {})
+      t.after(() => socket.destroy())
+    }
+  }).listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  t.after(() => server.close())
+  return (server.address() as AddressInfo).port
 }
 
 suite('a store on a server that cannot be', () => {

@@ -31,6 +31,12 @@ if (redis) {
   })
 }
 
+/** Keys as those of responses and their content are. */
+const HEADS = ['a', 'b', 'c'].map((digit) => digit.repeat(64)) as [string, string, string]
+const [A, B] = HEADS
+const CHUNK = `${'d'.repeat(24)}-1z.0`
+const OLDER_CHUNK = `${'e'.repeat(24)}.12`
+
 for (const [name, store] of Object.entries(stores)) {
   suite(`the store ${name}`, () => {
     test('keeps bytes as they are', async () => {
@@ -68,29 +74,36 @@ for (const [name, store] of Object.entries(stores)) {
 
     test('deletes what is named, and clears what is its own', async () => {
       const { heads, chunks, close } = openStore(store(), new Events())
-      for (const key of ['a', 'b', 'c']) await heads.set(key, Buffer.from(key), undefined)
-      await chunks.set('a', Buffer.from('chunk'), undefined)
-      await heads.delete(['a', 'missing'])
-      assert.equal(await heads.get('a'), undefined)
-      assert.ok(await heads.get('b'))
-      assert.equal((await chunks.get('a'))?.toString(), 'chunk')
+      for (const key of HEADS) await heads.set(key, Buffer.from(key), undefined)
+      await chunks.set(CHUNK, Buffer.from('chunk'), undefined)
+      await heads.delete([A, 'missing'])
+      assert.equal(await heads.get(A), undefined)
+      assert.ok(await heads.get(B))
+      assert.equal((await chunks.get(CHUNK))?.toString(), 'chunk')
       if (name === UNLISTED) return assert.rejects(heads.clear(), /cannot list/)
       await heads.clear()
-      assert.equal(await heads.get('b'), undefined)
-      assert.equal((await chunks.get('a'))?.toString(), 'chunk')
+      assert.equal(await heads.get(B), undefined)
+      assert.equal((await chunks.get(CHUNK))?.toString(), 'chunk')
       await chunks.clear()
-      assert.equal(await chunks.get('a'), undefined)
+      assert.equal(await chunks.get(CHUNK), undefined)
       await close()
     })
 
     if (name !== UNLISTED) {
       test('lists what it has', async () => {
         const { heads, chunks, close } = openStore(store(), new Events())
-        for (const key of ['a', 'b', 'c']) await heads.set(key, Buffer.from(`of ${key}`), 60_000)
-        await chunks.set('d', Buffer.from('chunk'), undefined)
+        for (const key of HEADS) await heads.set(key, Buffer.from(`of ${key}`), 60_000)
+        for (const key of [CHUNK, OLDER_CHUNK])
+          await chunks.set(key, Buffer.from('chunk'), undefined)
         const all: string[] = []
         for await (const [key, bytes] of heads.entries() ?? []) all.push(`${key} ${bytes}`)
-        assert.deepEqual(all.sort(), ['a of a', 'b of b', 'c of c'])
+        assert.deepEqual(
+          all.sort(),
+          HEADS.map((key) => `${key} of ${key}`),
+        )
+        const chunkKeys: string[] = []
+        for await (const [key] of chunks.entries() ?? []) chunkKeys.push(key)
+        assert.deepEqual(chunkKeys.sort(), [CHUNK, OLDER_CHUNK])
         await close()
       })
     }
@@ -134,20 +147,32 @@ for (const [name, store] of Object.entries(stores)) {
 }
 
 suite('a Keyv that was handed over', () => {
-  const keyvs: [string, Keyv | Keyv5][] = [
-    ['Keyv 5', new Keyv5({ namespace: 'shared' })],
-    ['Keyv 6', new Keyv({ namespace: 'shared' })],
+  const keyvs: [string, (store: Map<string, unknown>) => unknown][] = [
+    ['Keyv 5', (store) => new Keyv5({ store, namespace: 'shared' })],
+    ['Keyv 6', (store) => new Keyv({ store, namespace: 'shared' })],
   ]
-  for (const [name, keyv] of keyvs) {
-    test(`${name}: what else is in it stays, and it is not closed`, async (t) => {
-      const { url } = await origin(t, (_, response) => response.end('content'))
-      await (keyv as Keyv).set('mine', 'untouched')
+  for (const [name, make] of keyvs) {
+    test(`${name}: what else is in it stays, whatever its keys begin with, and it is not closed`, async (t) => {
+      const { url } = await origin(t, (_, response) => response.end(Buffer.alloc(600_000, 'x')))
+      const map = new Map<string, unknown>()
+      const keyv = make(map) as Keyv
+      const mine = [
+        'mine',
+        'response.',
+        'response.settings',
+        'response.0',
+        'chunk.of.mine',
+        'chunk.1.0',
+      ]
+      for (const key of mine) await keyv.set(key, `untouched ${key}`)
       const agent = testAgent(t, { expireAfter: '1h', store: keyv })
-      await get(agent, url)
+      await get(agent, url, { headers: { authorization: 'me' } })
       assert.equal(await agent.cache.count(), 1)
+      assert.ok(map.size > mine.length + 3, 'a response, its chunks and the secret')
       await agent.cache.clear()
       await agent.close()
-      assert.equal(await (keyv as Keyv).get('mine'), 'untouched')
+      for (const key of mine) assert.equal(await keyv.get(key), `untouched ${key}`)
+      assert.equal(map.size, mine.length)
     })
   }
 })
@@ -166,7 +191,7 @@ test('a store is named by a URL as well as by its text', async () => {
 
 suite('a store that fails while it lists what it has', () => {
   const list = async function* () {
-    yield ['caching-agent::response.a', '{"value":"AAAA"}']
+    yield [`caching-agent::response.${A}`, '{"value":"AAAA"}']
     throw new Error('the connection was lost')
   }
   test('does not seem to have less', async () => {

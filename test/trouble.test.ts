@@ -224,6 +224,35 @@ suite('a store that fails never fails a request', () => {
     assert.deepEqual([body.length, info?.status], [1_000_000, 'hit'])
   })
 
+  for (const [time, reads] of [
+    [400, 1],
+    [700, 2],
+  ] as const) {
+    test(`one that takes ${time} ms for more than the beginning of a hit holds up none of it that is there`, async (t) => {
+      const content = randomBytes(1_000_000)
+      const { url, seen } = await origin(t, (_, response) => response.end(content))
+      const map = new Map<string, unknown>()
+      let slow = 0
+      const get = async (key: string) => {
+        if (key.endsWith('.1')) {
+          slow += 1
+          await delay(time)
+        }
+        return map.get(key)
+      }
+      const set = async (key: string, value: unknown) => map.set(key, value) && true
+      const store = { ...adapter({ get, set }), has: async (key: string) => map.has(key) }
+      const agent = testAgent(t, { expireAfter: '1h', store, memory: false })
+      const ask = () => undici.request(url, { dispatcher: agent })
+      await (await ask()).body.arrayBuffer()
+      await agent.cache.responses.settled()
+      assert.equal(slow, 0)
+      const { body } = await ask()
+      assert.ok(content.equals(Buffer.from(await body.arrayBuffer())))
+      assert.deepEqual([seen.length, slow], [1, reads])
+    })
+  }
+
   test('one that fails while a response is received fails none of those who read it', async (t) => {
     const content = randomBytes(3_000_000)
     const { url, seen } = await origin(t, async (_, response) => {
@@ -439,6 +468,9 @@ suite('a store that fails never fails a request', () => {
     await delay(5)
     assert.match(errors.map(({ error }) => error.message).join(), /slower than the network/)
     assert.equal((await get(agent, url)).info?.status, 'miss')
+    // What waits to be written in vain is waited for by nobody.
+    await agent.close()
+    assert.ok(performance.now() - start < 5000)
   })
 })
 
@@ -567,9 +599,13 @@ suite('what is invalidated or replaced while a store fails is not used any more,
 suite('a store that is slower than the network', () => {
   test('is not given more short responses than memory has room for', async (t) => {
     const { url } = await origin(t, (_, response) => response.end(Buffer.alloc(60_000, 'x')))
-    const writes: (() => void)[] = []
+    const opened = Promise.withResolvers<true>()
+    let written = 0
     const store = adapter({
-      set: () => new Promise((resolve) => writes.push(() => resolve(true))),
+      set: () => {
+        written += 1
+        return opened.promise
+      },
     })
     const agent = testAgent(t, { expireAfter: '1h', store, deadlines: { write: '1h' } })
     const messages = new Set<string>()
@@ -577,13 +613,78 @@ suite('a store that is slower than the network', () => {
     for (let number = 0; number < 600; number++) await get(agent, `${url}/${number}`)
     await delay(5)
     assert.deepEqual([...messages], ['the store is slower than the network'])
-    assert.ok(writes.length > 500 && writes.length < 560, `${writes.length} are waiting`)
-    for (const write of writes.splice(0)) write()
+    opened.resolve(true)
     await agent.cache.responses.settled()
+    assert.ok(written > 500 && written < 560, `${written} were waiting`)
+    const before = written
     await get(agent, `${url}/again`)
+    await agent.cache.responses.settled()
+    assert.equal(written, before + 1, 'there is room again')
+  })
+
+  test('is given what waits for its turn with all of the time that a write may take', async (t) => {
+    const { url } = await origin(t, (_, response) => response.end(Buffer.alloc(1_000_000, 'x')))
+    const map = new Map<string, unknown>()
+    let underWay = 0
+    let most = 0
+    const set = async (key: string, value: string) => {
+      underWay += value.length
+      most = Math.max(most, underWay)
+      await delay(300)
+      underWay -= value.length
+      map.set(key, value)
+      return true
+    }
+    const store = adapter({ set }, map)
+    const deadlines = { write: 500 }
+    const agent = testAgent(t, { expireAfter: '1h', store, memory: false, deadlines })
+    const errors: CacheError[] = []
+    agent.cache.on('error', (error) => errors.push(error))
+    await get(agent, url)
+    await agent.cache.responses.settled()
+    assert.equal((await get(agent, url)).info?.status, 'hit')
+    assert.deepEqual(errors, [])
+    assert.ok(most < 1_000_000, `${most} bytes were being written at a time`)
+  })
+
+  test('is given nothing that has waited for its turn for too long', async (t) => {
+    const { url } = await origin(t, (_, response) => response.end(Buffer.alloc(5_000_000, 'x')))
+    let isSlow = true
+    const map = new Map<string, unknown>()
+    const set = async (key: string, value: unknown) => {
+      if (isSlow) await delay(300)
+      map.set(key, value)
+      return true
+    }
+    const store = adapter({ set }, map)
+    const deadlines = { write: 500 }
+    const agent = testAgent(t, { expireAfter: '1h', store, memory: false, deadlines })
+    const errors: string[] = []
+    agent.cache.on('error', ({ error }) => errors.push(error.message))
+    const start = performance.now()
+    await get(agent, url)
+    await agent.cache.responses.settled()
+    assert.ok(performance.now() - start < 2000)
+    isSlow = false
+    // It has not failed, and is used at once.
+    assert.equal((await get(agent, url)).info?.status, 'miss')
+    await agent.cache.responses.settled()
+    assert.equal((await get(agent, url)).info?.status, 'hit')
+    assert.deepEqual(errors, ['the store is slower than the network'])
+  })
+
+  test('and then hangs fails what waits for its turn, and lets the agent be closed', async (t) => {
+    const { url } = await origin(t, (_, response) => response.end(Buffer.alloc(5_000_000, 'x')))
+    const store = adapter({ set: () => new Promise(() => {}) })
+    const agent = testAgent(t, { expireAfter: '1h', store, deadlines: { write: 300 } })
+    const messages = new Set<string>()
+    agent.cache.on('error', ({ error }) => messages.add(error.message))
+    const start = performance.now()
+    await get(agent, url)
+    await agent.close()
+    assert.ok(performance.now() - start < 2000)
     await delay(5)
-    assert.equal(writes.length, 1, 'there is room again')
-    writes[0]?.()
+    assert.deepEqual([...messages], ['the store did not write within 300 ms'])
   })
 
   test('and writes something after its deadline has it with all of its content', async (t) => {

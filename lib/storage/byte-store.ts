@@ -23,6 +23,8 @@ export interface About {
   readonly summary?: () => Summary
   /** Whether a request waits until it is written, and so no longer than for what is read. */
   readonly isAwaited?: boolean | undefined
+  /** Whether nobody needs it any more: it is not written if that has not begun. */
+  readonly isGivenUp?: (() => boolean) | undefined
 }
 
 /**

@@ -1,4 +1,5 @@
 import { setTimeout as delay } from 'node:timers/promises'
+import type { Awaitable } from '../awaitable.ts'
 import type { About, ByteStore, Readership, Stores, Unreferenced } from './byte-store.ts'
 import {
   type ChunksRecord,
@@ -25,8 +26,8 @@ export const READERS_GRACE = 10_000
 const OWN_GRACE = 1000
 
 /**
- * How much content is read before any of it is given, as what is lost later cannot be asked for anew by everybody, in
- * bytes; and for how long, in milliseconds, so that the beginning does not wait for a slow store.
+ * How much content is read before any of it is given, in bytes: what turns out to be lost is asked for anew. And for
+ * how long, in milliseconds, so that the beginning does not wait for a slow store.
  */
 const READ_AHEAD = 2 * 2 ** 20
 const READ_AHEAD_TIME = 250
@@ -134,21 +135,34 @@ export class Chunks {
   /**
    * The first chunks that are needed, where the store has all that follow: as long as the caller has been given
    * nothing, the origin can be asked instead. More of them are read before, as a store may be damaged, or evict what
-   * it has just said to have.
+   * it has just said to have; as long as that takes no longer than it may.
    *
    * @param end the index behind the last chunk that is needed
+   * @returns them; the last one may still be being read, and is undefined if that fails
    */
-  async readFirst(record: ChunksRecord, index: number, end: number): Promise<Buffer[]> {
+  async readFirst(
+    record: ChunksRecord,
+    index: number,
+    end: number,
+  ): Promise<Awaitable<Buffer | undefined>[]> {
     const until = performance.now() + READ_AHEAD_TIME
     const [first, areThere] = await Promise.all([
       this.read(record, index, false),
       this.#haveAll(chunkKeys(record).slice(index + 1, end)),
     ])
     if (!areThere) throw new LostContentError('a chunk of the stored content is missing')
-    const chunks = [first]
+    const chunks: Awaitable<Buffer | undefined>[] = [first]
     const last = Math.min(end, index + Math.floor(READ_AHEAD / record.chunkSize))
-    while (index + chunks.length < last && performance.now() < until) {
-      chunks.push(await this.read(record, index + chunks.length, false))
+    const { promise: over, resolve } = Promise.withResolvers<undefined>()
+    const timer = setTimeout(resolve, until - performance.now(), undefined)
+    try {
+      while (index + chunks.length < last && performance.now() < until) {
+        const reading = this.read(record, index + chunks.length, false)
+        // What there is by then is enough to begin with.
+        chunks.push((await Promise.race([reading, over])) ?? reading.catch(() => undefined))
+      }
+    } finally {
+      clearTimeout(timer)
     }
     return chunks
   }
@@ -407,6 +421,11 @@ export function chunkKey(generation: string, index: number): string {
   return `${generation}.${index}`
 }
 
+/** Whether a text may be the key of a chunk. Earlier releases gave the generations of a process no number. */
+export function isChunkKey(text: string): boolean {
+  return /^[\da-f]{24}(-[\da-z]+)?\.\d+$/.test(text)
+}
+
 /** The keys of all chunks of some content. */
 export function chunkKeys({ generation, chunkSize, length }: ChunksRecord): string[] {
   const number = Math.ceil(length / chunkSize)
@@ -422,14 +441,14 @@ export function chunkedContent(chunks: Chunks, record: ChunksRecord): Content {
     open(position = 0, { end = length, isMidway = false, isPatient = true }: ReadingOptions = {}) {
       chunks.retain(generation)
       let hasBegun = isMidway
-      let ahead: Buffer[] = []
+      let ahead: Awaitable<Buffer | undefined>[] = []
       return {
         async read() {
           if (position >= length) return null
           const index = Math.floor(position / chunkSize)
           if (!hasBegun) ahead = await chunks.readFirst(record, index, Math.ceil(end / chunkSize))
           hasBegun = true
-          const chunk = ahead.shift() ?? (await chunks.read(record, index, isPatient))
+          const chunk = (await ahead.shift()) ?? (await chunks.read(record, index, isPatient))
           if (chunk.length !== Math.min(chunkSize, length - index * chunkSize)) {
             throw new LostContentError('a chunk of the stored content has a wrong length')
           }

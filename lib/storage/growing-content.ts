@@ -106,7 +106,7 @@ export class GrowingContent implements Content {
     maxLength: number = Infinity,
   ) {
     this.#store = store
-    this.#about = { fields }
+    this.#about = { fields, isGivenUp: () => this.#givenUp !== undefined }
     this.#timeToLive = timeToLive
     this.#maxLength = maxLength
     this.#mostHeld = store.isWaitedFor ? MOST_UNWRITTEN_WAITING : MOST_UNWRITTEN

@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import { type Awaitable, after } from '../awaitable.ts'
+import { isDigest } from '../key.ts'
 import type { Events } from '../observe/events.ts'
 import type { Nominated } from '../rfc9111/message.ts'
 import type { About, ByteStore, UnwrittenHead, Usage } from './byte-store.ts'
@@ -64,6 +65,11 @@ const NOTHING = Buffer.alloc(0)
 
 /** The key of what belongs to the store itself, and is no response. */
 export const SECRET_KEY = 'secret'
+
+/** Whether a text may be the key of a head. */
+export function isHeadKey(text: string): boolean {
+  return text === SECRET_KEY || isDigest(text)
+}
 
 /** How long a secret is used until it is looked at again whether it is still the store's, in milliseconds. */
 const SECRET_CHECK = 1000

@@ -92,13 +92,34 @@ const AS_TEXT = {
     typeof data === 'string' ? data : Buffer.from(data).toString(),
 }
 
+/** What has the methods of a map, and is no adapter for Keyv, such as an LRU cache. */
+type MapLike = Pick<Map<string, unknown>, 'get' | 'set' | 'has' | 'delete' | 'clear' | 'entries'>
+
+function isMapLike(store: object): store is MapLike {
+  const { has, entries } = store as Partial<MapLike>
+  return typeof has === 'function' && typeof entries === 'function' && !('iterator' in store)
+}
+
+/** The same without anything else that its methods may take: Keyv passes a time to live where others want options. */
+function plainMap(map: MapLike): MapLike {
+  return {
+    get: (key) => map.get(key),
+    set: (key, value) => map.set(key, value),
+    has: (key) => map.has(key),
+    delete: (key) => map.delete(key),
+    clear: () => map.clear(),
+    entries: () => map.entries(),
+  }
+}
+
 /**
  * A Keyv over an adapter of any kind, in a namespace of our own; in that of the adapter where it has but one,
  * as a Keyv that was handed over is in its own. Its owner may use it for more.
  */
 export function namespacedKeyv(adapter: object, listeners: ErrorListeners): KeyvLike {
   const apart = isNamespaced(adapter) ? inOwnNamespace(adapter, DEFAULT_NAMESPACE) : adapter
-  const options = apart ? { store: apart, namespace: DEFAULT_NAMESPACE } : { store: adapter }
+  const store = apart && isMapLike(apart) ? plainMap(apart) : apart
+  const options = store ? { store, namespace: DEFAULT_NAMESPACE } : { store: adapter }
   const make = () =>
     new Keyv({ ...(options as { store: Map<string, unknown> }), compression: AS_TEXT })
   return listeners.replacing(adapter, make) as unknown as KeyvLike
@@ -116,13 +137,24 @@ export function isKeyv(value: object): boolean {
 /** How many keys are deleted at a time, so that nothing else waits for long. */
 const DELETE_STEP = 50
 
-/** A byte store in a Keyv: all keys that begin with `prefix`. */
+/** Which part of a Keyv a store is: the rest belongs to others. */
+export interface Share {
+  /** How all of its keys begin. */
+  readonly prefix: string
+  /** Whether what comes after that is a key of ours: the keys of others may begin in the same way. */
+  isOurs(key: string): boolean
+}
+
+const ALL: Share = { prefix: '', isOurs: () => true }
+
+/** A byte store in a Keyv, or in part of one. */
 export function keyvStore(
   keyv: KeyvLike,
   encoding: Encoding,
   errors: KeyvErrors,
-  prefix = '',
+  share: Share = ALL,
 ): ByteStore {
+  const { prefix, isOurs } = share
   const inner = keyv as InnerKeyv
   const isText = encoding === 'text'
   const copy = (bytes: Uint8Array) =>
@@ -182,7 +214,7 @@ export function keyvStore(
     },
 
     async clear(onStep) {
-      if (prefix === '') {
+      if (share === ALL) {
         await errors.during(() => inner.clear(), Boolean)
         return
       }
@@ -209,6 +241,7 @@ export function keyvStore(
           onStep?.()
           if (!key.startsWith(start)) continue
           const name = key.slice(start.length)
+          if (!isOurs(name)) continue
           // An iterator yields the envelope's value; of bytes without an envelope there is none.
           const bytes =
             value === undefined && inner.getRaw ? await inner.getRaw(prefix + name) : value

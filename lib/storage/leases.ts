@@ -92,7 +92,8 @@ export class Leases {
         ? taking
         : within(taking, () => this.#forgo(taking, key, holder)))
       const held = lease === 'taken' ? this.#hold(key, holder) : undefined
-      if (lease === 'alone' && !hasWaited) return undefined
+      // A store that has failed would only be waited for once more.
+      if (lease === undefined || (lease === 'alone' && !hasWaited)) return undefined
       // Whoever had it before may just have stored the answer, and be gone.
       if (await isAnswered()) {
         held?.give('everybody')
@@ -104,7 +105,7 @@ export class Leases {
   }
 
   /** Does without a lease for which the store takes too long: when it comes, nobody needs it any more. */
-  #forgo(taking: Promise<Lease>, key: string, holder: string): Lease {
+  #forgo(taking: Promise<Lease | undefined>, key: string, holder: string): Lease {
     void taking.then((late) => late === 'taken' && this.#hold(key, holder).give('everybody'))
     return 'alone'
   }
@@ -115,8 +116,9 @@ export class Leases {
     await Promise.all(this.#giving)
   }
 
-  async #take(key: string, holder: string): Promise<Lease> {
-    if (performance.now() < this.#restsUntil) return 'alone'
+  /** @returns undefined where the store fails, or has */
+  async #take(key: string, holder: string): Promise<Lease | undefined> {
+    if (performance.now() < this.#restsUntil) return undefined
     try {
       return await withDeadline(this.#store.take(key, holder, MAX_LEASE), this.#deadline, 'answer')
     } catch (error) {
@@ -124,7 +126,7 @@ export class Leases {
       this.#events.error('write', asError(error))
       // It may be ours all the same, and nobody is to wait for it in vain.
       this.#hold(key, holder).give('everybody')
-      return 'alone'
+      return undefined
     }
   }
 

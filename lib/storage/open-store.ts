@@ -3,8 +3,10 @@ import { resolve } from 'node:path'
 import { inspect } from 'node:util'
 import type { Events } from '../observe/events.ts'
 import type { FileAccess, Stores } from './byte-store.ts'
+import { isChunkKey } from './chunks.ts'
 import { ErrorListeners } from './error-listeners.ts'
 import { CircuitBreaker, DEFAULT_DEADLINES, type Deadlines, guardStore } from './guarded-store.ts'
+import { isHeadKey } from './heads.ts'
 import {
   isKeyv,
   type KeyvAdapterLike,
@@ -18,6 +20,7 @@ import { openMemory } from './memory-store.ts'
 import { isKeyvRedis, openKeyvRedis } from './servers/redis-store.ts'
 import { openServer } from './servers/server.ts'
 import { openSqlite } from './sqlite.ts'
+import { WriteTurns, writtenInTurn } from './write-turns.ts'
 
 /**
  * Where responses are kept: a URL (`sqlite://path`, `memory:`, `redis://host`, `valkey://host`,
@@ -43,11 +46,19 @@ export function openStore(
   const store = option instanceof URL ? textOf(option) : option
   const stores =
     typeof store === 'string' ? openUrl(store, events, deadlines, access) : openKeyv(store, events)
-  const { loaded, leases } = stores
+  const { loaded, leases, isInMemory, isWaitedFor } = stores
   const reading = new CircuitBreaker()
   const heads = guardStore(stores.heads, events, deadlines, loaded, reading)
   const chunks = guardStore(stores.chunks, events, deadlines, loaded, reading)
-  const guarded = { ...stores, heads, chunks, patience: deadlines.read }
+  // What is on this machine keeps nobody else from reading.
+  const turns = isInMemory || isWaitedFor ? undefined : new WriteTurns(deadlines.write)
+  const guarded = {
+    ...stores,
+    // Outside of the guard: the deadline of what waits for its turn begins with that.
+    heads: turns ? writtenInTurn(heads, turns) : heads,
+    chunks: turns ? writtenInTurn(chunks, turns) : chunks,
+    patience: deadlines.read,
+  }
   if (leases === undefined) return guarded
   // A request that has waited for the store in vain does not do so again.
   const take: LeaseStore['take'] = async (...lease) =>
@@ -112,7 +123,7 @@ function openText(
   const keyv = isKeyv(option) ? (option as KeyvLike) : namespacedKeyv(option, listeners)
   const errors = new KeyvErrors(keyv, onError, listeners)
   return {
-    heads: keyvStore(keyv, 'text', errors, 'response.'),
-    chunks: keyvStore(keyv, 'text', errors, 'chunk.'),
+    heads: keyvStore(keyv, 'text', errors, { prefix: 'response.', isOurs: isHeadKey }),
+    chunks: keyvStore(keyv, 'text', errors, { prefix: 'chunk.', isOurs: isChunkKey }),
   }
 }

@@ -1,3 +1,5 @@
+import { TooSlowError } from './content.ts'
+
 /** Thrown for what is certainly not done: the store has said so, or was not asked. */
 export class RefusedError extends Error {
   override name = 'RefusedError'
@@ -15,7 +17,7 @@ const SQL_REFUSAL = /^(?!08|57P|40003)\d[\dA-Z]{4}$/
  * connection, or what nobody knows the meaning of, it may be done all the same.
  */
 export function isRefusal(error: unknown): boolean {
-  if (error instanceof RefusedError) return true
+  if (error instanceof RefusedError || error instanceof TooSlowError) return true
   const { message, code } = (error ?? {}) as { message?: unknown; code?: unknown }
   return (
     code === 'ERR_SQLITE_ERROR' ||

@@ -205,7 +205,8 @@ class SealedStore implements ByteStore {
     const packed = isWorthIt ? compression.compress(record) : record
     const seal = (bytes: Buffer) => {
       const sealed = encryption?.encrypt(this.#placeOf(key), bytes, this.#visible(record, about))
-      return write(sealed ?? bytes, sealed ? { isAwaited: about.isAwaited } : about)
+      const { isAwaited, isGivenUp } = about
+      return write(sealed ?? bytes, sealed ? { isAwaited, isGivenUp } : about)
     }
     return packed instanceof Promise ? this.#track([key], packed.then(seal)) : seal(packed)
   }

@@ -9,6 +9,7 @@ import type { StoreOption } from 'caching-agent'
 import { Keyv } from 'keyv'
 import KeyvRedis5 from 'keyv-redis5'
 import { Keyv as Keyv5 } from 'keyv5'
+import { LRUCache } from 'lru-cache'
 import { adapter } from './adapter.ts'
 import {
   noPostgres,
@@ -34,6 +35,7 @@ export const stores: Record<string, () => StoreOption> = {
   'sqlite://': () => `sqlite://${join(folder, `store${count++}.sqlite`)}`,
   'sqlite://:memory:': () => 'sqlite://:memory:',
   'a Map': () => new Map(),
+  'an LRU cache': () => new LRUCache({ max: 1000 }),
   'an asynchronous adapter': () => adapter(),
   'a Keyv 6': () => new Keyv({ namespace: 'mine' }),
   'a Keyv 6 without a namespace': () => new Keyv(),

@@ -1,6 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import { inspect } from 'node:util'
 import { asError, type Events } from '../../observe/events.ts'
+import { escapePattern } from '../../redaction.ts'
 import type { ByteStore, Stores } from '../byte-store.ts'
 import type { Deadlines } from '../guarded-store.ts'
 import { isRefusal, RefusedError } from '../refusal.ts'
@@ -17,6 +18,9 @@ const SILENCE = 10_000
 
 /** As long as there may be much to be done before it answers, in milliseconds. */
 const LONG_SILENCE = 30_000
+
+/** From how many characters on a password tells something, wherever it is found. */
+const TELLING_LENGTH = 4
 
 /** A kind of server. */
 interface Server {
@@ -86,7 +90,7 @@ export function openServer(
 ): Stores | undefined {
   const server = serverOf(url)
   if (server === undefined) return undefined
-  const { place, name, secrets } = parse(url, server)
+  const { place, name, passwords } = parse(url, server)
   requireAdapter(server.adapter, name)
   const silence = Math.max(SILENCE, read, write)
   const longSilence = Math.max(LONG_SILENCE, read, write)
@@ -145,11 +149,11 @@ export function openServer(
     }
   }
 
-  /** An error as it may be shown: without secrets, and without what clients attach, such as the command and its arguments. */
+  /** An error as it may be shown: without passwords, and without what clients attach, such as the command and its arguments. */
   function presentable(error: unknown): Error {
     const { message, code } = asError(error) as NodeJS.ErrnoException
     let text = message || (code ?? 'the connection failed')
-    for (const secret of secrets) text = text.replaceAll(secret, '***')
+    for (const password of passwords) text = withoutPassword(text, password)
     const Kind = isRefusal(error) ? RefusedError : Error
     return Object.assign(new Kind(`${name}: ${text}`), code !== undefined && { code })
   }
@@ -245,6 +249,13 @@ async function establish(
   }
 }
 
+/** A text without a password; where that is so short that it occurs in other words, without it as a word of its own. */
+function withoutPassword(text: string, password: string): string {
+  if (password.length >= TELLING_LENGTH) return text.replaceAll(password, '***')
+  const word = new RegExp(`(?<![\\w.-])${escapePattern(password)}(?![\\w.-])`, 'g')
+  return text.replace(word, '***')
+}
+
 /** What a URL says: where the cache is, how to call that where others can read it, and what they must not. */
 function parse(text: string, { example, shape }: Server) {
   const malformed = `store: expected a URL such as "${example}", got a malformed one; special characters in a password are percent-encoded`
@@ -261,12 +272,12 @@ function parse(text: string, { example, shape }: Server) {
       `store: expected a namespace of at most 100 letters, digits, "_", "-" or ".", got ${inspect(namespace)}`,
     )
   }
-  const credentials = [url.username, url.password].flatMap((part) => [part, decode(part)])
-  const parameters = ['user', 'password'].map((parameter) => url.searchParams.get(parameter) ?? '')
+  const [, password = ''] = [url.username, url.password].map(decode)
+  const passwords = [url.password, password, url.searchParams.get('password') ?? '']
   return {
     place: { url: url.href, namespace },
     name: `${url.protocol}//${url.host}`,
-    secrets: [...credentials, ...parameters].filter((secret) => secret !== ''),
+    passwords: passwords.filter((one) => one !== ''),
   }
 
   function decode(part: string): string {
