@@ -25,6 +25,7 @@ import { suite, type TestContext, test } from 'node:test'
 import { setTimeout as delay } from 'node:timers/promises'
 import { promisify } from 'node:util'
 import {
+  type AgentOptions,
   type CacheError,
   type CachingAgent,
   cacheInfo,
@@ -587,6 +588,35 @@ suite('a file that is gone while it is in use', () => {
       await agent.cache.responses.settled()
       const other = testAgent(t, { store: `sqlite://${path}`, expireAfter: '1h' })
       assert.deepEqual((await other.cache.urls()).sort(), [`${url}/1`, `${url}/2`])
+    })
+  }
+
+  const all = [{}, { memory: false }, { readOnly: true }, { mode: 'offline' }, { mode: 'replay' }]
+  for (const options of all as AgentOptions[]) {
+    test(`is not answered from, although nothing is written: ${JSON.stringify(options)}`, async (t) => {
+      const url = 'http://site.invalid/'
+      const path = join(folder(), 'cache.sqlite')
+      const begin = async (body: string) => {
+        const cache = new HttpCache({ store: `sqlite://${path}.new` })
+        await cache.save(url, { headers: { 'cache-control': 'max-age=1000' }, body })
+        await cache.close()
+        for (const suffix of ['-wal', '-shm']) rmSync(path + suffix, { force: true })
+        renameSync(`${path}.new`, path)
+      }
+      await begin('before')
+      const store = `sqlite://${path}`
+      const agent = testAgent(t, { store, onlyIfCached: true, missing: 'status', ...options })
+      for (let n = 0; n < 2; n++) assert.equal((await get(agent, url)).body, 'before')
+      await begin('after')
+      // It is not looked for at each request.
+      await delay(1100)
+      for (let n = 0; n < 2; n++) assert.equal((await get(agent, url)).body, 'after')
+      for (const suffix of ['', '-wal', '-shm']) rmSync(path + suffix, { force: true })
+      await delay(1100)
+      assert.equal((await get(agent, url)).status, 504)
+      await begin('again')
+      await delay(1100)
+      assert.equal((await get(agent, url)).body, 'again')
     })
   }
 })

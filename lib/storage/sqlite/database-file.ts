@@ -81,6 +81,8 @@ export class DatabaseFile {
   #failure: { readonly error: unknown; readonly until: number; readonly pause: number } | undefined
   /** When it was last looked whether it is where it was, by the clock of `performance`. */
   #foundAt = -Infinity
+  /** When it was last looked whether it may be written after all, by the same clock. */
+  #triedAt = -Infinity
   #isClosed = false
 
   /**
@@ -211,25 +213,33 @@ export class DatabaseFile {
   }
 
   /**
-   * Begins anew where the file has been removed, or another one is in its place: nobody else would see what is
-   * written; and where it could not be written, but may be by now.
+   * Begins anew where the file has been removed, or another one is in its place: what others write would not be
+   * seen, nor by them what is written.
    */
   find(): void {
     const now = performance.now()
-    if (this.#isClosed || this.isOnlyRead || now - this.#foundAt < FIND_INTERVAL) return
-    if (this.#unwritable === undefined && !(this.#identity && this.#isWritable)) return
+    if (now - this.#foundAt < FIND_INTERVAL) return
     this.#foundAt = now
-    const wasRefused = this.#unwritable !== undefined
-    if (wasRefused ? !mayBeWritten(this.#path) : this.isThere) return
+    // What stands in for the file sees by itself when there is another one.
+    if (this.#isClosed || !this.#database || this.isStoodInFor || !this.isMissing) return
     // Another file may have other tables.
     this.schema = []
     this.findAnew()
-    if (wasRefused) return
-    this.open()
     this.#events.error(
       'open',
       new Error(`the cache file ${this.#given} was removed or replaced; it is opened anew`),
     )
+  }
+
+  /** As {@link find}, for what writes: also where the file could not be written, but may be by now. */
+  findToWrite(): void {
+    this.find()
+    const now = performance.now()
+    if (this.#unwritable === undefined || now - this.#triedAt < FIND_INTERVAL) return
+    this.#triedAt = now
+    if (this.#isClosed || !mayBeWritten(this.#path)) return
+    this.schema = []
+    this.findAnew()
   }
 
   /** Whether the file that is open is where it was, by whatever links. */

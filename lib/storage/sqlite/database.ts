@@ -125,9 +125,14 @@ export class SqliteDatabase {
     return true
   }
 
-  /** Begins anew where the file has been removed or replaced, or could not be written but may be by now. */
+  /** Begins anew where the file has been removed or replaced. It is looked now and then, however often this is called. */
   findFile(): void {
     this.#file.find()
+  }
+
+  /** As {@link findFile}, and where the file could not be written but may be by now. */
+  findFileToWrite(): void {
+    this.#file.findToWrite()
   }
 
   /** Runs a statement: rows of a query, none for others. Another process's lock is waited for without blocking. */
@@ -295,6 +300,7 @@ export class SqliteDatabase {
    */
   version(): number {
     try {
+      this.#file.find()
       if (this.#file.openConnection === undefined) this.#file.open()
       // Looked at before SQLite is asked: what is committed in between is seen the next time.
       const mayHaveChanged = this.#file.walIndex?.hasChanged() ?? true
