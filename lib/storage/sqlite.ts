@@ -88,6 +88,9 @@ export function openSqlite(path: string, events: Events, access: FileAccess = 'w
   const storeNamed = (name: StoreName): ByteStore => ({
     get: (key) => {
       database.findFile()
+      // No content has the same key as another one.
+      const former = name === 'chunks' ? database.getFormer(TABLES.chunks, key) : undefined
+      if (former) return former
       return database.isReady ? getters[name](key) : connect().then(() => getters[name](key))
     },
     set: async (key, bytes, timeToLive, about) => {

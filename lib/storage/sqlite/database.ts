@@ -102,6 +102,12 @@ export class SqliteDatabase {
     }
   }
 
+  /** What is at a key of the adapter's in files that have been in the place of this one, and are still being read. */
+  getFormer(table: Table, key: string): Buffer | undefined {
+    const value = this.#file.former.get(READ[table], key)?.value
+    return value instanceof Uint8Array ? asBuffer(value) : undefined
+  }
+
   /** The columns of the first row, if there is one: as an array they take less time than as an object. */
   #firstRow(sql: string, key: string): readonly [value?: unknown, expires?: number | null] {
     const statement = this.#statement(sql, true)
@@ -358,7 +364,7 @@ export class SqliteDatabase {
     this.#file.markClosed()
     this.#writes.close(new Error('the store is closed'))
     await this.#writes.writer?.close()
-    this.#file.letGo()
+    this.#file.close()
   }
 }
 
