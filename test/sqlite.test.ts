@@ -10,6 +10,7 @@ import {
   mkdirSync,
   readdirSync,
   readFileSync,
+  readlinkSync,
   realpathSync,
   renameSync,
   rmSync,
@@ -25,6 +26,7 @@ import { suite, type TestContext, test } from 'node:test'
 import { setTimeout as delay } from 'node:timers/promises'
 import { promisify } from 'node:util'
 import {
+  type AgentOptions,
   type CacheError,
   type CachingAgent,
   cacheInfo,
@@ -83,6 +85,21 @@ function errorsOf({ cache }: { cache: ReturnType<typeof cachingAgent>['cache'] }
   const errors: CacheError[] = []
   cache.on('error', (error) => errors.push(error))
   return errors
+}
+
+/** The files that this process has open in a folder, where the system tells. */
+function openIn(path: string): string[] {
+  const descriptors = '/proc/self/fd'
+  if (!existsSync(descriptors)) return []
+  const names = readdirSync(descriptors).map((name) => {
+    try {
+      return readlinkSync(join(descriptors, name))
+    } catch {
+      // It was open only to list the others.
+      return ''
+    }
+  })
+  return names.filter((name) => name.startsWith(path))
 }
 
 /** Leaves something of our own in a file by which it is told from another one. */
@@ -587,6 +604,70 @@ suite('a file that is gone while it is in use', () => {
       await agent.cache.responses.settled()
       const other = testAgent(t, { store: `sqlite://${path}`, expireAfter: '1h' })
       assert.deepEqual((await other.cache.urls()).sort(), [`${url}/1`, `${url}/2`])
+    })
+  }
+
+  for (const [how, change] of [
+    ...ways,
+    ['because it was renamed', (path: string) => renameSync(path, `${path}.before`)],
+    [
+      'because an empty one was put in its place',
+      (path: string) => {
+        writeFileSync(`${path}.other`, '')
+        renameSync(`${path}.other`, path)
+      },
+    ],
+  ] as typeof ways) {
+    test(`${how}, is read to the end by who has begun to`, async (t) => {
+      const content = randomBytes(32 * 2 ** 20)
+      const { url } = await origin(t, (_, response) => response.end(content))
+      const path = join(folder(), 'inside', 'cache.sqlite')
+      const agent = testAgent(t, { store: `sqlite://${path}`, expireAfter: '1h' })
+      await get(agent, url)
+      await agent.cache.responses.settled()
+      const { body, headers } = await request(url, { dispatcher: agent })
+      assert.match(String(headers['cache-status']), /; hit/)
+      const parts: Buffer[] = []
+      for await (const part of body) {
+        parts.push(part)
+        if (parts.length > 1) continue
+        change(path)
+        // It is not looked for at each request.
+        await delay(1100)
+        assert.equal(await agent.cache.has(url), false)
+      }
+      assert.ok(Buffer.concat(parts).equals(content))
+      await agent.close()
+      assert.deepEqual(openIn(dirname(path)), [])
+    })
+  }
+
+  const all = [{}, { memory: false }, { readOnly: true }, { mode: 'offline' }, { mode: 'replay' }]
+  for (const options of all as AgentOptions[]) {
+    test(`is not answered from, although nothing is written: ${JSON.stringify(options)}`, async (t) => {
+      const url = 'http://site.invalid/'
+      const path = join(folder(), 'cache.sqlite')
+      const begin = async (body: string) => {
+        const cache = new HttpCache({ store: `sqlite://${path}.new` })
+        await cache.save(url, { headers: { 'cache-control': 'max-age=1000' }, body })
+        await cache.close()
+        for (const suffix of ['-wal', '-shm']) rmSync(path + suffix, { force: true })
+        renameSync(`${path}.new`, path)
+      }
+      await begin('before')
+      const store = `sqlite://${path}`
+      const agent = testAgent(t, { store, onlyIfCached: true, missing: 'status', ...options })
+      for (let n = 0; n < 2; n++) assert.equal((await get(agent, url)).body, 'before')
+      await begin('after')
+      // It is not looked for at each request.
+      await delay(1100)
+      for (let n = 0; n < 2; n++) assert.equal((await get(agent, url)).body, 'after')
+      for (const suffix of ['', '-wal', '-shm']) rmSync(path + suffix, { force: true })
+      await delay(1100)
+      assert.equal((await get(agent, url)).status, 504)
+      await begin('again')
+      await delay(1100)
+      assert.equal((await get(agent, url)).body, 'again')
     })
   }
 })

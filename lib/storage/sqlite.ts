@@ -27,6 +27,7 @@ export function openSqlite(path: string, events: Events, access: FileAccess = 'w
   let introduction: Promise<void> | undefined
 
   function connect(): Promise<Record<StoreName, ByteStore>> {
+    database.findFile()
     // The file has been begun anew, and its tables are to be made again.
     if (hasTables && !database.isReady && !database.isClosed) connection = undefined
     connection ??= createTables().catch((error: unknown) => {
@@ -39,7 +40,7 @@ export function openSqlite(path: string, events: Events, access: FileAccess = 'w
 
   /** As {@link connect}, for what writes. */
   async function connectToWrite(): Promise<Record<StoreName, ByteStore>> {
-    database.findFile()
+    database.findFileToWrite()
     if (database.beginWriting()) connection = undefined
     const stores = await connect()
     await introduction
@@ -85,8 +86,13 @@ export function openSqlite(path: string, events: Events, access: FileAccess = 'w
   }
 
   const storeNamed = (name: StoreName): ByteStore => ({
-    get: (key) =>
-      database.isReady ? getters[name](key) : connect().then(() => getters[name](key)),
+    get: (key) => {
+      database.findFile()
+      // No content has the same key as another one.
+      const former = name === 'chunks' ? database.getFormer(TABLES.chunks, key) : undefined
+      if (former) return former
+      return database.isReady ? getters[name](key) : connect().then(() => getters[name](key))
+    },
     set: async (key, bytes, timeToLive, about) => {
       const store = (await connectToWrite())[name]
       if (about?.summary) summaries.announce(bytes, about.summary)

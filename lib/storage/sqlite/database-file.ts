@@ -18,6 +18,7 @@ import {
   createPrivately,
   type FileIdentity,
   identityOf,
+  indexOf,
   isSameFile,
   mayBeWritten,
   refuseOtherThanFile,
@@ -27,6 +28,7 @@ import {
   stampOf,
   withoutLinks,
 } from './file.ts'
+import { FormerConnections } from './former-connections.ts'
 import { COLUMNS, OLDER_VERSION, OWN_NAMES, TABLES } from './schema.ts'
 import { WalIndex } from './wal-index.ts'
 
@@ -63,6 +65,8 @@ export class DatabaseFile {
   /** What makes the tables, should the file have to be begun anew. */
   schema: readonly string[] = []
   #database: DatabaseSync | undefined
+  /** Connections to files that have been at its path. */
+  readonly former: FormerConnections = new FormerConnections()
   /** Which file it is that is open, or was to be. */
   #identity: FileIdentity | undefined
   #isWritable = true
@@ -75,12 +79,16 @@ export class DatabaseFile {
   /** By what it is seen that there may be a file to be read in the place of an empty database in memory. */
   #standIn: string | undefined
   #walIndex: WalIndex | undefined
+  /** The file of the wal-index, once there is one. */
+  #indexFile: FileIdentity | undefined
   /** How often it has been opened. */
   #opened = 0
   /** Why it cannot be opened, and until when it is not tried again, by the clock of `performance`. */
   #failure: { readonly error: unknown; readonly until: number; readonly pause: number } | undefined
   /** When it was last looked whether it is where it was, by the clock of `performance`. */
   #foundAt = -Infinity
+  /** When it was last looked whether it may be written after all, by the same clock. */
+  #triedAt = -Infinity
   #isClosed = false
 
   /**
@@ -140,7 +148,7 @@ export class DatabaseFile {
   get connection(): DatabaseSync {
     // Somebody else may have made the file meanwhile, or mended it.
     if (this.#standIn !== undefined && this.#standIn !== stampOf(this.#given)) this.findAnew()
-    if (this.#stamp !== undefined && this.#stamp !== stampOf(this.#path)) this.letGo()
+    if (this.#stamp !== undefined && this.#stamp !== stampOf(this.#path)) this.#leave()
     return this.#database ?? this.open()
   }
 
@@ -156,9 +164,15 @@ export class DatabaseFile {
 
   /** Looks for the wal-index of a file that was new when it was opened. @returns whether it has been found */
   findWalIndex(): boolean {
+    this.#indexFile = identityOf(indexOf(this.#path))
     if (this.#walIndex || !this.#database || !this.#identity || this.isStoodInFor) return false
     this.#walIndex = WalIndex.of(this.#path)
     return this.#walIndex !== undefined
+  }
+
+  close(): void {
+    this.letGo()
+    this.former.close()
   }
 
   /** It is not opened any more, from now on. */
@@ -197,8 +211,18 @@ export class DatabaseFile {
 
   /** Lets the file be opened anew, whether or not that has failed just now. */
   findAnew(): void {
-    this.letGo()
+    this.#leave()
     this.#failure = undefined
+  }
+
+  /** As {@link letGo}, but what is being read from a file that has been moved is read to its end. */
+  #leave(): void {
+    const database = this.#database
+    if (database && !this.isStoodInFor && this.isMissing) {
+      this.#database = undefined
+      this.former.keep(database, this.#indexFile)
+    }
+    this.letGo()
   }
 
   /** Lets the file be opened anew, wherever its path leads by then. */
@@ -211,25 +235,33 @@ export class DatabaseFile {
   }
 
   /**
-   * Begins anew where the file has been removed, or another one is in its place: nobody else would see what is
-   * written; and where it could not be written, but may be by now.
+   * Begins anew where the file has been removed, or another one is in its place: what others write would not be
+   * seen, nor by them what is written.
    */
   find(): void {
     const now = performance.now()
-    if (this.#isClosed || this.isOnlyRead || now - this.#foundAt < FIND_INTERVAL) return
-    if (this.#unwritable === undefined && !(this.#identity && this.#isWritable)) return
+    if (now - this.#foundAt < FIND_INTERVAL) return
     this.#foundAt = now
-    const wasRefused = this.#unwritable !== undefined
-    if (wasRefused ? !mayBeWritten(this.#path) : this.isThere) return
+    // What stands in for the file sees by itself when there is another one.
+    if (this.#isClosed || !this.#database || this.isStoodInFor || !this.isMissing) return
     // Another file may have other tables.
     this.schema = []
     this.findAnew()
-    if (wasRefused) return
-    this.open()
     this.#events.error(
       'open',
       new Error(`the cache file ${this.#given} was removed or replaced; it is opened anew`),
     )
+  }
+
+  /** As {@link find}, for what writes: also where the file could not be written, but may be by now. */
+  findToWrite(): void {
+    this.find()
+    const now = performance.now()
+    if (this.#unwritable === undefined || now - this.#triedAt < FIND_INTERVAL) return
+    this.#triedAt = now
+    if (this.#isClosed || !mayBeWritten(this.#path)) return
+    this.schema = []
+    this.findAnew()
   }
 
   /** Whether the file that is open is where it was, by whatever links. */
@@ -439,7 +471,10 @@ export class DatabaseFile {
     // As long as nothing has been read, SQLite would go on to the log of whatever is at the path by then.
     const isOther = () => isFile && !isSameFile(identityOf(this.#path), file)
     this.#isWritable = isFile && !this.isOnlyRead && !('readOnly' in options)
-    if (isFile) this.#identity = file
+    if (isFile) {
+      this.#identity = file
+      this.former.closeThoseWith(identityOf(indexOf(this.#path)))
+    }
     let database: DatabaseSync | undefined
     try {
       database = this.#connect(path, options)
@@ -455,6 +490,7 @@ export class DatabaseFile {
     }
     this.#database = database
     this.#walIndex = isFile ? WalIndex.of(this.#path) : undefined
+    this.#indexFile = identityOf(indexOf(this.#path))
     this.#opened += 1
     return database
   }

@@ -102,6 +102,12 @@ export class SqliteDatabase {
     }
   }
 
+  /** What is at a key of the adapter's in files that have been in the place of this one, and are still being read. */
+  getFormer(table: Table, key: string): Buffer | undefined {
+    const value = this.#file.former.get(READ[table], key)?.value
+    return value instanceof Uint8Array ? asBuffer(value) : undefined
+  }
+
   /** The columns of the first row, if there is one: as an array they take less time than as an object. */
   #firstRow(sql: string, key: string): readonly [value?: unknown, expires?: number | null] {
     const statement = this.#statement(sql, true)
@@ -125,9 +131,14 @@ export class SqliteDatabase {
     return true
   }
 
-  /** Begins anew where the file has been removed or replaced, or could not be written but may be by now. */
+  /** Begins anew where the file has been removed or replaced. It is looked now and then, however often this is called. */
   findFile(): void {
     this.#file.find()
+  }
+
+  /** As {@link findFile}, and where the file could not be written but may be by now. */
+  findFileToWrite(): void {
+    this.#file.findToWrite()
   }
 
   /** Runs a statement: rows of a query, none for others. Another process's lock is waited for without blocking. */
@@ -311,6 +322,7 @@ export class SqliteDatabase {
    */
   version(): number {
     try {
+      this.#file.find()
       if (this.#file.openConnection === undefined) this.#file.open()
       // Looked at before SQLite is asked: what is committed in between is seen the next time.
       const mayHaveChanged = this.#file.walIndex?.hasChanged() ?? true
@@ -368,7 +380,7 @@ export class SqliteDatabase {
     this.#file.markClosed()
     this.#writes.close(new Error('the store is closed'))
     await this.#writes.writer?.close()
-    this.#file.letGo()
+    this.#file.close()
   }
 }
 

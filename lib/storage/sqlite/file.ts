@@ -72,6 +72,11 @@ export function identityOf(path: string): FileIdentity | undefined {
   return statSync(path, { throwIfNoEntry: false })
 }
 
+/** Where the wal-index of a database is (https://www.sqlite.org/walformat.html#files). */
+export function indexOf(path: string): string {
+  return `${path}-shm`
+}
+
 export function isSameFile(
   one: FileIdentity | undefined,
   other: FileIdentity | undefined,
@@ -107,9 +112,20 @@ export function mayBeWritten(path: string): boolean {
   }
 }
 
-/** Makes a file where there is none. What is cached may be private: nobody else needs to read it. */
+/**
+ * Makes a file where there is none. What is cached may be private: nobody else needs to read it. What was left
+ * beside it of another file belongs to those who have that one still open.
+ */
 export function createPrivately(path: string): void {
-  if (!existsSync(path)) exclusively(path, () => create(path, 0o600))
+  const isNew = () => (statSync(path, { throwIfNoEntry: false })?.size ?? 0) === 0
+  const left = [`${path}-wal`, indexOf(path)]
+  if (existsSync(path) && !(isNew() && left.some(existsSync))) return
+  exclusively(path, () => {
+    // Another process may have made it just before.
+    if (!isNew()) return
+    for (const each of left) rmSync(each, { force: true })
+    create(path, 0o600)
+  })
 }
 
 function create(path: string, mode: number): void {

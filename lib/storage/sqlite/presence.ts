@@ -21,8 +21,8 @@ export class Presence {
   readonly #notebook: Notebook
   /** Tells others again and again that it is there. */
   #renewal: NodeJS.Timeout | undefined
-  /** Whether others have been told something, although the file is only read. */
-  #isIntroduced = false
+  /** Which opening of the file others have been told of, although it is only read. */
+  #introduced = 0
   /** Whether there are others, and when that was found, by the clock of `performance`. */
   #others = { at: -Infinity, isAny: false }
 
@@ -37,6 +37,11 @@ export class Presence {
     if (!this.#file.isWritable) return
     this.#renewal ??= setInterval(() => void this.introduce(), RENEWAL).unref()
     await this.#notebook.query(INTRODUCTION, this.id, process.pid).catch(() => {})
+  }
+
+  /** Whether others have been told something, although the file is only read. */
+  get #isIntroduced(): boolean {
+    return this.#introduced === this.#file.opened
   }
 
   /** Does so for one that only reads, when it reads what others might remove. */
@@ -57,7 +62,7 @@ export class Presence {
       return
     }
     if (!this.#isIntroduced && !this.#file.isInUse) return
-    this.#isIntroduced = true
+    this.#introduced = this.#file.opened
     await this.#notebook.writeAnyway(sql, parameters)
   }
 
