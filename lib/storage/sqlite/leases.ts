@@ -14,10 +14,11 @@ export function sqliteLeases(
   connectToWrite: () => Promise<unknown>,
 ): LeaseStore {
   return {
-    isAlone: () => database.presence.isKnownToBeAlone(NOTICE),
+    isAlone: () => !database.presence.isNew && database.presence.isKnownToBeAlone(NOTICE),
     async take(key, holder, duration) {
       await connectToWrite()
-      if (!(await database.presence.hasOthers())) return 'alone'
+      // Who comes next is to see that it is taken.
+      if (!database.presence.isNew && !(await database.presence.hasOthers())) return 'alone'
       const isOver = `until <= ${NOW} OR until > ${NOW} + ${LONGEST_LEASE}`
       const taken = await database.query(
         `INSERT INTO ${LEASES} VALUES (?, ?, ${NOW} + ?) ON CONFLICT DO UPDATE SET holder = excluded.holder, until = excluded.until WHERE ${isOver} RETURNING key`,
