@@ -251,7 +251,7 @@ suite('leases of an SQLite file', () => {
     const one = open(store)
     await one.heads.get('')
     // Others may have been started together with it.
-    await delay(2100)
+    await delay(600)
     assert.equal(await one.leases.take('key', 'one', 60_000), 'alone')
     const other = open(store)
     await other.heads.get('')
