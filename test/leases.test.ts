@@ -228,9 +228,30 @@ suite('leases of an SQLite file', () => {
     await second.close()
   })
 
+  test('are seen by who comes while the first one that has opened it is asking', async (t) => {
+    const { url, seen } = await origin(t, async (_, response) => {
+      await delay(300)
+      response.end('content')
+    })
+    const store = `sqlite://${join(folder(), 'cache.sqlite')}`
+    const [first, second] = [0, 1].map(() => testAgent(t, { store, expireAfter: '1h' }))
+    assert.ok(first && second)
+    const asking = get(first, url)
+    while (seen.length === 0) await delay(5)
+    const answers = await Promise.all([asking, get(second, url)])
+    assert.deepEqual(
+      answers.map(({ body }) => body),
+      ['content', 'content'],
+    )
+    assert.equal(seen.length, 1)
+  })
+
   test('are not needed by one that is alone, be it since others have closed the file', async () => {
     const store = `sqlite://${join(folder(), 'cache.sqlite')}`
     const one = open(store)
+    await one.heads.get('')
+    // Others may have been started together with it.
+    await delay(2100)
     assert.equal(await one.leases.take('key', 'one', 60_000), 'alone')
     const other = open(store)
     await other.heads.get('')

@@ -153,6 +153,16 @@ export class SqliteDatabase {
     return this.#patiently(READ_PATIENCE, () => this.#run(sql, parameters) as Row[])
   }
 
+  /** Makes a change at once. @returns the rows that it returns; undefined where it cannot be made now */
+  attempt(sql: string, ...parameters: readonly unknown[]): unknown[] | undefined {
+    if (this.isClosed || !this.isWritable) return undefined
+    try {
+      return this.#run(sql, parameters)
+    } catch {
+      return undefined
+    }
+  }
+
   /** Changes tables: either all statements count or none. */
   async alter(statements: readonly string[]): Promise<void> {
     await this.#patiently(WRITE_PATIENCE, () => {

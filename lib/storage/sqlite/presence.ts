@@ -6,6 +6,12 @@ import { isLeased, PROCESSES, RENEWAL } from './schema.ts'
 /** Tells that a process has the file open. */
 const INTRODUCTION = `INSERT OR REPLACE INTO ${PROCESSES} VALUES (?, ?)`
 
+/**
+ * How long after this process has told others of itself they may be about to tell it the same, in milliseconds:
+ * processes that are started together do not see one another at once.
+ */
+const NEW = 2000
+
 /** What {@link Presence} needs of a database. */
 export interface Notebook {
   query<Row>(sql: string, ...parameters: readonly unknown[]): Promise<Row[]>
@@ -23,6 +29,8 @@ export class Presence {
   #renewal: NodeJS.Timeout | undefined
   /** Which opening of the file others have been told of, although it is only read. */
   #introduced = 0
+  /** When others were first told that this file is open, by the clock of `performance`. */
+  #introducedAt = -Infinity
   /** Whether there are others, and when that was found, by the clock of `performance`. */
   #others = { at: -Infinity, isAny: false }
 
@@ -35,8 +43,16 @@ export class Presence {
   /** Tells other processes that this one has the file open. A file that cannot be written has no need of it. */
   async introduce(): Promise<void> {
     if (!this.#file.isWritable) return
-    this.#renewal ??= setInterval(() => void this.introduce(), RENEWAL).unref()
-    await this.#notebook.query(INTRODUCTION, this.id, process.pid).catch(() => {})
+    const introduce = () =>
+      this.#notebook.query(INTRODUCTION, this.id, process.pid).catch(() => undefined)
+    this.#renewal ??= setInterval(introduce, RENEWAL).unref()
+    await introduce()
+    this.#introducedAt = performance.now()
+  }
+
+  /** Whether others have been told of this process only just now, so that there may be some of whom it cannot know yet. */
+  get isNew(): boolean {
+    return performance.now() - this.#introducedAt < NEW
   }
 
   /** Whether others have been told something, although the file is only read. */
