@@ -19,7 +19,7 @@ import { DatabaseSync } from 'node:sqlite'
 import { suite, type TestContext, test } from 'node:test'
 import { setTimeout as delay } from 'node:timers/promises'
 import { promisify } from 'node:util'
-import { type CachingAgent, cachingAgent } from 'caching-agent'
+import { type CachingAgent, cachingAgent, HttpCache } from 'caching-agent'
 import { get, outcomes, testAgent } from './helpers/agent.ts'
 import { folder } from './helpers/folder.ts'
 import { origin } from './helpers/origin.ts'
@@ -403,4 +403,25 @@ test('a name beside which the files of SQLite have no name is refused at constru
   const store = `sqlite://${join(inside, 'x'.repeat(250))}`
   assert.throws(() => cachingAgent({ store }), /store: cannot use .*ENAMETOOLONG/)
   assert.deepEqual(readdirSync(inside), [])
+})
+
+test('a path that is longer than SQLite can open is refused at construction', {
+  skip: process.platform === 'win32',
+}, async () => {
+  const pathOf = (length: number) => {
+    let inside = folder()
+    while (inside.length < length - 100) inside = join(inside, 'd'.repeat(50))
+    return join(inside, 'x'.repeat(length - inside.length - 1))
+  }
+  const store = `sqlite://${pathOf(505)}`
+  assert.throws(() => cachingAgent({ store }), {
+    message: /^store: cannot use .*: expected a path of at most 504 bytes, .*, got 505: /,
+  })
+  const cache = new HttpCache({ store: `sqlite://${pathOf(504)}` })
+  await cache.save('http://site.invalid/', {
+    headers: { 'cache-control': 'max-age=1000' },
+    body: 'content',
+  })
+  assert.equal(await cache.count(), 1)
+  await cache.close()
 })

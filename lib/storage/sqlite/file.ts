@@ -28,6 +28,9 @@ export interface FileIdentity {
 /** After how long whoever makes a file must have been killed, in milliseconds: it takes less than one. */
 const LONGEST_BEGINNING = 10_000
 
+/** How long a path may be that SQLite can open, but on Windows, in bytes: with `-journal` behind it, 512. */
+const LONGEST_PATH = 504
+
 /**
  * Where a path leads to, whether or not there is anything yet.
  *
@@ -62,9 +65,14 @@ function kindOf(file: Stats): string {
   return file.isSocket() ? 'a socket' : 'a device'
 }
 
-/** @throws Error where the names of the files that SQLite needs beside a file are too long */
+/** @throws Error where the names of the files that SQLite needs beside a file are too long, or their paths */
 export function refuseTooLong(path: string): void {
   statSync(`${path}-journal`, { throwIfNoEntry: false })
+  const length = Buffer.byteLength(path)
+  if (length <= LONGEST_PATH || process.platform === 'win32') return
+  throw new Error(
+    `expected a path of at most ${LONGEST_PATH} bytes, as SQLite can open no longer one, got ${length}: ${path}`,
+  )
 }
 
 /** What there is at a path, if there is anything. */
