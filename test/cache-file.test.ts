@@ -425,3 +425,15 @@ test('a path that is longer than SQLite can open is refused at construction', {
   assert.equal(await cache.count(), 1)
   await cache.close()
 })
+
+test('a damaged file whose name is as long as it may be is set aside by a shorter one', async (t) => {
+  const { url } = await origin(t, (_, response) => response.end('content'))
+  const inside = folder()
+  const name = `cache-${'x'.repeat(198)}${'ü'.repeat(21)}`
+  writeFileSync(join(inside, name), 'no database at all '.repeat(1000))
+  const agent = testAgent(t, { store: `sqlite://${join(inside, name)}`, expireAfter: '1h' })
+  assert.deepEqual(await outcomes(agent, url, [{}, {}]), ['miss', 'hit'])
+  const aside = readdirSync(inside).filter((each) => each.includes('.corrupt-'))
+  assert.equal(aside.length, 1)
+  assert.match(aside[0] ?? '', /^cache-x{198}~[0-9a-f]{8}\.corrupt-[-0-9TZ.]+$/)
+})

@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto'
 import {
   accessSync,
   chmodSync,
@@ -16,6 +17,7 @@ import {
   statSync,
 } from 'node:fs'
 import { basename, dirname, join, resolve } from 'node:path'
+import { StringDecoder } from 'node:string_decoder'
 import { pathToFileURL } from 'node:url'
 import { BeginningError } from './errors.ts'
 
@@ -27,6 +29,9 @@ export interface FileIdentity {
 
 /** After how long whoever makes a file must have been killed, in milliseconds: it takes less than one. */
 const LONGEST_BEGINNING = 10_000
+
+/** How long a name may be on most file systems, in bytes. */
+const LONGEST_NAME = 255
 
 /** How long a path may be that SQLite can open, but on Windows, in bytes: with `-journal` behind it, 512. */
 const LONGEST_PATH = 504
@@ -158,13 +163,23 @@ export function setAside(path: string, file: FileIdentity | undefined): string |
   return exclusively(path, () => {
     const there = identityOf(path)
     if (there === undefined || !isSameFile(there, file)) return undefined
-    const aside = `${path}.corrupt-${new Date().toISOString().replaceAll(':', '-')}`
+    const aside = join(dirname(path), asideNameOf(basename(path)))
     // The file itself comes first: while there is none, nobody makes another log.
     for (const suffix of ['', '-wal', '-shm', '-journal']) {
       if (existsSync(path + suffix)) renameSync(path + suffix, aside + suffix)
     }
     return aside
   })
+}
+
+/** The name under which a damaged file is set aside: its own with the time, cut off where that is too long. */
+function asideNameOf(name: string): string {
+  const time = `.corrupt-${new Date().toISOString().replaceAll(':', '-')}`
+  if (Buffer.byteLength(`${name}${time}-journal`) <= LONGEST_NAME) return name + time
+  // Other files may have names that begin alike.
+  const end = `~${randomUUID().slice(0, 8)}${time}`
+  const kept = Buffer.from(name).subarray(0, LONGEST_NAME - Buffer.byteLength(`${end}-journal`))
+  return new StringDecoder().write(kept) + end
 }
 
 /**
