@@ -11,7 +11,6 @@ import {
   rmdirSync,
   statSync,
   truncateSync,
-  utimesSync,
   writeFileSync,
 } from 'node:fs'
 import { join } from 'node:path'
@@ -155,7 +154,7 @@ suite('processes that begin with the same file', () => {
     assert.deepEqual(errors, [])
   })
 
-  test('wait for one that is making it, and not for one that was killed then', async (t) => {
+  test('wait for one that is making it', async (t) => {
     const { url } = await origin(t, (_, response) => response.end('content'))
     const path = join(folder(), 'cache.sqlite')
     const lock = `${path}-lock`
@@ -165,15 +164,34 @@ suite('processes that begin with the same file', () => {
     setTimeout(() => rmdirSync(lock), 50)
     await agent.cache.save(url, { body: 'content' })
     assert.deepEqual(errors, [])
-
-    const next = join(folder(), 'cache.sqlite')
-    mkdirSync(`${next}-lock`)
-    utimesSync(`${next}-lock`, new Date(0), new Date(0))
-    const after = testAgent(t, { store: `sqlite://${next}`, expireAfter: '1h' })
-    await after.cache.save(url, { body: 'content' })
-    assert.equal(await after.cache.count(), 1)
-    assert.equal(existsSync(`${next}-lock`), false)
   })
+
+  const leftovers: [what: string, leave: (lock: string) => void][] = [
+    ['an empty folder', (lock) => mkdirSync(lock)],
+    [
+      'a folder with something in it',
+      (lock) => mkdirSync(join(lock, 'inside'), { recursive: true }),
+    ],
+    ['a file', (lock) => writeFileSync(lock, '')],
+  ]
+  for (const [what, leave] of leftovers) {
+    test(`are not kept waiting by what one that was killed has left: ${what}`, async (t) => {
+      const inside = folder()
+      const path = join(inside, 'cache.sqlite')
+      const lock = `${path}-lock`
+      leave(lock)
+      const agent = testAgent(t, { store: `sqlite://${path}`, expireAfter: '1h' })
+      assert.ok(existsSync(lock), 'it may still be in use')
+      await delay(2100)
+      const { url } = await origin(t, (_, response) => response.end('content'))
+      await agent.cache.save(url, { body: 'content' })
+      assert.equal(await agent.cache.count(), 1)
+      assert.deepEqual(
+        readdirSync(inside).filter((name) => name.includes('lock')),
+        [],
+      )
+    })
+  }
 })
 
 suite('a damaged file that nobody can set aside', () => {

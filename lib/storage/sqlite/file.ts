@@ -27,8 +27,11 @@ export interface FileIdentity {
   readonly ino: number
 }
 
-/** After how long whoever makes a file must have been killed, in milliseconds: it takes less than one. */
-const LONGEST_BEGINNING = 10_000
+/**
+ * After how long whoever makes a file must have been killed, in milliseconds: it takes less than one. A disk that
+ * makes it wait for longer does so with whoever would take its place.
+ */
+const LONGEST_BEGINNING = 2000
 
 /** How long a name may be on most file systems, in bytes. */
 const LONGEST_NAME = 255
@@ -201,14 +204,31 @@ function exclusively<T>(path: string, work: () => T): T {
     mkdirSync(lock)
   } catch (error) {
     if ((error as { code?: unknown }).code !== 'EEXIST') throw error
-    const begun = statSync(lock, { throwIfNoEntry: false })?.mtimeMs ?? Date.now()
-    // It was killed meanwhile. The next attempt does it.
-    if (Math.abs(Date.now() - begun) > LONGEST_BEGINNING) unlock()
+    // It may have been killed meanwhile. The next attempt does it.
+    if (isLeftBehind(lock)) remove(lock)
     throw new BeginningError(`another process is making or setting aside ${path}`)
   }
   try {
     return work()
   } finally {
     unlock()
+  }
+}
+
+function isLeftBehind(lock: string): boolean {
+  const begun = lstatSync(lock, { throwIfNoEntry: false })?.mtimeMs ?? Date.now()
+  return Math.abs(Date.now() - begun) > LONGEST_BEGINNING
+}
+
+/** Removes a lock that was left behind, whatever is in its place. */
+function remove(lock: string): void {
+  const away = join(dirname(lock), `.lock-${randomUUID()}`)
+  try {
+    renameSync(lock, away)
+    // Another process may have removed it just before, and made its own.
+    if (isLeftBehind(away)) rmSync(away, { recursive: true })
+    else renameSync(away, lock)
+  } catch {
+    // Another process has removed it, or nobody may.
   }
 }
