@@ -11,7 +11,6 @@ import {
   rmdirSync,
   statSync,
   truncateSync,
-  utimesSync,
   writeFileSync,
 } from 'node:fs'
 import { join } from 'node:path'
@@ -19,7 +18,7 @@ import { DatabaseSync } from 'node:sqlite'
 import { suite, type TestContext, test } from 'node:test'
 import { setTimeout as delay } from 'node:timers/promises'
 import { promisify } from 'node:util'
-import { type CachingAgent, cachingAgent } from 'caching-agent'
+import { type CachingAgent, cachingAgent, HttpCache } from 'caching-agent'
 import { get, outcomes, testAgent } from './helpers/agent.ts'
 import { folder } from './helpers/folder.ts'
 import { origin } from './helpers/origin.ts'
@@ -155,7 +154,7 @@ suite('processes that begin with the same file', () => {
     assert.deepEqual(errors, [])
   })
 
-  test('wait for one that is making it, and not for one that was killed then', async (t) => {
+  test('wait for one that is making it', async (t) => {
     const { url } = await origin(t, (_, response) => response.end('content'))
     const path = join(folder(), 'cache.sqlite')
     const lock = `${path}-lock`
@@ -165,15 +164,34 @@ suite('processes that begin with the same file', () => {
     setTimeout(() => rmdirSync(lock), 50)
     await agent.cache.save(url, { body: 'content' })
     assert.deepEqual(errors, [])
-
-    const next = join(folder(), 'cache.sqlite')
-    mkdirSync(`${next}-lock`)
-    utimesSync(`${next}-lock`, new Date(0), new Date(0))
-    const after = testAgent(t, { store: `sqlite://${next}`, expireAfter: '1h' })
-    await after.cache.save(url, { body: 'content' })
-    assert.equal(await after.cache.count(), 1)
-    assert.equal(existsSync(`${next}-lock`), false)
   })
+
+  const leftovers: [what: string, leave: (lock: string) => void][] = [
+    ['an empty folder', (lock) => mkdirSync(lock)],
+    [
+      'a folder with something in it',
+      (lock) => mkdirSync(join(lock, 'inside'), { recursive: true }),
+    ],
+    ['a file', (lock) => writeFileSync(lock, '')],
+  ]
+  for (const [what, leave] of leftovers) {
+    test(`are not kept waiting by what one that was killed has left: ${what}`, async (t) => {
+      const inside = folder()
+      const path = join(inside, 'cache.sqlite')
+      const lock = `${path}-lock`
+      leave(lock)
+      const agent = testAgent(t, { store: `sqlite://${path}`, expireAfter: '1h' })
+      assert.ok(existsSync(lock), 'it may still be in use')
+      await delay(2100)
+      const { url } = await origin(t, (_, response) => response.end('content'))
+      await agent.cache.save(url, { body: 'content' })
+      assert.equal(await agent.cache.count(), 1)
+      assert.deepEqual(
+        readdirSync(inside).filter((name) => name.includes('lock')),
+        [],
+      )
+    })
+  }
 })
 
 suite('a damaged file that nobody can set aside', () => {
@@ -403,4 +421,37 @@ test('a name beside which the files of SQLite have no name is refused at constru
   const store = `sqlite://${join(inside, 'x'.repeat(250))}`
   assert.throws(() => cachingAgent({ store }), /store: cannot use .*ENAMETOOLONG/)
   assert.deepEqual(readdirSync(inside), [])
+})
+
+test('a path that is longer than SQLite can open is refused at construction', {
+  skip: process.platform === 'win32',
+}, async () => {
+  const pathOf = (length: number) => {
+    let inside = folder()
+    while (inside.length < length - 100) inside = join(inside, 'd'.repeat(50))
+    return join(inside, 'x'.repeat(length - inside.length - 1))
+  }
+  const store = `sqlite://${pathOf(505)}`
+  assert.throws(() => cachingAgent({ store }), {
+    message: /^store: cannot use .*: expected a path of at most 504 bytes, .*, got 505: /,
+  })
+  const cache = new HttpCache({ store: `sqlite://${pathOf(504)}` })
+  await cache.save('http://site.invalid/', {
+    headers: { 'cache-control': 'max-age=1000' },
+    body: 'content',
+  })
+  assert.equal(await cache.count(), 1)
+  await cache.close()
+})
+
+test('a damaged file whose name is as long as it may be is set aside by a shorter one', async (t) => {
+  const { url } = await origin(t, (_, response) => response.end('content'))
+  const inside = folder()
+  const name = `cache-${'x'.repeat(198)}${'ü'.repeat(21)}`
+  writeFileSync(join(inside, name), 'no database at all '.repeat(1000))
+  const agent = testAgent(t, { store: `sqlite://${join(inside, name)}`, expireAfter: '1h' })
+  assert.deepEqual(await outcomes(agent, url, [{}, {}]), ['miss', 'hit'])
+  const aside = readdirSync(inside).filter((each) => each.includes('.corrupt-'))
+  assert.equal(aside.length, 1)
+  assert.match(aside[0] ?? '', /^cache-x{198}~[0-9a-f]{8}\.corrupt-[-0-9TZ.]+$/)
 })

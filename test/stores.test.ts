@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { existsSync } from 'node:fs'
+import { existsSync, readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { suite, test } from 'node:test'
 import { setTimeout as delay } from 'node:timers/promises'
@@ -187,6 +187,34 @@ test('a store is named by a URL as well as by its text', async () => {
   }
   assert.ok(existsSync(path))
   assert.throws(() => new HttpCache({ store: new URL('mysql://host') }), /store: expected/)
+})
+
+test('a file is the same one, named by a URL as by its text', async (t) => {
+  const before = process.cwd()
+  t.after(() => process.chdir(before))
+  for (const name of ['dätei', 'a?b', 'a#b ü', 'a?', '100%', '%FF', '50%_a&b=c', 'Host/{a} "b"']) {
+    for (const start of ['sqlite:', 'sqlite://', 'sqlite:///']) {
+      const inside = folder()
+      process.chdir(inside)
+      // Not all that may be in a path may be in the name of a host.
+      const path = start === 'sqlite:///' ? `${inside.slice(1)}/${name}` : name
+      if (!URL.canParse(start + path)) continue
+      await new HttpCache({ store: new URL(start + path) }).close()
+      assert.ok(existsSync(name), `${start}${path}: ${readdirSync(inside)}`)
+      await new HttpCache({ store: start + path }).close()
+      assert.deepEqual(readdirSync(inside).length, 1)
+    }
+  }
+})
+
+test('a URL that may be that of two files is refused', () => {
+  for (const encoded of ['%25', '%23', '%2F', '%c3%a4']) {
+    const store = new URL(`sqlite:///nowhere/100${encoded}.sqlite`)
+    assert.throws(() => new HttpCache({ store }), {
+      name: 'TypeError',
+      message: `store: cannot tell whether '${encoded}' in '${store.href}' is part of the name of the file, or encoded: give the path as text, "sqlite://path"`,
+    })
+  }
 })
 
 suite('a store that fails while it lists what it has', () => {

@@ -66,9 +66,28 @@ export function openStore(
   return { ...guarded, leases: { ...leases, take } }
 }
 
-/** A URL as somebody would have written it: in the path of a file nothing is encoded. */
-function textOf({ protocol, host, pathname, href }: URL): string {
-  return protocol === 'sqlite:' ? `sqlite://${host}${decodeURIComponent(pathname)}` : href
+/**
+ * A URL as somebody has written it: in the path of a file nothing is encoded but what a `URL` encodes by itself.
+ *
+ * @throws TypeError where it may have been written in more than one way
+ */
+function textOf({ protocol, href }: URL): string {
+  if (protocol !== 'sqlite:') return href
+  return href.replace(/(?:%[0-9a-f]{2})+/gi, (encoded) => {
+    const text = decoded(encoded)
+    if (new URL(`sqlite:///.${text}.`).pathname === `/.${encoded}.`) return text
+    throw new TypeError(
+      `store: cannot tell whether ${inspect(encoded)} in ${inspect(href)} is part of the name of the file, or encoded: give the path as text, "sqlite://path"`,
+    )
+  })
+}
+
+function decoded(text: string): string {
+  try {
+    return decodeURIComponent(text)
+  } catch {
+    return text
+  }
 }
 
 function openUrl(url: string, events: Events, deadlines: Deadlines, access: FileAccess): Stores {

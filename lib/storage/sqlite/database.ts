@@ -169,6 +169,16 @@ export class SqliteDatabase {
     transact(run, [first, ...others], Infinity)
   }
 
+  /** Makes a change at once. @returns the rows that it returns; undefined where it cannot be made now */
+  attempt(sql: string, ...parameters: readonly unknown[]): unknown[] | undefined {
+    if (this.isClosed || !this.isWritable) return undefined
+    try {
+      return this.#run(sql, parameters)
+    } catch {
+      return undefined
+    }
+  }
+
   /** Changes tables: either all statements count or none. */
   async alter(statements: readonly string[]): Promise<void> {
     await this.#patiently(WRITE_PATIENCE, () => {

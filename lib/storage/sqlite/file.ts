@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto'
 import {
   accessSync,
   chmodSync,
@@ -16,6 +17,7 @@ import {
   statSync,
 } from 'node:fs'
 import { basename, dirname, join, resolve } from 'node:path'
+import { StringDecoder } from 'node:string_decoder'
 import { pathToFileURL } from 'node:url'
 import { BeginningError } from './errors.ts'
 
@@ -25,8 +27,17 @@ export interface FileIdentity {
   readonly ino: number
 }
 
-/** After how long whoever makes a file must have been killed, in milliseconds: it takes less than one. */
-const LONGEST_BEGINNING = 10_000
+/**
+ * After how long whoever makes a file must have been killed, in milliseconds: it takes less than one. A disk that
+ * makes it wait for longer does so with whoever would take its place.
+ */
+const LONGEST_BEGINNING = 2000
+
+/** How long a name may be on most file systems, in bytes. */
+const LONGEST_NAME = 255
+
+/** How long a path may be that SQLite can open, but on Windows, in bytes: with `-journal` behind it, 512. */
+const LONGEST_PATH = 504
 
 /**
  * Where a path leads to, whether or not there is anything yet.
@@ -62,9 +73,14 @@ function kindOf(file: Stats): string {
   return file.isSocket() ? 'a socket' : 'a device'
 }
 
-/** @throws Error where the names of the files that SQLite needs beside a file are too long */
+/** @throws Error where the names of the files that SQLite needs beside a file are too long, or their paths */
 export function refuseTooLong(path: string): void {
   statSync(`${path}-journal`, { throwIfNoEntry: false })
+  const length = Buffer.byteLength(path)
+  if (length <= LONGEST_PATH || process.platform === 'win32') return
+  throw new Error(
+    `expected a path of at most ${LONGEST_PATH} bytes, as SQLite can open no longer one, got ${length}: ${path}`,
+  )
 }
 
 /** What there is at a path, if there is anything. */
@@ -150,13 +166,23 @@ export function setAside(path: string, file: FileIdentity | undefined): string |
   return exclusively(path, () => {
     const there = identityOf(path)
     if (there === undefined || !isSameFile(there, file)) return undefined
-    const aside = `${path}.corrupt-${new Date().toISOString().replaceAll(':', '-')}`
+    const aside = join(dirname(path), asideNameOf(basename(path)))
     // The file itself comes first: while there is none, nobody makes another log.
     for (const suffix of ['', '-wal', '-shm', '-journal']) {
       if (existsSync(path + suffix)) renameSync(path + suffix, aside + suffix)
     }
     return aside
   })
+}
+
+/** The name under which a damaged file is set aside: its own with the time, cut off where that is too long. */
+function asideNameOf(name: string): string {
+  const time = `.corrupt-${new Date().toISOString().replaceAll(':', '-')}`
+  if (Buffer.byteLength(`${name}${time}-journal`) <= LONGEST_NAME) return name + time
+  // Other files may have names that begin alike.
+  const end = `~${randomUUID().slice(0, 8)}${time}`
+  const kept = Buffer.from(name).subarray(0, LONGEST_NAME - Buffer.byteLength(`${end}-journal`))
+  return new StringDecoder().write(kept) + end
 }
 
 /**
@@ -178,14 +204,31 @@ function exclusively<T>(path: string, work: () => T): T {
     mkdirSync(lock)
   } catch (error) {
     if ((error as { code?: unknown }).code !== 'EEXIST') throw error
-    const begun = statSync(lock, { throwIfNoEntry: false })?.mtimeMs ?? Date.now()
-    // It was killed meanwhile. The next attempt does it.
-    if (Math.abs(Date.now() - begun) > LONGEST_BEGINNING) unlock()
+    // It may have been killed meanwhile. The next attempt does it.
+    if (isLeftBehind(lock)) remove(lock)
     throw new BeginningError(`another process is making or setting aside ${path}`)
   }
   try {
     return work()
   } finally {
     unlock()
+  }
+}
+
+function isLeftBehind(lock: string): boolean {
+  const begun = lstatSync(lock, { throwIfNoEntry: false })?.mtimeMs ?? Date.now()
+  return Math.abs(Date.now() - begun) > LONGEST_BEGINNING
+}
+
+/** Removes a lock that was left behind, whatever is in its place. */
+function remove(lock: string): void {
+  const away = join(dirname(lock), `.lock-${randomUUID()}`)
+  try {
+    renameSync(lock, away)
+    // Another process may have removed it just before, and made its own.
+    if (isLeftBehind(away)) rmSync(away, { recursive: true })
+    else renameSync(away, lock)
+  } catch {
+    // Another process has removed it, or nobody may.
   }
 }

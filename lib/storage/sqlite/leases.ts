@@ -8,22 +8,29 @@ const LONGEST_LEASE = 60_000
 /** After how long it is noticed that there is somebody to agree with, in milliseconds. */
 const NOTICE = 10
 
+const IS_OVER = `until <= ${NOW} OR until > ${NOW} + ${LONGEST_LEASE}`
+
+/** Takes a lease that nobody has, or that is over. */
+const TAKE = `INSERT INTO ${LEASES} VALUES (?, ?, ${NOW} + ?) ON CONFLICT DO UPDATE SET holder = excluded.holder, until = excluded.until WHERE ${IS_OVER} RETURNING key`
+
 /** What the processes that have a database open agree on. */
 export function sqliteLeases(
   database: SqliteDatabase,
   connectToWrite: () => Promise<unknown>,
 ): LeaseStore {
+  const { presence } = database
   return {
-    isAlone: () => !database.presence.isNew && database.presence.isKnownToBeAlone(NOTICE),
+    isAlone: () => !presence.isNew && presence.isKnownToBeAlone(NOTICE),
     async take(key, holder, duration) {
       await connectToWrite()
-      // Who comes next is to see that it is taken.
-      if (!database.presence.isNew && !(await database.presence.hasOthers())) return 'alone'
-      const isOver = `until <= ${NOW} OR until > ${NOW} + ${LONGEST_LEASE}`
-      const taken = await database.query(
-        `INSERT INTO ${LEASES} VALUES (?, ?, ${NOW} + ?) ON CONFLICT DO UPDATE SET holder = excluded.holder, until = excluded.until WHERE ${isOver} RETURNING key`,
-        ...[key, holder, duration],
-      )
+      let taken: unknown[] | undefined
+      if (!(await presence.hasOthers())) {
+        if (!presence.isNew) return 'alone'
+        // Who comes next is to see that it is taken; but no other lock is waited for.
+        taken = database.attempt(TAKE, key, holder, duration)
+        if (taken === undefined && !(await presence.hasOthers())) return 'alone'
+      }
+      taken ??= await database.query(TAKE, key, holder, duration)
       if (taken.length > 0) return 'taken'
       const [lease] = await database.query<{ holder: string }>(
         `SELECT holder FROM ${LEASES} WHERE key = ?`,
