@@ -3,6 +3,7 @@ import { type ChildProcess, fork } from 'node:child_process'
 import { once } from 'node:events'
 import { rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { DatabaseSync } from 'node:sqlite'
 import { before, suite, type TestContext, test } from 'node:test'
 import { setTimeout as delay, setImmediate as nextTurn } from 'node:timers/promises'
 import { createClient } from '@keyv/redis'
@@ -258,6 +259,31 @@ suite('leases of an SQLite file', () => {
     assert.equal(await one.leases.take('key', 'one', 60_000), 'taken')
     await other.close()
     assert.equal(await one.leases.take('another key', 'one', 60_000), 'alone')
+    await one.close()
+  })
+
+  test('are left behind only where there is somebody to be told that an answer is of no use', async () => {
+    const path = join(folder(), 'cache.sqlite')
+    const one = open(`sqlite://${path}`)
+    await one.heads.get('')
+    const left = () => {
+      const database = new DatabaseSync(path)
+      const rows = database.prepare("SELECT holder FROM leases_1 WHERE key = 'key'").all()
+      database.close()
+      return rows.map(({ holder }) => holder)
+    }
+    const take = () => one.leases.take('key', 'one', 60_000)
+    assert.equal(await take(), 'taken')
+    assert.deepEqual(left(), ['one'])
+    await one.leases.give('key', 'one', 10_000)
+    assert.deepEqual(left(), [])
+
+    const other = open(`sqlite://${path}`)
+    await other.heads.get('')
+    assert.equal(await take(), 'taken')
+    await one.leases.give('key', 'one', 10_000)
+    assert.deepEqual(left(), [''])
+    await other.close()
     await one.close()
   })
 })

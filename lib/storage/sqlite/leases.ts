@@ -41,7 +41,9 @@ export function sqliteLeases(
     async give(key, holder, uselessFor) {
       await connectToWrite()
       const mine = 'WHERE key = ? AND holder = ?'
-      if (uselessFor === 0) await database.query(`DELETE FROM ${LEASES} ${mine}`, key, holder)
+      // Where there is nobody to be told anything, nothing is left behind.
+      const isTold = uselessFor > 0 && (await presence.hasOthers())
+      if (!isTold) await database.query(`DELETE FROM ${LEASES} ${mine}`, key, holder)
       else {
         const sql = `UPDATE ${LEASES} SET holder = '', until = ${NOW} + ? ${mine}`
         await database.query(sql, uselessFor, key, holder)
