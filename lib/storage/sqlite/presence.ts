@@ -10,7 +10,7 @@ const INTRODUCTION = `INSERT OR REPLACE INTO ${PROCESSES} VALUES (?, ?)`
  * How long after this process has told others of itself they may be about to tell it the same, in milliseconds:
  * processes that are started together do not see one another at once.
  */
-const NEW = 500
+const NEW = 300
 
 /** What {@link Presence} needs of a database. */
 export interface Notebook {
