@@ -1,6 +1,7 @@
 import type { Dispatcher } from 'undici'
 import { type Awaitable, after } from './awaitable.ts'
 import { holdLease } from './collapsing.ts'
+import { dispatchSafely, type FailableHandler } from './dispatch-safely.ts'
 import { isAmong } from './expiration.ts'
 import { BackgroundHandler, NotNeededError } from './handlers/background-handler.ts'
 import type { Flight } from './handlers/flights.ts'
@@ -14,7 +15,7 @@ import type { Reason } from './observe/reasons.ts'
 import { type PlayOutcome, play } from './playing.ts'
 import { hideValues } from './redaction.ts'
 import { refuse } from './refusal.ts'
-import { headersWith, headersWithout, type Request } from './request.ts'
+import { headersWith, headersWithout, OF_THE_CALLER, type Request } from './request.ts'
 import { answer } from './rfc9111/answer.ts'
 import { announcedSize, withoutFields } from './rfc9111/fields.ts'
 import { expirationTime, hasValidator, remainingFreshness } from './rfc9111/freshness.ts'
@@ -37,7 +38,6 @@ import {
 } from './storing.ts'
 
 type Dispatch = Dispatcher['dispatch']
-type Handler = Dispatcher.DispatchHandler
 type Options = Dispatcher.DispatchOptions
 
 type Reusable = Extract<Reuse<Entry>, { action: 'reuse' | 'reuse-and-validate' }>
@@ -338,17 +338,10 @@ export class CachedRequest implements ToldRequest {
     else this.#forward('stale', flight, stored)
   }
 
-  #send(options: Options, handler: Handler & Pick<StoringHandler, 'onResponseError'>): void {
+  #send(options: Options, handler: FailableHandler): void {
     this.#sentMoment = this.#caching.cache.responses.deletions.moment()
     this.#sentTime = performance.now()
-    // An interceptor under the cache may throw; whoever waits for this request must not wait in vain.
-    const fail = (error: unknown) => handler.onResponseError(undefined, asError(error))
-    try {
-      const result: unknown = this.#dispatch(options, handler)
-      if (result instanceof Promise) result.catch(fail)
-    } catch (error) {
-      fail(error)
-    }
+    dispatchSafely(this.#dispatch, options, handler)
   }
 
   /** @param isValidation whether the origin is asked about what is stored */
@@ -581,6 +574,3 @@ export class CachedRequest implements ToldRequest {
 
 /** The flight of a request whose answer nobody else waits for. */
 const NOBODY: Flight = { isAwaited: false, settle: () => {} }
-
-/** Request fields that are about what the caller has or wants, and not about what is stored. */
-const OF_THE_CALLER = ['cache-control', 'if-modified-since', 'if-none-match', 'if-range', 'pragma']

@@ -131,8 +131,8 @@ export class Lookup {
   identify(): Awaitable<PassReason | undefined> {
     if (this.#request.content === 'none') return this.#identify(undefined)
     return this.#readContent().then((content) => {
-      if (typeof content === 'string' || this.control.finished) return content as PassReason
-      return this.#identify(content)
+      if (typeof content === 'string') return content
+      return this.control.finished ? undefined : this.#identify(content)
     })
   }
 

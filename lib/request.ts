@@ -221,6 +221,15 @@ function asText(value: unknown): unknown {
   return Buffer.isBuffer(value) ? value.toString('latin1') : value
 }
 
+/** Request fields that are about what the caller has or wants, and not about what is stored. */
+export const OF_THE_CALLER: readonly string[] = [
+  'cache-control',
+  'if-modified-since',
+  'if-none-match',
+  'if-range',
+  'pragma',
+]
+
 /** The headers of a dispatch with some more, in a shape that undici accepts. */
 export function headersWith(
   headers: Headers,

@@ -1,8 +1,8 @@
 import type { Dispatcher } from 'undici'
+import { dispatchSafely } from './dispatch-safely.ts'
 import { RestHandler } from './handlers/rest-handler.ts'
 import type { Lookup } from './lookup.ts'
-import { asError } from './observe/events.ts'
-import { headersWith, headersWithout } from './request.ts'
+import { headersWith, headersWithout, OF_THE_CALLER } from './request.ts'
 import { resumptionFields, resumptionStart } from './rfc9111/resumption.ts'
 import {
   type Content,
@@ -13,11 +13,6 @@ import {
 import type { Entry } from './storage/entry.ts'
 
 type Dispatch = Dispatcher['dispatch']
-
-/** Request fields that are about what the caller has or wants, and not about the rest of what it gets. */
-const OF_THE_CALLER = [
-  ...['cache-control', 'if-modified-since', 'if-none-match', 'if-range', 'pragma', 'range'],
-]
 
 /** The rest of some content, from `first` to `last`; undefined where the origin does not have the same any more. */
 type Resume = (first: number, last: number, failure: unknown) => Promise<ContentReader | undefined>
@@ -36,9 +31,11 @@ export function resumable(
 ): Entry {
   const { content } = stored
   const { length, chunks } = content
+  // What is in memory needs none of it, and most is.
+  if (chunks === undefined || length === undefined) return stored
   const isRead = lookup.request.method === 'GET' && lookup.mayBeSent
   const isCertain = resumptionFields(stored, { first: 0, last: 0 }, Date.now()) !== undefined
-  if (!isRead || !isCertain || length === undefined || chunks === undefined) return stored
+  if (!isRead || !isCertain) return stored
   const resume: Resume = async (first, last, failure) => {
     const rest = await restOf(lookup, stored, length, dispatch, first, last)
     if (rest && failure instanceof LostContentError) onLost(failure)
@@ -68,12 +65,9 @@ async function restOf(
       caching.cache.events.statistics.of(request.url).bytesFromOrigin += bytes
     },
   )
-  const headers = headersWith(headersWithout(options.headers, OF_THE_CALLER) as never, fields)
-  try {
-    dispatch({ ...options, headers: headers as never, body: null }, handler)
-  } catch (error) {
-    handler.onResponseError(undefined, asError(error))
-  }
+  const kept = headersWithout(options.headers, [...OF_THE_CALLER, 'range'])
+  const headers = headersWith(kept as never, fields) as never
+  dispatchSafely(dispatch, { ...options, headers, body: null }, handler)
   return (await handler.accepted) ? handler : undefined
 }
 

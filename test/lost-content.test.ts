@@ -4,8 +4,9 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { suite, type TestContext, test } from 'node:test'
-import type { AgentOptions } from 'caching-agent'
+import { type AgentOptions, cacheInterceptor } from 'caching-agent'
 import * as undici from 'undici'
+import { RestHandler } from '../lib/handlers/rest-handler.ts'
 import { adapter } from './helpers/adapter.ts'
 import { testAgent } from './helpers/agent.ts'
 import { folder } from './helpers/folder.ts'
@@ -62,7 +63,7 @@ async function damaged(t: TestContext, setting: Setting = {}) {
     database.exec(`DELETE FROM chunks_1 WHERE key LIKE '%.${lost}'`)
     database.close()
   }
-  return { agent, url, seen, errors, request, read }
+  return { agent, url, path, seen, errors, request, read }
 }
 
 suite('content that is lost in the middle', () => {
@@ -143,6 +144,39 @@ suite('content that is lost in the middle', () => {
     assert.equal(status, 206)
     assert.ok(bytes.equals(LARGE.subarray(1000, 7_000_001)))
     assert.equal(seen[1]?.headers.range, `bytes=${first}-7000000`)
+  })
+
+  test('fails who has been given its beginning, where an interceptor under the cache rejects', async (t) => {
+    const { url, path } = await damaged(t)
+    const rejecting: undici.Dispatcher.DispatcherComposeInterceptor =
+      (dispatch) => (options, handler) =>
+        JSON.stringify(options.headers ?? {}).includes('if-range')
+          ? (Promise.reject(new Error('rejected')) as never)
+          : dispatch(options, handler)
+    const cache = cacheInterceptor({ store: `sqlite://${path}`, memory: false })
+    const dispatcher = new undici.Agent().compose(rejecting, cache)
+    t.after(() => dispatcher.close())
+    const { body } = await undici.request(url, { dispatcher })
+    await assert.rejects(body.arrayBuffer(), /chunk/)
+    await cache.cache.close()
+  })
+
+  test('is told to the byte where an interceptor under the cache sends the request again', async () => {
+    const controller = { pause() {}, resume() {}, abort() {} } as never
+    const starts = [2, 0]
+    const rest = new RestHandler(
+      { first: 2, last: 9 },
+      () => starts.shift(),
+      () => {},
+    )
+    for (const sent of ['23', '0123456789']) {
+      rest.onRequestStart(controller)
+      rest.onResponseStart(controller, 206, {})
+      rest.onResponseData(controller, Buffer.from(sent))
+    }
+    rest.onResponseEnd()
+    const read: (Buffer | null)[] = [await rest.read(), await rest.read(), await rest.read()]
+    assert.deepEqual(read.map(String), ['23', '456789', 'null'])
   })
 
   test('is no longer asked for when the caller gives up', async (t) => {

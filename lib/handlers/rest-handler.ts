@@ -22,10 +22,11 @@ export class RestHandler implements Dispatcher.DispatchHandler, ContentReader {
   readonly #pieces: Buffer[] = []
   #held = 0
   #controller: Controller | undefined
-  /** How many bytes that come are not wanted any more. */
-  #known: number
-  /** How many bytes are wanted. */
+  /** Which byte of the content is wanted next, and how many are wanted. */
+  #next: number
   #left: number
+  /** How many bytes come before that. */
+  #known = 0
   #failure: Error | undefined
   #isOver = false
   #wake: (() => void) | undefined
@@ -40,7 +41,7 @@ export class RestHandler implements Dispatcher.DispatchHandler, ContentReader {
     startOf: (status: number, fields: Fields) => number | undefined,
     onReceived: (bytes: number) => void,
   ) {
-    this.#known = first
+    this.#next = first
     this.#left = last - first + 1
     this.#startOf = startOf
     this.#onReceived = onReceived
@@ -63,7 +64,8 @@ export class RestHandler implements Dispatcher.DispatchHandler, ContentReader {
       controller.abort(new OtherContentError('the origin has other content by now'))
       return
     }
-    this.#known -= start
+    // Interceptors inside the cache may send it again.
+    this.#known = this.#next - start
     this.#accepted.resolve(true)
   }
 
@@ -72,6 +74,7 @@ export class RestHandler implements Dispatcher.DispatchHandler, ContentReader {
     const known = Math.min(this.#known, chunk.length)
     this.#known -= known
     const wanted = chunk.subarray(known, known + this.#left)
+    this.#next += wanted.length
     this.#left -= wanted.length
     if (wanted.length > 0) this.#pieces.push(wanted)
     this.#held += wanted.length
@@ -80,8 +83,7 @@ export class RestHandler implements Dispatcher.DispatchHandler, ContentReader {
   }
 
   onResponseEnd(): void {
-    if (this.#left > 0)
-      this.#failure ??= new Error('the origin has sent less than it has announced')
+    if (this.#left > 0) this.#failure ??= new Error('the origin has sent less than it has')
     this.#end()
   }
 
